@@ -1,0 +1,60 @@
+"""Package metadata. Every dependency stands here with the reason it is needed."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "tf_iresnet" / "__init__.py").read_text()
+).group(1)
+
+CORE = [
+    "tensorflow>=2.19",  # tensors, automatic differentiation, XLA; brings Keras 3
+    "keras>=3.12",  # the layers and models are Keras 3 ones
+    "tensorflow-probability>=0.25",  # base distributions and the bijector interface
+    "tf-keras>=2.19",  # tensorflow-probability 0.25 imports it
+    "setuptools; python_version >= '3.12'",  # tensorflow-probability 0.25 imports distutils
+    "numpy>=1.26",  # data sets and certificates
+    "absl-py>=2.1",  # flags of the scripts
+    "ml_collections>=1.0",  # configs
+]
+EXAMPLES = [
+    "matplotlib>=3.8",  # pictures
+    "scikit-learn>=1.4",  # small real data sets
+    "jinja2>=3.1",  # report.html
+    "pandas>=2.2",  # reads .csv and .parquet tables, naming what is wrong
+    "pyarrow>=15",  # pandas' reader of .parquet
+    "tensorboard>=2.19",  # the event files that training writes are read with it
+]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.5",  # both cores
+    "ruff>=0.9",  # format and lint
+    "mypy>=1.13",  # types of the public API
+    "scipy>=1.12",  # independent routes: quadrature, matrix functions
+]
+BENCH = [
+    "torch>=2.3",  # what the peer runs on
+    "normflows>=1.7",  # the peer: residual flows in PyTorch
+]
+
+setuptools.setup(
+    name="tf_iresnet",
+    version=VERSION,
+    description="Invertible residual networks for TensorFlow, with certified inverses",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=setuptools.find_packages(include=["tf_iresnet", "tf_iresnet.*"]),
+    package_data={"tf_iresnet": ["py.typed", "training/*.jinja"]},
+    install_requires=CORE,
+    extras_require={
+        "examples": EXAMPLES,
+        "test": EXAMPLES + TEST,
+        "bench": BENCH,
+        "gpu": ["tensorflow[and-cuda]>=2.19"],
+    },
+)

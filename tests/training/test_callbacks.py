@@ -1,0 +1,186 @@
+"""Averaged weights are validated and kept, early stopping survives a restart, the line is right.
+
+These hold for any Keras model; a small regression stands in for a flow here.
+"""
+
+import csv
+import io
+
+import keras
+import numpy as np
+import pytest
+
+from tf_iresnet.training import checkpoints
+from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, clock_time
+from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.workdir import RunError, Workdir
+
+OPTIONS = TrainingOptions(
+    epochs=3, steps_per_epoch=4, batch_size=8, learning_rate=0.05, warmup_steps=2, ema_momentum=0.8
+)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(32, 3)).astype("float32")
+Y = (X @ np.array([[1.0], [-2.0], [0.5]]) + 0.3).astype("float32")
+
+
+def make_model():
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
+    )
+    for i, weight in enumerate(model.weights):
+        weight.assign(np.random.default_rng(i).normal(size=weight.shape))
+    optimizer = keras.optimizers.AdamW(0.05, use_ema=True, ema_momentum=OPTIONS.ema_momentum)
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+def make(path):
+    path.mkdir()
+    return path
+
+
+def train(path, options=OPTIONS, model=None, extra=()):
+    """Trains from what lies in `path`, as `training.train.fit` does."""
+    model, run = model or make_model(), Workdir(path)
+    state = checkpoints.load(run.checkpoint, model)
+    model.fit(
+        X, Y, batch_size=8, shuffle=False, epochs=options.epochs, initial_epoch=state.epoch,
+        validation_data=(X, Y), verbose=0,
+        callbacks=[Pace(state, options), *extra, Recorder(state, options, run)],
+    )  # fmt: skip
+    return model, state
+
+
+class Average(keras.callbacks.Callback):
+    """The moving average of the weights by its definition, apart from the optimizer's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.average = None
+        self.at_epoch_end = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        weights, m = self.model.get_weights(), OPTIONS.ema_momentum
+        self.average = self.average or weights
+        self.average = [m * a + (1 - m) * w for a, w in zip(self.average, weights, strict=True)]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.at_epoch_end.append(self.average)
+
+
+class RawWeights(keras.callbacks.Callback):
+    """The weights just before and just after validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.pairs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.before = self.model.get_weights()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.pairs.append((self.before, self.model.get_weights()))
+
+
+def test_best_weights_are_the_moving_average_and_validation_uses_them(tmp_path):
+    average = Average()
+    model, state = train(tmp_path, extra=[average])
+    expected = average.at_epoch_end[state.best_epoch - 1]
+    for ours, theirs in zip(state.best_weights, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    model.set_weights(state.best_weights)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(state.best, rel=1e-5)
+
+
+def test_validation_does_not_move_the_weights_by_a_single_bit(tmp_path):
+    raw = RawWeights()
+    train(tmp_path, extra=[raw])
+    assert len(raw.pairs) == 3
+    for before, after in raw.pairs:
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_early_stopping_keeps_the_best_and_remembers_its_patience_over_a_restart(tmp_path):
+    """A rate that grows past all use makes validation worse from some epoch on."""
+    options = TrainingOptions(
+        epochs=30, steps_per_epoch=4, learning_rate=3.0, warmup_steps=60, patience=3
+    )
+    _, whole = train(make(tmp_path / "whole"), options)
+    losses = [row["val_loss"] for row in whole.rows]
+    assert whole.stopped == "no better validation in 3 epochs"
+    assert whole.epoch == whole.best_epoch + 3 < 30
+    assert whole.best == min(losses) == losses[whole.best_epoch - 1]
+
+    class Cut(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == whole.epoch - 1:  # two of the three epochs of patience are gone
+                raise KeyboardInterrupt
+
+    cut = make(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, options, extra=[Cut()])
+    _, resumed = train(cut, options)
+    assert (resumed.epoch, resumed.best_epoch, resumed.stopped) == (
+        whole.epoch, whole.best_epoch, whole.stopped,
+    )  # fmt: skip
+    for a, b in zip(resumed.best_weights, whole.best_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    tables = [(tmp_path / run / "metrics.csv").read_bytes() for run in ("cut", "whole")]
+    assert tables[0] == tables[1]
+
+
+def test_metrics_are_written_to_their_last_digit(tmp_path):
+    _, state = train(tmp_path)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [4, 8, 12]
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in state.rows]
+
+
+def test_the_cap_ends_training_between_two_steps(tmp_path):
+    options = TrainingOptions(epochs=10_000, steps_per_epoch=4, max_minutes=1 / 60)
+    model, state = train(tmp_path, options)
+    assert state.stopped == "the time was spent (max_minutes=0.0166667)"
+    assert state.capped and state.epoch < 10_000
+    assert 1.0 <= state.elapsed < 10.0
+    peak = options.learning_rate
+    assert float(model.optimizer.learning_rate) < 0.1 * peak, "a capped run is annealed, too"
+
+
+def test_a_loss_that_is_lost_keeps_the_best_weights_or_says_what_to_do(tmp_path):
+    class Poison(keras.callbacks.Callback):
+        def __init__(self, epoch):
+            super().__init__()
+            self.epoch = epoch
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.epoch:
+                self.model.weights[0].assign(np.full((3, 4), np.nan))
+
+    _, state = train(make(tmp_path / "late"), extra=[Poison(epoch=2)])
+    assert state.stopped == "the loss was nan in epoch 3"
+    assert all(np.isfinite(w).all() for w in state.best_weights)
+    with pytest.raises(RunError, match=r"loss=nan in epoch 1.*learning_rate"):
+        train(make(tmp_path / "early"), extra=[Poison(epoch=0)])
+
+
+def test_the_progress_line_tells_place_loss_validation_and_time_left():
+    stream = io.StringIO()
+    state = RunState(best=1.25, best_epoch=2)
+    bar = ProgressBar(state, OPTIONS, stream)
+    model = make_model()
+    model.fit(
+        X, Y, batch_size=8, epochs=3, validation_data=(X, Y), verbose=0, callbacks=[bar]
+    )  # fmt: skip
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3, "a log file gets a line an epoch, without control characters"
+    assert lines[1].startswith("epoch 2/3 [=============.......] step 8/12  ETA 0:0")
+    assert "val " in lines[1] and "(best 1.250, epoch 2)" in lines[1] and "nats" in lines[1]
+    assert "\r" not in stream.getvalue() and "\033" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (185, "3:05"), (7325, "2:02:05")])
+def test_times_are_written_as_clocks_write_them(seconds, text):
+    assert clock_time(seconds) == text

@@ -1,0 +1,44 @@
+"""Invertible residual networks for TensorFlow, with certified inverses.
+
+import tf_iresnet as tfi
+
+flow = tfi.mlp_flow(2)      # a Keras model: compile, fit, save
+flow.distribution()         # the same as a TensorFlow Probability distribution
+print(tfi.certify(flow))    # what is proven about its inverse
+"""
+
+import keras as _keras
+
+if _keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "Expected Keras to run on TensorFlow. Received: "
+        f"keras.backend.backend()={_keras.backend.backend()!r}. Set the environment variable "
+        "KERAS_BACKEND=tensorflow (or 'backend' in ~/.keras/keras.json) before importing Keras."
+    )
+
+from tf_iresnet import layers
+from tf_iresnet.certify import Certificate, certify, enforce
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.numerics import log_det
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "ResidualFlow",
+    "bijectors",
+    "certify",
+    "enforce",
+    "layers",
+    "log_det",
+    "mlp_flow",
+]
+
+
+def __getattr__(name: str):
+    if name == "bijectors":  # loads TensorFlow Probability, so only when asked for
+        import importlib
+
+        return importlib.import_module("tf_iresnet.bijectors")
+    raise AttributeError(f"module 'tf_iresnet' has no attribute {name!r}")

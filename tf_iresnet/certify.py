@@ -1,0 +1,171 @@
+"""What is proven about a model's inverse, and making it so."""
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.numerics import fixed_point, spectral_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCertificate:
+    """Of the normalised kernel of one spectral layer: `estimate ≤ ‖W̃‖₂ ≤ upper_bound`."""
+
+    name: str
+    estimate: float
+    upper_bound: float
+    coefficient: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCertificate:
+    """Of one residual block.
+
+    `lipschitz` bounds `Lip(g)`: the product of its layers' upper bounds. `iterations` of the
+    fixed-point iteration are enough to bring a residual of 1 down to a certified error of
+    `tolerance`.
+    """
+
+    name: str
+    lipschitz: float
+    iterations: float
+    tolerance: float
+
+    @property
+    def certified(self) -> bool:
+        return self.lipschitz < 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """The layers and blocks of a model, in order, and whether every block is invertible."""
+
+    layers: tuple[LayerCertificate, ...]
+    blocks: tuple[BlockCertificate, ...]
+
+    @property
+    def invertible(self) -> bool:
+        """Whether the bound of every block is below 1."""
+        return all(block.certified for block in self.blocks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {**dataclasses.asdict(self), "invertible": self.invertible}
+
+    def __str__(self) -> str:
+        rows = [f"{'layer':<36}{'estimate':>10}{'bound':>10}{'coefficient':>13}"]
+        rows += [
+            f"{layer.name:<36}{layer.estimate:>10.5f}{layer.upper_bound:>10.5f}"
+            f"{layer.coefficient:>13.5f}"
+            for layer in self.layers
+        ]
+        rows += ["", f"{'block':<36}{'Lip(g) ≤':>10}{'iterations':>12}{'tolerance':>11}  certified"]
+        rows += [
+            f"{block.name:<36}{block.lipschitz:>10.5f}{block.iterations:>12.0f}"
+            f"{block.tolerance:>11.0e}  {'yes' if block.certified else 'NO'}"
+            for block in self.blocks
+        ]
+        bad = sum(not block.certified for block in self.blocks)
+        verdict = "every block is invertible" if not bad else f"{bad} block(s) are NOT certified"
+        return "\n".join([*rows, "", f"{len(self.blocks)} blocks: {verdict}."])
+
+
+def certify(model: keras.layers.Layer) -> Certificate:
+    """Bounds the Lipschitz constant of every residual block from above, in float64.
+
+    The bounds are of the kernels as inference uses them: normalised by the model's own estimate,
+    which is from below (REQUIREMENTS of any spectral normalisation by power iteration).
+
+    Args:
+        model: a built `ResidualFlow`, Keras model or layer.
+
+    Returns:
+        A `Certificate`; print it, or ask it `invertible`.
+
+    Raises:
+        ValueError: for a model without residual blocks or spectral layers, or one that isn't built.
+    """
+    blocks = _find(model, ResidualBlock)
+    inside = [layer for block in blocks for layer in _find(block.branch, SpectralDense)]
+    others = [layer for layer in _find(model, SpectralDense) if not _among(layer, inside)]
+    if not blocks and not others:
+        raise ValueError(
+            "Expected a model with ResidualBlock or Spectral… layers. "
+            f"Received: {type(model).__name__} {model.name!r} without any."
+        )
+    layers: list[LayerCertificate] = []
+    proven: list[BlockCertificate] = []
+    for index, block in enumerate(blocks):
+        prefix = f"block {index}"
+        bound = _bound(block.branch, prefix, layers)
+        steps = (
+            fixed_point.guaranteed_iterations(bound, 1.0, block.tolerance)
+            if bound < 1
+            else math.inf
+        )
+        proven.append(BlockCertificate(prefix, bound, steps, block.tolerance))
+    for layer in others:
+        _bound(layer, layer.name, layers)
+    return Certificate(tuple(layers), tuple(proven))
+
+
+def enforce(model: keras.layers.Layer) -> Certificate:
+    """Scales down the kernels of blocks that aren't certified, so that afterwards they are.
+
+    Each spectral layer of such a block whose bound exceeds its coefficient has its kernel scaled to
+    an upper bound equal to the coefficient. Everything else stays as it is.
+
+    Returns:
+        The new certificate.
+    """
+    for block in _find(model, ResidualBlock):
+        if _bound(block.branch, "", []) < 1:
+            continue
+        for layer in _find(block.branch, SpectralDense):
+            kernel = np.asarray(layer.kernel, np.float64)
+            bound = spectral_norm.upper_bound(kernel)
+            if bound > layer.coefficient:
+                # A hair below: storing in the layer's dtype may round up.
+                margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
+                layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
+    return certify(model)
+
+
+def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) -> float:
+    """Proven Lipschitz bound of a contractive layer; the spectral layers met go into `found`."""
+    if isinstance(layer, ContractiveSequential):
+        return math.prod(
+            _bound(inner, f"{path} / layer {index}", found)
+            for index, inner in enumerate(layer.layers)
+        )
+    if not isinstance(layer, SpectralDense):
+        return float(layer.lipschitz_bound())
+    if not layer.built:
+        raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
+    kernel = np.asarray(layer.normalized_kernel(), np.float64)
+    vector = np.asarray(layer.vector, np.float64)
+    vector /= np.linalg.norm(vector)
+    estimate = float(np.linalg.norm(kernel @ vector))
+    upper = float(spectral_norm.upper_bound(kernel))
+    found.append(LayerCertificate(path, estimate, upper, layer.coefficient))
+    slope = 1.0 if layer.nonlinearity is None else float(layer.nonlinearity.lipschitz_bound())
+    return upper * slope
+
+
+def _find(layer: keras.layers.Layer, kind: type) -> list[Any]:
+    """All layers of a kind in or below `layer`, in order, each once."""
+    found: list[Any] = []
+    for candidate in layer._flatten_layers(include_self=True, recursive=True):
+        if isinstance(candidate, kind) and not _among(candidate, found):
+            found.append(candidate)
+    return sorted(found, key=lambda item: 0)
+
+
+def _among(layer: Any, layers: list[Any]) -> bool:
+    return any(layer is other for other in layers)

@@ -1,0 +1,139 @@
+"""Layers with a known Lipschitz bound, and their composition."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+register = keras.saving.register_keras_serializable(package="tf_iresnet")
+
+
+class BoundFunction(NamedTuple):
+    """A pure function of `x` and of the tensors it depends on, called as `g(x)`.
+
+    Solvers differentiate implicitly, so they must see those tensors: `function(x, *parameters)`.
+    """
+
+    function: Callable[..., tf.Tensor]
+    parameters: tuple[tf.Tensor, ...] = ()
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self.function(x, *self.parameters)
+
+
+class ContractiveLayer(keras.layers.Layer):
+    """A layer that knows a bound on its Lipschitz constant (Euclidean norms, in the input).
+
+    A subclass gives `lipschitz_bound` and `bind`. Nothing else is needed: a branch normalises its
+    kernels once by `bind`, then evaluates the function it gets as often as a solver asks.
+    """
+
+    condition_size: int | None = None
+
+    def lipschitz_bound(self) -> float:
+        """Upper bound on the Lipschitz constant in the input, for every condition."""
+        raise TypeError(f"{type(self).__name__} must define lipschitz_bound()")
+
+    def bind(
+        self, condition: tf.Tensor | None = None, training: bool | None = None
+    ) -> BoundFunction:
+        """The layer as a pure function of `x`; what `call` computes.
+
+        Args:
+            condition: `[batch, condition_size]`, or None.
+            training: whether state that follows the weights is stored. The function doesn't
+                depend on it.
+        """
+        raise TypeError(f"{type(self).__name__} must define bind()")
+
+    def call(self, inputs, condition=None, training=None):
+        return self.bind(condition, training)(inputs)
+
+
+@register
+class ContractiveSequential(ContractiveLayer):
+    """Composition of contractive layers, each of which receives the condition.
+
+    Args:
+        layers: `ContractiveLayer`s, or Keras layers known to be non-expansive (`Activation` with a
+            name that `tf_iresnet.layers.activations.get` knows, `ReLU`, `ELU`, `Flatten`, …).
+
+    Raises:
+        ValueError: for a layer whose Lipschitz constant isn't known, with the layer to use instead.
+
+    Example:
+
+        tf_iresnet.layers.ContractiveSequential([
+            tf_iresnet.layers.SpectralDense(64, activation="lipswish"),
+            tf_iresnet.layers.SpectralDense(2),
+        ])
+    """
+
+    def __init__(self, layers: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        from tf_iresnet.layers import activations
+
+        self.layers = [activations.as_contractive(layer) for layer in layers]
+
+    @property
+    def condition_size(self) -> int | None:  # type: ignore[override]
+        sizes = {layer.condition_size for layer in self.layers} - {None}
+        if len(sizes) > 1:
+            raise ValueError(f"Expected one condition_size in a branch. Received: {sorted(sizes)}")
+        return sizes.pop() if sizes else None
+
+    def build(self, input_shape):
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape, condition_shape=None):
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def lipschitz_bound(self):
+        return math.prod(layer.lipschitz_bound() for layer in self.layers)
+
+    def bind(self, condition=None, training=None):
+        bound = [layer.bind(condition, training) for layer in self.layers]
+        return compose(bound)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_layers(config))
+
+
+def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
+    """`x ↦ f_n(… f_1(x))`, with the parameters of all in order."""
+
+    def composed(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+        start = 0
+        for function in functions:
+            stop = start + len(function.parameters)
+            x = function.function(x, *parameters[start:stop])
+            start = stop
+        return x
+
+    return BoundFunction(composed, tuple(p for f in functions for p in f.parameters))
+
+
+def deserialize_layers(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with its list "layers" (or single "layer", "branch") turned into objects."""
+    config = dict(config)
+    for key in {"layers", "layer", "branch", "activation"} & set(config):
+        value = config[key]
+        if isinstance(value, list):
+            config[key] = [keras.saving.deserialize_keras_object(item) for item in value]
+        elif isinstance(value, dict):
+            config[key] = keras.saving.deserialize_keras_object(value)
+    return config

@@ -1,0 +1,105 @@
+"""Fixed elementwise bijections between the user's units and the network's."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.invertible import InvertibleLayer
+
+
+class _Elementwise(InvertibleLayer):
+    """A fixed monotone map of each entry; subclasses give `apply(x) → y, ln|dy/dx|` and `invert`."""
+
+    def apply(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        raise TypeError(f"{type(self).__name__} must define apply()")
+
+    def transform(self, x, condition, training, seed):
+        y, slopes = self.apply(x)
+        return y, tf.reduce_sum(slopes, axis=range(1, x.shape.rank))
+
+
+@register
+class Rescale(_Elementwise):
+    """`y = scale·x + offset`, with fixed numbers for each entry of the event (or one for all).
+
+    Args:
+        scale: non-zero, broadcast to the event shape.
+        offset: broadcast to the event shape.
+
+    `Rescale.standardize(mean, deviation)` gives `(x − mean) / deviation`.
+    """
+
+    def __init__(self, scale: Any = 1.0, offset: Any = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = np.asarray(scale, np.float64)
+        self.offset = np.asarray(offset, np.float64)
+        if not (np.all(np.isfinite(self.scale)) and np.all(self.scale != 0)):
+            raise ValueError(f"Expected scale to be finite and not 0. Received: scale={scale}")
+        if not np.all(np.isfinite(self.offset)):
+            raise ValueError(f"Expected offset to be finite. Received: offset={offset}")
+
+    @classmethod
+    def standardize(cls, mean: Any, deviation: Any, **kwargs: Any) -> "Rescale":
+        """The layer `(x − mean) / deviation`."""
+        scale = 1.0 / np.asarray(deviation, np.float64)
+        return cls(scale, -np.asarray(mean, np.float64) * scale, **kwargs)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        for name in ("scale", "offset"):
+            try:
+                np.broadcast_to(getattr(self, name), self.event_shape)
+            except ValueError:
+                raise ValueError(
+                    f"Expected {name} to broadcast to the event shape {self.event_shape}. "
+                    f"Received: {name} of shape {getattr(self, name).shape}"
+                ) from None
+
+    def apply(self, x):
+        # In this order the rounding is relative to the spread of the data, not to its mean.
+        scale = tf.constant(self.scale, x.dtype)
+        center = tf.constant(-self.offset / self.scale, x.dtype)
+        slopes = tf.constant(np.log(np.abs(self.scale)), x.dtype)
+        return (x - center) * scale, tf.broadcast_to(slopes, tf.shape(x))
+
+    def invert(self, y, condition):
+        center = tf.constant(-self.offset / self.scale, y.dtype)
+        return y / tf.constant(self.scale, y.dtype) + center
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "scale": self.scale.tolist(),
+            "offset": self.offset.tolist(),
+        }
+
+
+@register
+class Logit(_Elementwise):
+    """`y = logit(α + (1 − 2α) x)` of data in [0, 1] (Dinh et al., Real NVP, arXiv 1605.08803).
+
+    Args:
+        alpha: 0 ≤ α < ½, keeps the ends finite; Residual Flows use 0.05 for CIFAR10, 1e-6 for MNIST.
+    """
+
+    def __init__(self, alpha: float = 0.05, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= alpha < 0.5:
+            raise ValueError(f"Expected 0 ≤ alpha < 0.5. Received: alpha={alpha}")
+        self.alpha = alpha
+
+    def apply(self, x):
+        # Both logarithms from their own end: 1 − s loses all digits near 1 (in float32 s − s² is 0).
+        low = tf.math.log(self.alpha + (1 - 2 * self.alpha) * x)
+        high = tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
+        slope = np.log1p(-2 * self.alpha)
+        return low - high, tf.cast(slope, x.dtype) - low - high
+
+    def invert(self, y, condition):
+        s = tf.sigmoid(y)
+        return (s - self.alpha) / (1 - 2 * self.alpha)
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}

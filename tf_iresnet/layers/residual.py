@@ -1,0 +1,154 @@
+"""Invertible residual blocks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_iresnet.layers import activations
+from tf_iresnet.layers.contractive import (
+    ContractiveLayer,
+    ContractiveSequential,
+    deserialize_layers,
+    register,
+)
+from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.numerics import fixed_point, log_det
+
+
+@register
+class ResidualBlock(InvertibleLayer):
+    """`y = x + g(x)` with `Lip(g) < 1`, inverted by a certified fixed-point solver.
+
+    Source: Behrmann et al., Invertible Residual Networks, arXiv 1811.00995. The inverse stops when
+    `‖y − x − g(x)‖ / (1 − L) ≤ tolerance`, which bounds the true error of the example.
+
+    Args:
+        branch: `g`: a `ContractiveLayer`, a list or a `keras.Sequential` of such; its output shape
+            is its input shape and its Lipschitz bound is below 1.
+        log_det: an estimator of `tf_iresnet.log_det` or its name.
+        solver: "anderson" or "picard".
+        tolerance: bound on the Euclidean error of each inverted example.
+        max_iterations: evaluations of `g` after which an example is given up.
+        on_failure: what an example becomes that wasn't certified by then: "nan", or "raise", which
+            is an `InvalidArgumentError` in eager and graph mode (XLA drops assertions and gives NaN),
+            or "keep", the last iterate.
+
+    Raises:
+        ValueError: for a branch whose bound isn't below 1, or that changes the shape.
+
+    Example:
+
+        inputs = keras.Input([16])
+        block = tf_iresnet.layers.ResidualBlock([
+            tf_iresnet.layers.SpectralDense(64, activation="elu"),
+            tf_iresnet.layers.SpectralDense(16),
+        ])
+        model = keras.Model(inputs, keras.layers.Dense(1)(block(inputs)))
+    """
+
+    def __init__(
+        self,
+        branch: ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer],
+        log_det: str | dict[str, Any] | log_det.LogDet = "auto",
+        solver: str = "anderson",
+        tolerance: float = 1e-5,
+        max_iterations: int = 1000,
+        on_failure: str = "nan",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(branch, (list, tuple)):
+            branch = ContractiveSequential(branch)
+        self.branch = activations.as_contractive(branch)
+        self.lipschitz = float(self.branch.lipschitz_bound())
+        if not self.lipschitz < 1:
+            raise ValueError(
+                "Expected a branch with Lipschitz bound below 1, or the block has no inverse. "
+                f"Received: bound={self.lipschitz}. Lower the coefficient of its spectral layers."
+            )
+        self.log_det = _estimators.get(log_det)
+        if solver not in ("anderson", "picard"):
+            raise ValueError(
+                f"Expected solver to be 'anderson' or 'picard'. Received: solver={solver!r}"
+            )
+        if on_failure not in ("nan", "raise", "keep"):
+            raise ValueError(
+                "Expected on_failure to be 'nan', 'raise' or 'keep'. "
+                f"Received: on_failure={on_failure!r}"
+            )
+        self.solver = solver
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self.on_failure = on_failure
+
+    @property
+    def condition_size(self) -> int | None:  # type: ignore[override]
+        return self.branch.condition_size
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if not self.branch.built:
+            self.branch.build(input_shape)
+        output_shape = tuple(self.branch.compute_output_shape(input_shape))
+        if output_shape[1:] != self.event_shape:
+            raise ValueError(
+                "Expected a branch whose output shape is its input shape. Received: "
+                f"{self.event_shape} → {output_shape[1:]}"
+            )
+
+    def call(self, inputs, condition=None, training=None):
+        x, condition = self._prepare(inputs, condition)
+        return x + self.branch.bind(condition, training)(x)
+
+    def transform(self, x, condition, training, seed):
+        g = self.branch.bind(condition, training)
+        gx, value = self.log_det(g, x, seed, training=training, lipschitz=self.lipschitz)
+        return x + gx, value
+
+    def invert(self, y, condition):
+        solution = self.solve(y, condition)
+        value, solved = solution.value, solution.converged
+        if self.on_failure == "keep":
+            return value
+        if self.on_failure == "raise":
+            message = (
+                f"{self.name!r} could not invert every example to tolerance={self.tolerance} in "
+                f"max_iterations={self.max_iterations}. Raise either, or certify the model."
+            )
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(solved), [message])]):
+                value = tf.identity(value)
+        solved = tf.reshape(solved, [-1, *[1] * (y.shape.rank - 1)])
+        return tf.where(solved, value, tf.constant(float("nan"), value.dtype))
+
+    def solve(self, y: tf.Tensor, condition: tf.Tensor | None = None) -> fixed_point.Solution:
+        """The inverse with its iterations, certified error and success of each example."""
+        g = self.branch.bind(condition)
+        return fixed_point.solve(
+            g.function,
+            y,
+            g.parameters,
+            lipschitz=self.lipschitz,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            method=self.solver,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "branch": keras.saving.serialize_keras_object(self.branch),
+            "log_det": _estimators.serialize(self.log_det),
+            "solver": self.solver,
+            "tolerance": self.tolerance,
+            "max_iterations": self.max_iterations,
+            "on_failure": self.on_failure,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_layers(config))
+
+
+_estimators = log_det  # the constructor's argument of that name hides the module

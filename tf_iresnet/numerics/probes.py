@@ -1,0 +1,75 @@
+"""Random probe vectors `v` with `E[v] = 0` and `Cov[v] = I`, drawn from stateless seeds.
+
+Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such law. Rademacher probes have the
+smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv 1811.00995).
+"""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Seed = int | tf.Tensor | None
+Sampler = Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
+
+# Two stateless algorithms exist and XLA may choose another one than eager mode does; naming one
+# makes the same seed give the same bits everywhere.
+ALGORITHM = "philox"
+
+
+def as_seed(seed: Seed) -> tf.Tensor:
+    """The int32 pair `[2]` for a seed given as None (a fixed default), an int or such a pair."""
+    if seed is None:
+        return tf.constant([0, 0], tf.int32)
+    seed = tf.convert_to_tensor(seed)
+    if seed.dtype.is_floating:
+        raise TypeError(
+            f"Expected seed to be an int or an int32 tensor of shape [2]. Received: seed={seed}"
+        )
+    seed = tf.cast(seed, tf.int32)
+    if seed.shape.rank == 0:
+        return tf.stack([tf.zeros([], tf.int32), seed])
+    if seed.shape != (2,):
+        raise ValueError(
+            f"Expected seed to be an int or an int32 tensor of shape [2]. Received: seed={seed}"
+        )
+    return seed
+
+
+def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
+    """A new seed `[2]`, independent of `seed` for every different integer `data`."""
+    return tf.random.experimental.stateless_fold_in(seed, data, alg=ALGORITHM)
+
+
+def rademacher(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Independent signs, −1 or 1 with equal probability."""
+    bits = tf.random.stateless_uniform(shape, seed, 0, 2, tf.int32, alg=ALGORITHM)
+    return tf.cast(2 * bits - 1, dtype)
+
+
+def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Uniform numbers in the open interval (0, 1), on a grid of 2⁻²⁴.
+
+    Made from integers: with the same seed and algorithm TensorFlow 2.21 draws the same integers under
+    XLA and outside, but different floats.
+    """
+    grid = tf.random.stateless_uniform(shape, seed, 0, 2**24, tf.int32, alg=ALGORITHM)
+    return (tf.cast(grid, dtype) + 0.5) / 2**24
+
+
+def gaussian(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Independent standard normal numbers, of at most 5.9 (Box and Muller 1958)."""
+    radius = tf.sqrt(-2.0 * tf.math.log(uniform(shape, fold_in(seed, 0), dtype)))
+    return radius * tf.cos(2.0 * math.pi * uniform(shape, fold_in(seed, 1), dtype))
+
+
+SAMPLERS: dict[str, Sampler] = {"rademacher": rademacher, "gaussian": gaussian}
+
+
+def get(name: str) -> Sampler:
+    """The sampler `(shape, seed, dtype) → probes` of that name."""
+    if name not in SAMPLERS:
+        raise ValueError(
+            f"Expected probe to be one of {sorted(SAMPLERS)}. Received: probe={name!r}"
+        )
+    return SAMPLERS[name]

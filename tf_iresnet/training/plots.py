@@ -1,0 +1,224 @@
+"""The pictures of a run, as matplotlib figures made from arrays; nothing here knows a model."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.patches
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DATA, MODEL = "#1f5a99", "#d1603d"  # told apart without colour vision, too
+HEAT = "magma"
+
+
+def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
+    """Returns a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    # No version in the metadata: the same run gives the same file.
+    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def window(points: np.ndarray, margin: float = 0.15) -> tuple[float, float, float, float]:
+    """Returns a square `(left, right, bottom, top)` around points [n, 2], a few outliers aside."""
+    low, high = np.quantile(points, [0.001, 0.999], axis=0)
+    centre, half = (low + high) / 2, (high - low).max() * (0.5 + margin)
+    return (*(centre[0] + [-half, half]), *(centre[1] + [-half, half]))  # type: ignore[return-value]
+
+
+def grid(extent: Sequence[float], size: int) -> np.ndarray:
+    """Returns the centres [size², 2] of a square grid of cells, rows from the bottom up."""
+    left, right, bottom, top = extent
+    cells = (np.arange(size) + 0.5) / size
+    x, y = np.meshgrid(left + (right - left) * cells, bottom + (top - bottom) * cells)
+    return np.stack([x.ravel(), y.ravel()], axis=-1)
+
+
+def histogram(points: np.ndarray, extent: Sequence[float], size: int) -> np.ndarray:
+    """Returns the density [size, size] of points [n, 2] as a histogram over the window."""
+    left, right, bottom, top = extent
+    counts, _, _ = np.histogram2d(
+        points[:, 1], points[:, 0], bins=size, range=[[bottom, top], [left, right]]
+    )
+    return counts / (len(points) * (right - left) * (top - bottom) / size**2)
+
+
+def densities(
+    panels: Mapping[str, np.ndarray], extent: Sequence[float], axes: Sequence[str]
+) -> Figure:
+    """Draws square density maps beside one another, in one window and one colour scale.
+
+    Args:
+        panels: title → density [size, size] per unit of area, rows from the bottom up.
+        extent: `(left, right, bottom, top)` of every map.
+        axes: names of the two coordinates.
+    """
+    figure = Figure(figsize=(3.4 * len(panels) + 0.9, 3.7), layout="constrained")
+    plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    # A histogram's noise and a sharp mode's peak would leave the rest in the dark.
+    top = max(float(np.quantile(panel[panel > 0], 0.995)) for panel in panels.values())
+    for plot, (title, panel) in zip(plots, panels.items(), strict=True):
+        image = plot.imshow(
+            panel, origin="lower", extent=tuple(extent), cmap=HEAT, vmin=0, vmax=top
+        )
+        plot.set(title=title, xlabel=axes[0])
+    plots[0].set_ylabel(axes[1])
+    figure.colorbar(image, ax=list(plots), label="density per unit of area", extend="max")
+    return figure
+
+
+def image_grids(
+    panels: Mapping[str, np.ndarray], shape: Sequence[int], limits: tuple[float, float], unit: str
+) -> Figure:
+    """Draws grids of small images beside one another, each pixel a plain square.
+
+    Args:
+        panels: title → images [n, height·width], the same n for all.
+        shape: `(height, width)`.
+        limits: values of black and white.
+        unit: what a pixel's value counts, for the scale.
+    """
+    count = len(next(iter(panels.values())))
+    columns = int(np.ceil(np.sqrt(count)))
+    figure = Figure(figsize=(4.6 * len(panels) + 0.8, 5.0), layout="constrained")
+    plots = figure.subplots(1, len(panels), squeeze=False)[0]
+    for plot, (title, images) in zip(plots, panels.items(), strict=True):
+        image = plot.imshow(
+            tile(images.reshape(-1, *shape[:2]), columns),
+            cmap="gray",
+            vmin=limits[0],
+            vmax=limits[1],
+            interpolation="nearest",
+        )
+        plot.set_title(title)
+        plot.axis("off")
+    figure.colorbar(image, ax=list(plots), label=unit, shrink=0.8)
+    return figure
+
+
+def tile(images: np.ndarray, columns: int) -> np.ndarray:
+    """Returns images [n, height, width] in rows of `columns`, a transparent pixel between."""
+    count, height, width = images.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
+    for i, picture in enumerate(images):
+        top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
+        canvas[top : top + height, left : left + width] = picture
+    return canvas
+
+
+def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: str) -> Figure:
+    """Draws training and validation loss over the epochs, the best epoch marked.
+
+    Args:
+        rows: of metrics.csv.
+        best_epoch: the epoch whose weights were kept.
+        metric: "bits_per_dim" or "loss"; drawn beside its "val_" twin.
+    """
+    unit = "bits per dimension" if metric == "bits_per_dim" else "nats per example"
+    figure = Figure(figsize=(7.0, 3.8), layout="constrained")
+    plot = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    train = np.array([row[metric] for row in rows])
+    validation = np.array([row[f"val_{metric}"] for row in rows])
+    dot = "." if len(rows) < 3 else ""  # a line needs two points to be seen
+    plot.plot(epochs, train, color=DATA, marker=dot, label="training (mean over the epoch)")
+    plot.plot(epochs, validation, color=MODEL, marker=dot, label="validation")
+    best = [row[f"val_{metric}"] for row in rows if row["epoch"] == best_epoch]
+    if best:
+        label = f"kept: epoch {best_epoch}, {best[0]:.3f}"
+        plot.plot([best_epoch], best, "o", color=MODEL, markeredgecolor="black", label=label)
+    plot.set(title="Learning curve (lower is better)", xlabel="epoch", ylabel=unit)
+    _focus(plot, np.concatenate([train, validation]))
+    plot.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    plot.grid(alpha=0.3)
+    plot.legend()
+    return figure
+
+
+def _focus(plot: Axes, values: np.ndarray) -> None:
+    """Cuts off the steep start, which would flatten all that follows into a line."""
+    values = values[np.isfinite(values)]
+    if len(values) < 10:
+        return
+    low, high = float(values.min()), float(np.quantile(values, 0.9))
+    if high > low:
+        plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
+
+
+def lipschitz_bounds(blocks: Mapping[str, float]) -> Figure:
+    """Draws the certified Lipschitz bound of each residual block and the line it stays below.
+
+    Args:
+        blocks: name → upper bound on the Lipschitz constant of its branch.
+    """
+    figure = Figure(figsize=(7.0, 1.4 + 0.26 * len(blocks)), layout="constrained")
+    plot = figure.subplots()
+    names, bounds = list(blocks), np.array(list(blocks.values()))
+    bars = plot.barh(names, bounds, color=[DATA if b < 1 else MODEL for b in bounds])
+    plot.bar_label(bars, [f"{b:.3f}" for b in bounds], label_type="center", color="white")
+    line = plot.axvline(1.0, color="black", linestyle="--")
+    plot.set(
+        title="Certified Lipschitz bound of each block",
+        xlabel="upper bound on Lip(g), x ↦ x + g(x)",
+        xlim=(0, max(1.15, 1.15 * float(bounds.max(initial=1.0)))),
+    )
+    plot.invert_yaxis()
+    figure.legend([line], ["below 1 the block is invertible"], loc="outside lower center")
+    return figure
+
+
+def marginals(
+    data: np.ndarray, samples: np.ndarray, columns: Sequence[str], most: int = 6
+) -> Figure:
+    """Draws each column's histogram and each pair's scatter, data against samples.
+
+    Args:
+        data: held-out rows [n, d].
+        samples: rows [m, d] of the model.
+        columns: names of the d columns.
+        most: columns drawn, from the first.
+    """
+    count = min(most, len(columns))
+    side = 1.75 * count + 0.8
+    figure = Figure(figsize=(side, side + 0.3), layout="constrained")
+    plots = figure.subplots(count, count, squeeze=False, sharex="col")
+    limits = np.quantile(np.concatenate([data, samples]), [0.002, 0.998], axis=0)
+    for row in range(count):
+        for column in range(count):
+            plot = plots[row, column]
+            if row == column:
+                _pair_of_histograms(plot, data[:, row], samples[:, row], limits[:, row])
+            elif column > row:
+                plot.axis("off")
+            else:
+                for points, colour in ((data, DATA), (samples, MODEL)):
+                    plot.plot(
+                        points[:1000, column], points[:1000, row], ".", color=colour,
+                        markersize=2, alpha=0.35,
+                    )  # fmt: skip
+                plot.set(ylim=limits[:, row])
+            plot.set(xlim=limits[:, column])
+            plot.tick_params(labelsize=7)
+        plots[row, 0].set_ylabel(columns[row], fontsize=9)
+        plots[-1, row].set_xlabel(columns[row], fontsize=9)
+    figure.suptitle(_marginals_title(count, len(columns)))
+    handles = [matplotlib.patches.Patch(color=c) for c in (DATA, MODEL)]
+    figure.legend(handles, ["held-out data", "samples"], loc="upper right")
+    return figure
+
+
+def _marginals_title(count: int, total: int) -> str:
+    return "Pairwise marginals" + (f" (first {count} of {total} columns)" if count < total else "")
+
+
+def _pair_of_histograms(
+    plot: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray
+) -> None:
+    edges = np.linspace(*limits, 41)
+    for values, colour in ((data, DATA), (samples, MODEL)):
+        plot.hist(values, edges, density=True, histtype="step", color=colour)
+    plot.set_yticks([])

@@ -1,0 +1,41 @@
+"""How the learning rate goes: up a ramp, down a cosine, in step with the clock if that is ahead."""
+
+import math
+
+from tf_iresnet.training.options import TrainingOptions
+
+
+def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
+    """Returns how far a run is, in [0, 1], by its steps or by its clock, whichever is more.
+
+    The clock counts squared: it reaches 1 with the cap as it must, but lags behind at the start,
+    so that the seconds a graph takes to be traced don't spend the learning rate, and a run that
+    ends well before its cap never hears of it.
+
+    Args:
+        step: steps done.
+        elapsed: seconds spent.
+        options: total steps and `max_minutes`.
+    """
+    by_steps = step / options.total_steps
+    if options.max_minutes is None:
+        return min(1.0, by_steps)
+    by_clock = (elapsed / (60 * options.max_minutes)) ** 2
+    return min(1.0, max(by_steps, by_clock))
+
+
+def learning_rate(step: int, fraction: float, options: TrainingOptions) -> float:
+    """Returns the learning rate of a step.
+
+    A linear ramp over `warmup_steps` (the first step isn't 0) times a half cosine from the peak
+    at fraction 0 to `final_learning_rate` of it at 1 (SGDR, arXiv 1608.03983, equation 5).
+
+    Args:
+        step: steps done before this one.
+        fraction: the `progress` of the run.
+        options: peak, ramp and end.
+    """
+    ramp = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    end = options.final_learning_rate
+    cosine = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * fraction))
+    return options.learning_rate * ramp * cosine

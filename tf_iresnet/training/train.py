@@ -1,0 +1,109 @@
+"""`train_and_evaluate(config, workdir)`: a config in, a certified flow and its report out."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tf_iresnet import data
+from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, write_metrics
+from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.finish import finish
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.workdir import RunError, Workdir, to_plain
+
+SECTIONS = ("model", "data", "training")
+
+
+def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Trains a flow by a config, or goes on with it, and writes its model, figures and report.
+
+    Called again after being killed at any moment, it goes on from the last complete epoch and
+    ends with the same bits as if it hadn't been, on the same machine with the same versions,
+    provided that `max_minutes` never came into play. A finished run is not run again.
+
+    Args:
+        config: `ConfigDict` or nested mapping with the sections `model` (arguments of
+            `tf_iresnet.mlp_flow`), `data` (`name` and options of `tf_iresnet.data.load`) and
+            `training` (`TrainingOptions`).
+        workdir: directory of the run; new, empty, or that of the same config.
+
+    Returns:
+        The final figures, as in figures.json: see `evaluation.evaluate`.
+
+    Raises:
+        RunError: for what the user can put right: a wrong config, another run's workdir, ….
+        tf_iresnet.data.TableError: for a bad table. In both cases nothing has been written.
+    """
+    config = resolve(config)
+    run = Workdir(workdir)
+    finished = run.finished(config)
+    if finished is not None:
+        return finished
+    options = TrainingOptions(**config["training"])
+    dataset = build.dataset(config)  # a bad table is found out before anything is written
+    flow = build.flow(config, dataset)
+    with run.claim(config):
+        state = fit(flow, dataset, options, run)
+        for variable, value in zip(flow.weights, state.best_weights, strict=True):
+            variable.assign(value)
+        save_model(flow, run)
+        return finish(flow, dataset, config, state, run)
+
+
+def resolve(config: Any) -> dict[str, Any]:
+    """Returns a config as plain data with every training option written out.
+
+    Raises:
+        RunError: naming the section or field that is unknown or missing.
+    """
+    plain = to_plain(config)
+    if not isinstance(plain, Mapping) or sorted(plain) != sorted(SECTIONS):
+        found = sorted(plain) if isinstance(plain, Mapping) else type(plain).__name__
+        raise RunError(
+            f"Expected a config of the sections {', '.join(SECTIONS)}. Received: {found}."
+        )
+    training = TrainingOptions.from_config(plain["training"])
+    return dict(plain, training=to_plain(dataclasses.asdict(training)))
+
+
+def fit(
+    flow: keras.Model, dataset: data.Dataset, options: TrainingOptions, run: Workdir
+) -> RunState:
+    """Trains from the checkpoint in `run`, or from the start, until something ends it.
+
+    The model is left with its last averaged weights; the best ones are in the returned state.
+    """
+    state = checkpoints.load(run.checkpoint, flow)
+    write_metrics(run, state)  # a kill may have come between the checkpoint and its table
+    if state.stopped:
+        return state
+    if state.epoch:
+        print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
+    flow.fit(
+        build.batches(dataset, options, first_step=state.epoch * options.steps_per_epoch),
+        epochs=options.epochs,
+        initial_epoch=state.epoch,
+        steps_per_epoch=options.steps_per_epoch,
+        validation_data=build.validation(dataset, options),
+        callbacks=[
+            Pace(state, options),
+            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            Recorder(state, options, run),
+            ProgressBar(state, options),
+        ],
+        shuffle=False,  # the batches are shuffled already, as a function of seed and step
+        verbose=0,
+    )
+    return state
+
+
+def save_model(flow: keras.Model, run: Workdir) -> None:
+    """Writes model.keras, without the optimizer: whoever loads it compiles it as they like."""
+    flow.optimizer, flow.compiled = None, False
+    partial = run.path / ".model.partial.keras"
+    flow.save(partial)
+    os.replace(partial, run.model)
