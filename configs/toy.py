@@ -21,7 +21,8 @@ def get_config(density: str = "8gaussians") -> ml_collections.ConfigDict:
     config.model.log_det = "exact"
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = density
+    config.data.name = "toy"
+    config.data.density = density
 
     config.training = ml_collections.ConfigDict()
     config.training.seed = 0

@@ -7,14 +7,16 @@ flow.distribution()         # the same as a TensorFlow Probability distribution
 print(tfi.certify(flow))    # what is proven about its inverse
 """
 
-import keras as _keras
-
-if _keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "Expected Keras to run on TensorFlow. Received: "
-        f"keras.backend.backend()={_keras.backend.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND=tensorflow (or 'backend' in ~/.keras/keras.json) before importing Keras."
-    )
+_ADVICE = (
+    "Expected Keras to run on TensorFlow. Received: {}. Set the environment variable "
+    "KERAS_BACKEND=tensorflow (or 'backend' in ~/.keras/keras.json) before importing Keras."
+)
+try:
+    import keras as _keras
+except ImportError as error:  # another backend, which isn't installed
+    raise ImportError(_ADVICE.format(error)) from error
+if _keras.config.backend() != "tensorflow":
+    raise ImportError(_ADVICE.format(f"backend={_keras.config.backend()!r}"))
 
 from tf_iresnet import layers
 from tf_iresnet.certify import Certificate, certify, enforce
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name == "bijectors":  # loads TensorFlow Probability, so only when asked for
         import importlib
 

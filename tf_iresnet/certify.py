@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.numerics import fixed_point, spectral_norm
@@ -80,7 +82,7 @@ def certify(model: keras.layers.Layer) -> Certificate:
     """Bounds the Lipschitz constant of every residual block from above, in float64.
 
     The bounds are of the kernels as inference uses them: normalised by the model's own estimate,
-    which is from below (REQUIREMENTS of any spectral normalisation by power iteration).
+    which comes from below.
 
     Args:
         model: a built `ResidualFlow`, Keras model or layer.
@@ -91,28 +93,26 @@ def certify(model: keras.layers.Layer) -> Certificate:
     Raises:
         ValueError: for a model without residual blocks or spectral layers, or one that isn't built.
     """
-    blocks = _find(model, ResidualBlock)
-    inside = [layer for block in blocks for layer in _find(block.branch, SpectralDense)]
-    others = [layer for layer in _find(model, SpectralDense) if not _among(layer, inside)]
-    if not blocks and not others:
+    layers: list[LayerCertificate] = []
+    blocks: list[BlockCertificate] = []
+    for layer in _contracting(model):
+        if isinstance(layer, ResidualBlock):
+            name = f"block {len(blocks)}"
+            bound = _bound(layer.branch, name, layers)
+            steps = (
+                fixed_point.guaranteed_iterations(bound, 1.0, layer.tolerance)
+                if bound < 1
+                else math.inf
+            )
+            blocks.append(BlockCertificate(name, bound, steps, layer.tolerance))
+        else:
+            _bound(layer, layer.name, layers)
+    if not layers:
         raise ValueError(
             "Expected a model with ResidualBlock or Spectral… layers. "
             f"Received: {type(model).__name__} {model.name!r} without any."
         )
-    layers: list[LayerCertificate] = []
-    proven: list[BlockCertificate] = []
-    for index, block in enumerate(blocks):
-        prefix = f"block {index}"
-        bound = _bound(block.branch, prefix, layers)
-        steps = (
-            fixed_point.guaranteed_iterations(bound, 1.0, block.tolerance)
-            if bound < 1
-            else math.inf
-        )
-        proven.append(BlockCertificate(prefix, bound, steps, block.tolerance))
-    for layer in others:
-        _bound(layer, layer.name, layers)
-    return Certificate(tuple(layers), tuple(proven))
+    return Certificate(tuple(layers), tuple(blocks))
 
 
 def enforce(model: keras.layers.Layer) -> Certificate:
@@ -124,17 +124,36 @@ def enforce(model: keras.layers.Layer) -> Certificate:
     Returns:
         The new certificate.
     """
-    for block in _find(model, ResidualBlock):
-        if _bound(block.branch, "", []) < 1:
+    for block in _contracting(model):
+        if not isinstance(block, ResidualBlock) or _bound(block.branch, "", []) < 1:
             continue
-        for layer in _find(block.branch, SpectralDense):
-            kernel = np.asarray(layer.kernel, np.float64)
-            bound = spectral_norm.upper_bound(kernel)
+        for layer in _contracting(block.branch):
+            kernel = np.asarray(layer.kernel.value, np.float64)
+            bound = float(spectral_norm.upper_bound(kernel))
             if bound > layer.coefficient:
                 # A hair below: storing in the layer's dtype may round up.
                 margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
                 layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
     return certify(model)
+
+
+def _contracting(layer: keras.layers.Layer) -> Iterator[Any]:
+    """The residual blocks, and the spectral layers outside of any, in order.
+
+    What is yielded has the right weights until the next one is asked for: the copies of a
+    `Repeated` layer take turns in one object.
+    """
+    if isinstance(layer, (ResidualBlock, SpectralDense)):
+        if not layer.built:
+            raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
+        yield layer
+    elif isinstance(layer, Repeated):
+        for index in range(layer.times):
+            with layer.copy(index) as copy:
+                yield from _contracting(copy)
+    else:
+        for inner in layer._flatten_layers(include_self=False, recursive=False):
+            yield from _contracting(inner)
 
 
 def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) -> float:
@@ -146,26 +165,10 @@ def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) ->
         )
     if not isinstance(layer, SpectralDense):
         return float(layer.lipschitz_bound())
-    if not layer.built:
-        raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
     kernel = np.asarray(layer.normalized_kernel(), np.float64)
-    vector = np.asarray(layer.vector, np.float64)
-    vector /= np.linalg.norm(vector)
-    estimate = float(np.linalg.norm(kernel @ vector))
+    vector = np.asarray(layer.vector.value, np.float64)
+    estimate = float(np.linalg.norm(kernel @ vector) / np.linalg.norm(vector))
     upper = float(spectral_norm.upper_bound(kernel))
     found.append(LayerCertificate(path, estimate, upper, layer.coefficient))
     slope = 1.0 if layer.nonlinearity is None else float(layer.nonlinearity.lipschitz_bound())
     return upper * slope
-
-
-def _find(layer: keras.layers.Layer, kind: type) -> list[Any]:
-    """All layers of a kind in or below `layer`, in order, each once."""
-    found: list[Any] = []
-    for candidate in layer._flatten_layers(include_self=True, recursive=True):
-        if isinstance(candidate, kind) and not _among(candidate, found):
-            found.append(candidate)
-    return sorted(found, key=lambda item: 0)
-
-
-def _among(layer: Any, layers: list[Any]) -> bool:
-    return any(layer is other for other in layers)

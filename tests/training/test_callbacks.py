@@ -169,7 +169,7 @@ def test_a_loss_that_is_lost_keeps_the_best_weights_or_says_what_to_do(tmp_path)
 def test_the_progress_line_tells_place_loss_validation_and_time_left():
     stream = io.StringIO()
     state = RunState(best=1.25, best_epoch=2)
-    bar = ProgressBar(state, OPTIONS, stream)
+    bar = ProgressBar(state, OPTIONS, stream=stream)
     model = make_model()
     model.fit(
         X, Y, batch_size=8, epochs=3, validation_data=(X, Y), verbose=0, callbacks=[bar]

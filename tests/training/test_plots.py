@@ -27,7 +27,9 @@ FIGURES = {
     "learning_curve": lambda: plots.learning_curve(ROWS, best_epoch=9, metric="bits_per_dim"),
     "learning_curve_of_one_epoch": lambda: plots.learning_curve(ROWS[:1], 1, "loss"),
     "lipschitz_bounds": lambda: plots.lipschitz_bounds({"block 1": 0.9, "block 2": 1.2}),
-    "marginals": lambda: plots.marginals(POINTS, POINTS + 1, ["height", "weight"]),
+    "marginals": lambda: plots.marginals(
+        {"data": POINTS, "samples": POINTS + 1}, ["height", "weight"]
+    ),
 }
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.streams import DEQUANTIZATION, Seed, Step, key
+from tf_iresnet.data.streams import DEQUANTIZATION, Seed, Step, key, uniform
 
 
-def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed | tuple[int, int], step: Step) -> tf.Tensor:
+def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Tensor:
     """Returns float32 [n, *event], `x` plus noise uniform in `[0, width)`.
 
     Args:
@@ -24,9 +24,7 @@ def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed | tuple[int, int], st
         step: scalar integer; the noise is a pure function of (seed, step).
     """
     x, width = tf.cast(x, tf.float32), tf.constant(width, tf.float32)
-    noise = tf.random.stateless_uniform(
-        tf.shape(x), key(seed, step, DEQUANTIZATION), alg="philox"
-    )
+    noise = uniform(tf.shape(x), key(seed, step, DEQUANTIZATION))
     # 16 + .9999999 rounds to 17: the sum would land in the next value's cell.
     return tf.where(width > 0, tf.minimum(x + width * noise, tf.math.nextafter(x + width, x)), x)
 

@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from tf_iresnet.data.streams import SHUFFLE, Seed, key
+from tf_iresnet.data.streams import SHUFFLE, Seed, bits, key
 
 _ROUNDS = 8
 
@@ -38,10 +38,7 @@ def epoch_indices(step: int | tf.Tensor, batch_size: int, size: int, seed: Seed)
 
 def _round_keys(epoch: tf.Tensor, seed: Seed) -> tf.Tensor:
     """Random uint32 [rounds]."""
-    keys = tf.random.stateless_uniform(
-        [_ROUNDS], key(seed, epoch, SHUFFLE), None, None, tf.int32, alg="philox"
-    )
-    return tf.bitcast(keys, tf.uint32)
+    return bits([_ROUNDS], key(seed, epoch, SHUFFLE))
 
 
 def _permute(place: tf.Tensor, keys: tf.Tensor, size: int) -> tf.Tensor:

@@ -1,11 +1,18 @@
-"""Seeds of the random numbers of a data set: one independent stream for each (seed, step, use)."""
+"""Random numbers of a data set: one independent stream for each (seed, step, use).
+
+They are made from TensorFlow's stateless integers, which are the same bits in eager mode, in graphs
+and under XLA; its stateless floats are not, even with `alg="philox"`.
+"""
+
+import math
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from tf_iresnet.numerics.probes import as_seed, fold_in
 
-Seed = int | tf.Tensor
-Step = int | tf.Tensor
+Seed: TypeAlias = int | tuple[int, int] | tf.Tensor
+Step: TypeAlias = int | tf.Tensor
 
 # The four uses. The offset keeps them apart from a model's own noise under the same seed and step:
 # equal keys would give the data and the probes of the log-det estimator the same bits.
@@ -17,8 +24,8 @@ COMPONENT, POSITION, SHUFFLE, DEQUANTIZATION = range(_DATA, _DATA + 4)
 VALIDATION, TEST, STATISTICS = (0x76616C, 1), (0x746573, 2), (0x737461, 3)
 
 
-def key(seed: Seed | tuple[int, int], step: Step, use: int) -> tf.Tensor:
-    """Returns the int32 pair [2] to give to `tf.random.stateless_*(…, alg="philox")`.
+def key(seed: Seed, step: Step, use: int) -> tf.Tensor:
+    """Returns the int32 pair [2] that names a stream.
 
     Args:
         seed: an int or an int32 pair [2].
@@ -26,3 +33,21 @@ def key(seed: Seed | tuple[int, int], step: Step, use: int) -> tf.Tensor:
         use: one of the constants of this module.
     """
     return fold_in(fold_in(as_seed(seed), use), tf.cast(step, tf.int32))
+
+
+def bits(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
+    """Returns uint32 of the given shape, all values equally likely."""
+    numbers = tf.random.stateless_uniform(shape, stream, None, None, tf.int32, alg="philox")
+    return tf.bitcast(numbers, tf.uint32)
+
+
+def uniform(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
+    """Returns float32 multiples of 2⁻²³, uniform in [0, 1)."""
+    return tf.cast(tf.bitwise.right_shift(bits(shape, stream), 9), tf.float32) * 2.0**-23
+
+
+def normal(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
+    """Returns standard normal float32 (Box and Muller 1958), equal to rounding in every mode."""
+    pair = bits(tf.concat([[2], shape], axis=0), stream)
+    unit = (tf.cast(pair, tf.float32) + 0.5) * 2.0**-32  # in (0, 1]
+    return tf.sqrt(-2 * tf.math.log(unit[0])) * tf.cos(2 * math.pi * unit[1])

@@ -13,6 +13,7 @@ from tf_iresnet.layers.contractive import BoundFunction, ContractiveLayer, Contr
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.preprocessing import Logit, Rescale
+from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 
@@ -31,6 +32,7 @@ __all__ = [
     "Logit",
     "MaxMin",
     "NonExpansive",
+    "Repeated",
     "Rescale",
     "ResidualBlock",
     "Sine",

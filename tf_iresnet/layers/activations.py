@@ -13,14 +13,13 @@ from tf_iresnet.layers.contractive import (
     register,
 )
 
-# Largest slope of the Keras activations that are non-expansive (ELU and CELU at their α = 1).
+# Largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not CELU, whose gradient at 0 comes out as 2).
 NON_EXPANSIVE = {
     "linear": 1.0,
     "relu": 1.0,
     "relu6": 1.0,
     "leaky_relu": 1.0,
     "elu": 1.0,
-    "celu": 1.0,
     "tanh": 1.0,
     "hard_tanh": 1.0,
     "softplus": 1.0,
@@ -46,7 +45,7 @@ class Activation(ContractiveLayer):
     def apply(self, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
         raise TypeError(f"{type(self).__name__} must define apply()")
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
 
@@ -105,7 +104,7 @@ class CLipSwish(LipSwish):
     def apply(self, x, beta):
         return super().apply(tf.concat([x, -x], -1), beta) / 1.004
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
 
@@ -122,7 +121,7 @@ class CPila(Activation):
         t = 5.0 * tf.minimum(x, 0.0)  # the minimum keeps exp, and its gradient, finite
         return tf.where(x > 0, x, (t * t / 2 - t + 1) * tf.exp(t) * x) / 1.06
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
 
 
@@ -188,7 +187,7 @@ def as_contractive(layer: keras.layers.Layer) -> ContractiveLayer:
     if isinstance(layer, keras.Sequential):
         return ContractiveSequential(layer.layers)
     if isinstance(layer, keras.layers.Activation):
-        return get(layer.activation)
+        return NonExpansive(getattr(layer.activation, "__name__", str(layer.activation)))
     if isinstance(layer, keras.layers.ReLU) and not layer.threshold and layer.negative_slope <= 1:
         return NonExpansive("relu") if not layer.negative_slope else _refuse(layer)
     if isinstance(layer, keras.layers.ELU) and layer.alpha == 1:

@@ -79,7 +79,7 @@ class ContractiveSequential(ContractiveLayer):
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
-        sizes = {layer.condition_size for layer in self.layers} - {None}
+        sizes = {s for layer in self.layers if (s := layer.condition_size) is not None}
         if len(sizes) > 1:
             raise ValueError(f"Expected one condition_size in a branch. Received: {sorted(sizes)}")
         return sizes.pop() if sizes else None
@@ -90,7 +90,7 @@ class ContractiveSequential(ContractiveLayer):
                 layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers import repetition
 from tf_iresnet.layers.contractive import deserialize_layers, register
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -82,10 +81,10 @@ class InvertibleLayer(keras.layers.Layer):
         y, condition = self._prepare(outputs, condition, inverse=True)
         return self.invert_with_log_det(y, condition, as_seed(seed))
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
-    def _prepare(self, value: Any, condition: Any, inverse: bool = False):
+    def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
         dtype = self.variable_dtype
         value = tf.cast(tf.convert_to_tensor(value), dtype)
         if not self.built:
@@ -104,13 +103,18 @@ class InvertibleLayer(keras.layers.Layer):
         return value, condition
 
 
+def inherit_dtype(kwargs: dict[str, Any], layers: Sequence[Any]) -> dict[str, Any]:
+    """The arguments with the dtype of the wrapped layers, unless they name one."""
+    if kwargs.get("dtype") is None and layers and hasattr(layers[0], "dtype_policy"):
+        return {**kwargs, "dtype": layers[0].dtype_policy.name}
+    return kwargs
+
+
 @register
 class InvertibleSequential(InvertibleLayer):
     """Composition `F = f_K ∘ … ∘ f_1`; log-determinants add up (i-ResNet, arXiv 1811.00995, eq. 2).
 
-    Neighbours of equal structure (same class, config and weight shapes) run as one loop over their
-    stacked weights, so a hundred blocks are traced and compiled once. To have that for a repeated
-    *pattern*, nest it: `InvertibleSequential([InvertibleSequential([ActNorm(), block()]), …])`.
+    For many equal layers use `Repeated`, which is traced and compiled once.
 
     Args:
         layers: `InvertibleLayer`s.
@@ -120,7 +124,9 @@ class InvertibleSequential(InvertibleLayer):
     """
 
     def __init__(self, layers: Sequence[InvertibleLayer], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**inherit_dtype(kwargs, layers))
+        if not layers:
+            raise ValueError("Expected at least one layer. Received: none")
         for layer in layers:
             if not isinstance(layer, InvertibleLayer):
                 raise ValueError(
@@ -132,7 +138,7 @@ class InvertibleSequential(InvertibleLayer):
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
-        sizes = {layer.condition_size for layer in self.layers} - {None}
+        sizes = {s for layer in self.layers if (s := layer.condition_size) is not None}
         if len(sizes) > 1:
             raise ValueError(f"Expected one condition_size in a flow. Received: {sorted(sizes)}")
         return sizes.pop() if sizes else None
@@ -148,7 +154,7 @@ class InvertibleSequential(InvertibleLayer):
                 layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return tuple(input_shape)
@@ -156,34 +162,28 @@ class InvertibleSequential(InvertibleLayer):
     def call(self, inputs, condition=None, training=None):
         x, condition = self._prepare(inputs, condition)
 
-        def step(layer, index, carry):
-            return (layer.call(carry[0], condition, training),)
-
-        return repetition.fold(self.layers, step, (x,), update=bool(training))[0]
+        for layer in self.layers:
+            x = layer.call(x, condition, training)
+        return x
 
     def transform(self, x, condition, training, seed):
-        def step(layer, index, carry):
-            x, total = carry
+        total = tf.zeros([], x.dtype)
+        for index, layer in enumerate(self.layers):
             x, log_det = layer.transform(x, condition, training, fold_in(seed, index))
-            return x, total + log_det
-
-        zero = tf.zeros_like(x[(slice(None), *[0] * (x.shape.rank - 1))])
-        return repetition.fold(self.layers, step, (x, zero), update=training)
+            total += log_det
+        return x, total
 
     def invert(self, y, condition):
-        def step(layer, index, carry):
-            return (layer.invert(carry[0], condition),)
-
-        return repetition.fold(self.layers, step, (y,), reverse=True)[0]
+        for layer in reversed(self.layers):
+            y = layer.invert(y, condition)
+        return y
 
     def invert_with_log_det(self, y, condition, seed):
-        def step(layer, index, carry):
-            y, total = carry
-            x, log_det = layer.invert_with_log_det(y, condition, fold_in(seed, index))
-            return x, total + log_det
-
-        zero = tf.zeros_like(y[(slice(None), *[0] * (y.shape.rank - 1))])
-        return repetition.fold(self.layers, step, (y, zero), reverse=True)
+        total = tf.zeros([], y.dtype)
+        for index, layer in reversed(list(enumerate(self.layers))):
+            y, log_det = layer.invert_with_log_det(y, condition, fold_in(seed, index))
+            total += log_det
+        return y, total
 
     def get_config(self):
         return {
@@ -208,7 +208,7 @@ class Inverse(InvertibleLayer):
     """
 
     def __init__(self, layer: InvertibleLayer, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**inherit_dtype(kwargs, [layer]))
         self.layer = layer
 
     @property

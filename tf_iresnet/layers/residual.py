@@ -13,7 +13,7 @@ from tf_iresnet.layers.contractive import (
     deserialize_layers,
     register,
 )
-from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
 from tf_iresnet.numerics import fixed_point, log_det
 
 
@@ -29,7 +29,8 @@ class ResidualBlock(InvertibleLayer):
             is its input shape and its Lipschitz bound is below 1.
         log_det: an estimator of `tf_iresnet.log_det` or its name.
         solver: "anderson" or "picard".
-        tolerance: bound on the Euclidean error of each inverted example.
+        tolerance: bound on the Euclidean error of each inverted example; where the dtype can't
+            resolve it, what it can (`numerics.fixed_point.resolution`).
         max_iterations: evaluations of `g` after which an example is given up.
         on_failure: what an example becomes that wasn't certified by then: "nan", or "raise", which
             is an `InvalidArgumentError` in eager and graph mode (XLA drops assertions and gives NaN),
@@ -58,9 +59,9 @@ class ResidualBlock(InvertibleLayer):
         on_failure: str = "nan",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
         if isinstance(branch, (list, tuple)):
             branch = ContractiveSequential(branch)
+        super().__init__(**inherit_dtype(kwargs, getattr(branch, "layers", [branch])))
         self.branch = activations.as_contractive(branch)
         self.lipschitz = float(self.branch.lipschitz_bound())
         if not self.lipschitz < 1:
@@ -125,12 +126,14 @@ class ResidualBlock(InvertibleLayer):
     def solve(self, y: tf.Tensor, condition: tf.Tensor | None = None) -> fixed_point.Solution:
         """The inverse with its iterations, certified error and success of each example."""
         g = self.branch.bind(condition)
+        # No more is asked for than the dtype can prove.
+        resolution = fixed_point.resolution(y, self.lipschitz)
         return fixed_point.solve(
             g.function,
             y,
             g.parameters,
             lipschitz=self.lipschitz,
-            tolerance=self.tolerance,
+            tolerance=tf.maximum(tf.cast(self.tolerance, y.dtype), resolution),
             max_iterations=self.max_iterations,
             method=self.solver,
         )

@@ -103,7 +103,7 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
             tf.cast(self.kernel.value, dtype), start, self.tolerance, max_iterations=500
         )[1]
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(self, input_shape):
         output_shape = (*input_shape[:-1], self.units)
         if self.nonlinearity is None:
             return output_shape

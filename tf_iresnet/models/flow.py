@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers, register
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
 from tf_iresnet.models import base as bases
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -45,8 +45,9 @@ class ResidualFlow(keras.Model):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.layer = InvertibleSequential(layer) if isinstance(layer, (list, tuple)) else layer
+        layer = InvertibleSequential(layer) if isinstance(layer, (list, tuple)) else layer
+        super().__init__(**inherit_dtype(kwargs, [layer]))
+        self.layer = layer
         self.base = bases.get(base, self.layer.dtype_policy)
         self.seed = seed
         self._sampling_seeds = keras.random.SeedGenerator(seed)
@@ -170,11 +171,12 @@ class ResidualFlow(keras.Model):
         if name not in self._functions:
             self._functions[name] = tf.function(function, reduce_retracing=True, autograph=False)
         arrays = (np.ndarray, list, float, int)
-        args = [
-            tf.convert_to_tensor(a) if isinstance(a, arrays) and not isinstance(a, bool) else a
-            for a in args
-        ]
-        return self._functions[name](*args)
+        return self._functions[name](
+            *(
+                tf.convert_to_tensor(a) if isinstance(a, arrays) and not isinstance(a, bool) else a
+                for a in args
+            )
+        )
 
     def _checked(self, x: tf.Tensor) -> tf.Tensor:
         if tf.executing_eagerly():

@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.normalization import ActNorm
+from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.models.base import DiagonalNormal
@@ -61,7 +62,7 @@ def mlp_flow(
         )
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    seeds = iter(np.random.SeedSequence(seed).generate_state(num_blocks * (len(hidden_units) + 1)))
+    seeds = iter(np.random.SeedSequence(seed).generate_state(len(hidden_units) + 1))
 
     def dense(units: int, nonlinearity: str | None) -> SpectralDense:
         return SpectralDense(
@@ -73,15 +74,12 @@ def mlp_flow(
             dtype=dtype,
         )
 
-    def block() -> InvertibleLayer:
-        branch = [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
-        residual = ResidualBlock(branch, log_det=log_det, tolerance=tolerance, dtype=dtype)
-        if not act_norm:
-            return residual
-        return InvertibleSequential([ActNorm(dtype=dtype), residual], dtype=dtype)
-
-    blocks = [block() for _ in range(num_blocks)]
-    layer = InvertibleSequential([*preprocessing, *blocks], dtype=dtype)
+    branch = [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
+    block: InvertibleLayer = ResidualBlock(branch, log_det, tolerance=tolerance, dtype=dtype)
+    if act_norm:
+        block = InvertibleSequential([ActNorm(dtype=dtype), block], dtype=dtype)
+    blocks = Repeated(block, num_blocks, dtype=dtype)
+    layer = InvertibleSequential([*preprocessing, blocks], dtype=dtype)
     flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
     flow.build((None, event_size))
     return flow

@@ -1,5 +1,7 @@
 """Dense linear algebra that compiles under XLA, where TensorFlow's own kernel doesn't."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -33,7 +35,7 @@ def _eliminate_unrolled(matrix: tf.Tensor, size: int) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _eliminate(matrix: tf.Tensor):
+def _eliminate(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     size = matrix.shape[-1]
     below = tf.range(size)
 

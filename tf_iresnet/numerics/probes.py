@@ -6,10 +6,11 @@ smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet pape
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-Seed = int | tf.Tensor | None
+Seed = int | Any | None  # an int32 tensor or array of shape [2]
 Sampler = Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
 
 # Two stateless algorithms exist and XLA may choose another one than eager mode does; naming one
@@ -17,7 +18,7 @@ Sampler = Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
 ALGORITHM = "philox"
 
 
-def as_seed(seed: Seed) -> tf.Tensor:
+def as_seed(seed: Any) -> tf.Tensor:
     """The int32 pair `[2]` for a seed given as None (a fixed default), an int or such a pair."""
     if seed is None:
         return tf.constant([0, 0], tf.int32)

@@ -137,16 +137,24 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         state: of the run.
         options: of the run.
+        bits: whether to show bits per dimension beside nats.
         stream: where to write; standard output unless given.
     """
 
     WIDTH = 20
     SECONDS_BETWEEN_UPDATES = 0.25
 
-    def __init__(self, state: RunState, options: TrainingOptions, stream: TextIO | None = None):
+    def __init__(
+        self,
+        state: RunState,
+        options: TrainingOptions,
+        bits: bool = False,
+        stream: TextIO | None = None,
+    ):
         super().__init__()
         self.state = state
         self.options = options
+        self.bits = bits
         self.stream = stream or sys.stdout
         self.validation = ""
 
@@ -170,7 +178,7 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
         self.validation = (
-            f"  val {figures(logs, 'val_')} (best {self.state.best:.3f}, "
+            f"  val {self._figures(logs, 'val_')} (best {self.state.best:.3f}, "
             f"epoch {self.state.best_epoch})"
         )
         self._write(self.line(logs))
@@ -197,21 +205,20 @@ class ProgressBar(keras.callbacks.Callback):
             f"epoch {self.epoch}/{self.options.epochs} "
             f"[{'=' * full}{'.' * (self.WIDTH - full)}] "
             f"step {self.step}/{self.options.total_steps}  ETA {clock_time(self._left(pace))}  "
-            f"train {figures(logs)}{self.validation}  {1e3 * pace:.0f} ms/step"
+            f"train {self._figures(logs)}{self.validation}  {1e3 * pace:.0f} ms/step"
         )
+
+    def _figures(self, logs: dict[str, Any], prefix: str = "") -> str:
+        text = f"{float(logs.get(f'{prefix}loss', math.nan)):.3f} nats"
+        if self.bits:
+            text += f" {float(logs.get(f'{prefix}bits_per_dim', math.nan)):.3f} bits/dim"
+        return text
 
     def _left(self, pace: float) -> float:
         left = pace * (self.options.total_steps - self.step)
         if self.options.max_minutes is not None:
             left = min(left, 60 * self.options.max_minutes - self.state.elapsed)
         return max(0.0, left)
-
-
-def figures(logs: dict[str, Any], prefix: str = "") -> str:
-    """Returns `loss` and `bits_per_dim` of Keras logs with their units."""
-    text = f"{float(logs.get(prefix + 'loss', math.nan)):.3f} nats"
-    bits = logs.get(f"{prefix}bits_per_dim")
-    return text if bits is None else f"{text} {float(bits):.3f} bits/dim"
 
 
 def clock_time(seconds: float) -> str:

@@ -31,6 +31,7 @@ class RunState:
         elapsed: seconds spent in `fit`.
         capped: whether the clock ever set the learning rate or ended the run.
         stopped: why training ended; empty while it hasn't.
+        data: digest of the data it is trained on.
         rows: of metrics.csv, one an epoch.
         best_weights: `model.weights` (averaged, if averaging is on) after `best_epoch`.
     """
@@ -42,6 +43,7 @@ class RunState:
     elapsed: float = 0.0
     capped: bool = False
     stopped: str = ""
+    data: str = ""
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best_weights: list[np.ndarray] = dataclasses.field(default_factory=list)
 

@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses absl flags; whatever is wrong with them, or with the config they name, ends in a line."""
+    """Parses absl flags; what is wrong with them, or with the config they name, ends in a line."""
     try:
         return flags.FLAGS(argv)
     except (flags.Error, OSError, ValueError, AttributeError, TypeError, ImportError) as error:

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 DATA, MODEL = "#1f5a99", "#d1603d"  # told apart without colour vision, too
+COLOURS = (DATA, MODEL)
 HEAT = "magma"
+SCATTERED = 1000  # points of a scatter plot: more would hide one another
 
 
 def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
@@ -22,14 +24,14 @@ def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def window(points: np.ndarray, margin: float = 0.15) -> tuple[float, float, float, float]:
+def window(points: np.ndarray, margin: float = 0.15) -> np.ndarray:
     """Returns a square `(left, right, bottom, top)` around points [n, 2], a few outliers aside."""
     low, high = np.quantile(points, [0.001, 0.999], axis=0)
     centre, half = (low + high) / 2, (high - low).max() * (0.5 + margin)
-    return (*(centre[0] + [-half, half]), *(centre[1] + [-half, half]))  # type: ignore[return-value]
+    return np.ravel([[c - half, c + half] for c in centre])
 
 
-def grid(extent: Sequence[float], size: int) -> np.ndarray:
+def grid(extent: np.ndarray, size: int) -> np.ndarray:
     """Returns the centres [size², 2] of a square grid of cells, rows from the bottom up."""
     left, right, bottom, top = extent
     cells = (np.arange(size) + 0.5) / size
@@ -37,7 +39,7 @@ def grid(extent: Sequence[float], size: int) -> np.ndarray:
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
-def histogram(points: np.ndarray, extent: Sequence[float], size: int) -> np.ndarray:
+def histogram(points: np.ndarray, extent: np.ndarray, size: int) -> np.ndarray:
     """Returns the density [size, size] of points [n, 2] as a histogram over the window."""
     left, right, bottom, top = extent
     counts, _, _ = np.histogram2d(
@@ -46,9 +48,7 @@ def histogram(points: np.ndarray, extent: Sequence[float], size: int) -> np.ndar
     return counts / (len(points) * (right - left) * (top - bottom) / size**2)
 
 
-def densities(
-    panels: Mapping[str, np.ndarray], extent: Sequence[float], axes: Sequence[str]
-) -> Figure:
+def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequence[str]) -> Figure:
     """Draws square density maps beside one another, in one window and one colour scale.
 
     Args:
@@ -171,54 +171,44 @@ def lipschitz_bounds(blocks: Mapping[str, float]) -> Figure:
     return figure
 
 
-def marginals(
-    data: np.ndarray, samples: np.ndarray, columns: Sequence[str], most: int = 6
-) -> Figure:
-    """Draws each column's histogram and each pair's scatter, data against samples.
+def marginals(groups: Mapping[str, np.ndarray], columns: Sequence[str], most: int = 6) -> Figure:
+    """Draws each column's histogram and each pair's scatter, the groups on top of one another.
 
     Args:
-        data: held-out rows [n, d].
-        samples: rows [m, d] of the model.
+        groups: title → rows [n, d]; one or two of them.
         columns: names of the d columns.
         most: columns drawn, from the first.
     """
     count = min(most, len(columns))
     side = 1.75 * count + 0.8
-    figure = Figure(figsize=(side, side + 0.3), layout="constrained")
+    figure = Figure(figsize=(side, side + 0.4), layout="constrained")
     plots = figure.subplots(count, count, squeeze=False, sharex="col")
-    limits = np.quantile(np.concatenate([data, samples]), [0.002, 0.998], axis=0)
+    limits = np.quantile(np.concatenate(list(groups.values())), [0.002, 0.998], axis=0)
     for row in range(count):
         for column in range(count):
             plot = plots[row, column]
+            plot.tick_params(labelsize=7)
+            plot.set(xlim=limits[:, column])
             if row == column:
-                _pair_of_histograms(plot, data[:, row], samples[:, row], limits[:, row])
+                _histograms(plot, [rows[:, row] for rows in groups.values()], limits[:, row])
             elif column > row:
                 plot.axis("off")
             else:
-                for points, colour in ((data, DATA), (samples, MODEL)):
-                    plot.plot(
-                        points[:1000, column], points[:1000, row], ".", color=colour,
-                        markersize=2, alpha=0.35,
-                    )  # fmt: skip
                 plot.set(ylim=limits[:, row])
-            plot.set(xlim=limits[:, column])
-            plot.tick_params(labelsize=7)
+                for rows, colour in zip(groups.values(), COLOURS, strict=False):
+                    x, y = rows[:SCATTERED, column], rows[:SCATTERED, row]
+                    plot.plot(x, y, ".", color=colour, markersize=2, alpha=0.35)
         plots[row, 0].set_ylabel(columns[row], fontsize=9)
         plots[-1, row].set_xlabel(columns[row], fontsize=9)
-    figure.suptitle(_marginals_title(count, len(columns)))
-    handles = [matplotlib.patches.Patch(color=c) for c in (DATA, MODEL)]
-    figure.legend(handles, ["held-out data", "samples"], loc="upper right")
+    some = f" (first {count} of {len(columns)} columns)" if count < len(columns) else ""
+    figure.suptitle(f"Pairwise marginals{some}")
+    handles = [matplotlib.patches.Patch(color=c) for c in COLOURS[: len(groups)]]
+    figure.legend(handles, list(groups), loc="outside lower right", ncols=2)
     return figure
 
 
-def _marginals_title(count: int, total: int) -> str:
-    return "Pairwise marginals" + (f" (first {count} of {total} columns)" if count < total else "")
-
-
-def _pair_of_histograms(
-    plot: Axes, data: np.ndarray, samples: np.ndarray, limits: np.ndarray
-) -> None:
-    edges = np.linspace(*limits, 41)
-    for values, colour in ((data, DATA), (samples, MODEL)):
-        plot.hist(values, edges, density=True, histtype="step", color=colour)
+def _histograms(plot: Axes, groups: Sequence[np.ndarray], limits: np.ndarray) -> None:
+    edges = np.linspace(limits[0], limits[1], 41)
+    for values, colour in zip(groups, COLOURS, strict=False):
+        plot.hist(values, edges.tolist(), density=True, histtype="step", color=colour)
     plot.set_yticks([])

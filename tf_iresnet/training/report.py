@@ -29,68 +29,72 @@ class Picture(NamedTuple):
     png: bytes
 
 
+# Key of the figure, its name, its value with unit, and how to read it; {fields} are figures.
+_ROWS = (
+    (
+        "negative_log_likelihood",
+        "negative log-likelihood",
+        "{negative_log_likelihood:.4f} ± {negative_log_likelihood_standard_error:.4f} nats",
+        "mean over {examples} {split} examples, ± its standard error",
+    ),
+    (
+        "levels",
+        "bits per dimension",
+        "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f} bits/dim",
+        "the same a dimension; of data of {levels} levels with uniform noise",
+    ),
+    (
+        "kl_divergence",
+        "KL(data‖model)",
+        "{kl_divergence:.4f} ± {kl_divergence_standard_error:.4f} nats",
+        "0 for the data's own density",
+    ),
+    (
+        "truncation_bound",
+        "truncation bound",
+        "{truncation_bound:.2g} nats",
+        "cutting the series of the log-det short changes a log-density by no more",
+    ),
+    (
+        "reconstruction_error",
+        "reconstruction error",
+        "{reconstruction_error:.2g}",
+        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in the data's units",
+    ),
+    (
+        "sample_reconstruction_error",
+        "samples encoded again",
+        "{sample_reconstruction_error:.2g}",
+        "largest |encode(decode(z)) - z| in as many samples",
+    ),
+    (
+        "inverse_iterations",
+        "iterations of the inverse",
+        "{inverse_iterations}",
+        "the most that a block took for an example",
+    ),
+    (
+        "lipschitz_bound",
+        "Lipschitz bound",
+        "{lipschitz_bound:.4f}",
+        "the largest of a block, certified from above; invertible below 1",
+    ),
+    (
+        "best_epoch",
+        "weights",
+        "epoch {best_epoch} of {epochs}",
+        "the best validation; training ended because {stopped}",
+    ),
+)
+
+
 def rows(figures: Mapping[str, Any]) -> list[Row]:
-    """Returns the figures of `evaluation.evaluate` that are there, in reading order."""
-
-    def pair(name: str, unit: str) -> str:
-        return f"{figures[name]:.4f} ± {figures[f'{name}_standard_error']:.4f} {unit}"
-
-    lines: dict[str, tuple[str, Any, str]] = {
-        "negative_log_likelihood": (
-            "negative log-likelihood",
-            lambda: pair("negative_log_likelihood", "nats"),
-            f"mean over {figures.get('examples')} {figures.get('split')} examples, ± standard error",
-        ),
-        "bits_per_dim": (
-            "bits per dimension",
-            lambda: pair("bits_per_dim", "bits/dim"),
-            "the same in bits a dimension" + _levels_note(figures),
-        ),
-        "kl_divergence": (
-            "KL(data‖model)",
-            lambda: pair("kl_divergence", "nats"),
-            "0 would be the data's own density",
-        ),
-        "truncation_bound": (
-            "truncation bound",
-            lambda: f"{figures['truncation_bound']:.2g} nats",
-            "the log-density of an example is off by at most this for the series being cut short",
-        ),
-        "reconstruction_error": (
-            "largest reconstruction error",
-            lambda: f"{figures['reconstruction_error']:.2g}",
-            "in the data's units, decode(encode(x)) against x, "
-            f"{figures.get('reconstructed_examples')} examples",
-        ),
-        "sample_reconstruction_error": (
-            "the same of samples",
-            lambda: f"{figures['sample_reconstruction_error']:.2g}",
-            "in latent units, encode(decode(z)) against z",
-        ),
-        "inverse_iterations": (
-            "iterations of the inverse",
-            lambda: f"{figures['inverse_iterations']}",
-            "most in any block for any example"
-            + ("" if figures.get("inverse_converged", True) else "; SOME DID NOT CONVERGE"),
-        ),
-        "lipschitz_bound": (
-            "largest Lipschitz bound",
-            lambda: f"{figures['lipschitz_bound']:.4f}",
-            "of any block, certified from above: "
-            + ("invertible" if figures.get("invertible") else "NOT certified invertible"),
-        ),
-        "best_epoch": (
-            "weights",
-            lambda: f"epoch {figures['best_epoch']} of {figures.get('epochs')}",
-            f"the best validation; training ended because {figures.get('stopped')}",
-        ),
-    }
-    return [Row(name, value(), note) for key, (name, value, note) in lines.items() if key in figures]
-
-
-def _levels_note(figures: Mapping[str, Any]) -> str:
-    levels = figures.get("levels")
-    return f", of data with {levels} levels made continuous by uniform noise" if levels else ""
+    """Returns those figures of `evaluation.evaluate` that are there, in reading order."""
+    return [
+        Row(name, value.format(**figures), note.format(**figures))
+        for key, name, value, note in _ROWS
+        if figures.get(key) is not None
+    ]
 
 
 def text(figures: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tf_iresnet import data
-from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training import build, checkpoints, trained
 from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, write_metrics
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.finish import finish
@@ -50,7 +50,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         state = fit(flow, dataset, options, run)
         for variable, value in zip(flow.weights, state.best_weights, strict=True):
             variable.assign(value)
-        save_model(flow, run)
+        flow.optimizer, flow.compiled = None, False  # whoever loads it compiles it as they like
+        trained.save(flow, run.model)
         return finish(flow, dataset, config, state, run)
 
 
@@ -78,6 +79,13 @@ def fit(
     The model is left with its last averaged weights; the best ones are in the returned state.
     """
     state = checkpoints.load(run.checkpoint, flow)
+    digest = build.fingerprint(dataset, options)
+    if state.data not in ("", digest):
+        raise RunError(
+            f"Expected the data that {run.path} was started with. Received: other values under the "
+            "same name. Restore the file, or choose another --workdir."
+        )
+    state.data = digest
     write_metrics(run, state)  # a kill may have come between the checkpoint and its table
     if state.stopped:
         return state
@@ -93,17 +101,9 @@ def fit(
             Pace(state, options),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
             Recorder(state, options, run),
-            ProgressBar(state, options),
+            ProgressBar(state, options, dataset.bits_per_dim),
         ],
         shuffle=False,  # the batches are shuffled already, as a function of seed and step
         verbose=0,
     )
     return state
-
-
-def save_model(flow: keras.Model, run: Workdir) -> None:
-    """Writes model.keras, without the optimizer: whoever loads it compiles it as they like."""
-    flow.optimizer, flow.compiled = None, False
-    partial = run.path / ".model.partial.keras"
-    flow.save(partial)
-    os.replace(partial, run.model)

@@ -1,9 +1,9 @@
 """Toy densities around a curve: the noise is integrated along it by quadrature.
 
-With `t` the curve's parameter, `p(x) = ∫ p(t) k(x - c(t)) dt`. The integral is a composite
-Gauss–Legendre rule, eight points on each panel of about three standard deviations of the noise;
-against twice the panels log_prob moves by less than 2e-6 within seven standard deviations of the
-curve.
+With `t` the curve's parameter and `k` the density of the noise, `p(x) = ∫ p(t) k(x - c(t)) dt`. The
+integral is a composite Gauss–Legendre rule of 32 points on each panel, which is about 18 standard
+deviations of the noise long. Against twice the panels log_prob moves by less than 1e-6 where it is
+above -10 and by less than 1e-5 where it is above -30.
 """
 
 import abc
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tf_iresnet.data.toy.base import Density
 
-_POINTS = 8  # on a panel
+_POINTS = 32  # on a panel
 _CHUNK = 64  # points a pass, which bounds the memory to this many numbers an example
 
 
@@ -81,7 +81,7 @@ class Curve(Density):
         return log_p
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _rule(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     """Parameters [m] and weights [m] of `∫ p(t) f(t) dt`, on panels of equal length."""
     fine = np.linspace(*curve.interval, 10_000)
@@ -107,7 +107,7 @@ class Swissroll(Curve):
     """One arm `(t cos t, t sin t) / 5`, `t` uniform in (1.5π, 4.5π), noise .2."""
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        return [_spiral(t) / 5]
+        return [0.2 * _spiral(t)]
 
     def _arc(self, t: np.ndarray) -> np.ndarray:
         return _spiral_arc(t)
@@ -115,9 +115,9 @@ class Swissroll(Curve):
 
 @dataclasses.dataclass(frozen=True)
 class Moons(Curve):
-    """Half circles `2 (cos t, sin t) - (1, .2)` and `2 (1 - cos t, .5 - sin t) - (1, .2)`, noise .2.
+    """Half circles, `t` uniform in (0, π), noise .2.
 
-    `t` is uniform in (0, π).
+    They are `2 (cos t, sin t) - (1, .2)` and `2 (1 - cos t, .5 - sin t) - (1, .2)`.
     """
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
@@ -130,7 +130,7 @@ class Moons(Curve):
 
 @dataclasses.dataclass(frozen=True)
 class TwoSpirals(Curve):
-    """Arms `±[(-t cos t, t sin t) + box] / 3`, noise .1, with `t = 3π √u` and `u` uniform in (0, 1).
+    """Arms `±[(-t cos t, t sin t) + box] / 3`, noise .1; `t = 3π √u` with `u` uniform in (0, 1).
 
     The field's definition has a second noise, `box`, uniform in a square of side ½ (1/6 after the
     division). Box and Gaussian together have the density `[Φ(a/σ) - Φ((a-w)/σ)] / w` along each
@@ -140,8 +140,8 @@ class TwoSpirals(Curve):
     box: float = 1 / 6
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        arm = _spiral(t) * tf.constant([-1, 1], t.dtype) / 3
-        return [arm, -arm]
+        arm = _spiral(t) * tf.constant([-1 / 3, 1 / 3], t.dtype)
+        return [arm, -arm - self.box]  # the second box reaches from -w to 0
 
     def _arc(self, t: np.ndarray) -> np.ndarray:
         return _spiral_arc(t)
@@ -156,6 +156,19 @@ class TwoSpirals(Curve):
         return self.box * uniforms + self.scale * normals
 
     def _log_kernel(self, offset: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(_log_blurred_box(offset / self.scale, self.box / self.scale), -1) - (
-            2 * math.log(self.box)
-        )
+        log_axes = _log_normal_mass(offset / self.scale, self.box / self.scale)
+        return tf.reduce_sum(log_axes, axis=-1) - 2 * math.log(self.box)
+
+
+def _log_normal_mass(upper: tf.Tensor, width: float) -> tf.Tensor:
+    """`ln[Φ(upper) - Φ(upper - width)]` of float64 numbers, `width` at least 1.6.
+
+    Exact to 1e-7 in the tails, too, where the masses themselves leave the numbers.
+    """
+    upper = tf.where(upper > width / 2, width - upper, upper)  # the same mass, on the left
+    # Below -25 the second term is e^-40 of the first, and the first has an asymptotic series.
+    near, far = tf.maximum(upper, -25.0), tf.minimum(upper, -25.0)
+    mass = (tf.math.erfc(-near / math.sqrt(2)) - tf.math.erfc((width - near) / math.sqrt(2))) / 2
+    scaled = (1 - far**-2 + 3 * far**-4) / (-far * math.sqrt(2 * math.pi))
+    is_far = upper < -25
+    return tf.math.log(tf.where(is_far, scaled, mass)) - tf.where(is_far, far**2 / 2, 0.0)

@@ -77,7 +77,7 @@ class Checkerboard(Density):
     def _log_density(self, x: tf.Tensor) -> tf.Tensor:
         even = tf.reduce_sum(tf.floor(x / 2), -1) % 2 == 0
         inside = even & tf.reduce_all((x >= -4) & (x < 4), axis=-1)
-        return tf.where(inside, tf.cast(-math.log(32), tf.float64), -math.inf)
+        return tf.where(inside, tf.constant(-math.log(32), tf.float64), -math.inf)
 
     def entropy(self) -> float:
         """Returns ln 32."""

@@ -1,0 +1,262 @@
+"""Measures tf_iresnet beside normflows: the same weights, products and true error, in turns.
+
+    pip install tf_iresnet[bench]
+    python scripts/benchmark.py --suite=train_step --suite=first_step --suite=sample
+
+Each side lives in a process of its own and is asked for one measurement at a time, ours and the
+peer's in turns, so a machine that slows down slows both. Prints one JSON line a workload with the
+medians in milliseconds, then a table.
+"""
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+from absl import app, flags
+
+SUITES = ("train_step", "first_step", "sample")
+PRODUCTS = 4  # terms of the series in training, both sides
+COEFFICIENT = 0.97
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """`blocks` residual perceptrons `size – width×4 – size` with LipSwish before every layer."""
+
+    size: int
+    blocks: int
+    width: int = 128
+    batch: int = 500
+
+    @property
+    def widths(self) -> list[int]:
+        return [self.size, *[self.width] * 4, self.size]
+
+    def kernels(self) -> list[list[np.ndarray]]:
+        """Gaussian kernels `[inputs, outputs]` of norm 1.5, so that the coefficient binds."""
+        random = np.random.default_rng(0)
+        shapes = list(zip(self.widths[:-1], self.widths[1:], strict=True))
+        blocks = [[random.standard_normal(s) for s in shapes] for _ in range(self.blocks)]
+        return [[1.5 * k / np.linalg.norm(k, 2) for k in block] for block in blocks]
+
+    def data(self) -> np.ndarray:
+        return np.random.default_rng(1).standard_normal((self.batch, self.size)).astype("float32")
+
+
+WORKLOADS = {"mlp2": Workload(size=2, blocks=100), "mlp16": Workload(size=16, blocks=10)}
+
+SUITE = flags.DEFINE_multi_enum("suite", list(SUITES), SUITES, "What to measure.")
+WORKLOAD = flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "On which model.")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "Measurements of each side.", lower_bound=1)
+WORKER = flags.DEFINE_enum("worker", None, ["ours", "peer"], "Internal: serve measurements.")
+
+
+class Ours:
+    """tf_iresnet."""
+
+    def __init__(self, workload: Workload, dtype: str = "float32", tolerance: float = 1e-5):
+        import keras
+
+        from tf_iresnet import ResidualFlow, layers, log_det
+
+        branch = [layers.LipSwish(dtype=dtype)]
+        for units in workload.widths[1:]:
+            last = len(branch) == len(workload.widths) - 1
+            activation = None if last else "lipswish"
+            branch.append(
+                layers.SpectralDense(units, COEFFICIENT, activation=activation, dtype=dtype)
+            )
+        block = layers.ResidualBlock(
+            branch, log_det.PowerSeries(PRODUCTS), tolerance=tolerance, dtype=dtype
+        )
+        blocks = layers.Repeated(block, workload.blocks, dtype=dtype)
+        self.flow = ResidualFlow(blocks, dtype=dtype)
+        self.flow.build((None, workload.size))
+        stacks = (np.stack(kernels) for kernels in zip(*workload.kernels(), strict=True))
+        for weight in blocks.weights:
+            if weight.name.endswith("kernel"):
+                weight.assign(next(stacks))
+        self.flow.compile(optimizer=keras.optimizers.Adam(1e-6))
+        self.workload, self.data = workload, workload.data()
+
+    def train_step(self) -> None:
+        self.flow.train_on_batch(self.data)
+
+    def invert(self) -> np.ndarray:
+        return self.flow.decode(self.data).numpy()
+
+    def truth(self) -> np.ndarray:
+        return Ours(self.workload, "float64", tolerance=1e-11).invert()
+
+
+class Peer:
+    """normflows on torch, in the configuration that saves memory (reduce_memory=True)."""
+
+    def __init__(self, workload: Workload, tolerance: float = 1e-5):
+        import normflows
+        import torch
+
+        self.torch, self.normflows, self.tolerance = torch, normflows, tolerance
+        blocks = []
+        for kernels in workload.kernels():
+            net = normflows.nets.LipschitzMLP(
+                workload.widths, lipschitz_const=COEFFICIENT, init_zeros=False
+            )
+            for layer, kernel in zip(list(net.net)[1::2], kernels, strict=True):
+                layer.weight.data = torch.tensor(kernel.T.astype("float32").copy())
+                layer.bias.data.zero_()
+            blocks.append(
+                normflows.flows.Residual(net, reduce_memory=True, n_power_series=PRODUCTS)
+            )
+        base = normflows.distributions.DiagGaussian(workload.size, trainable=False)
+        self.model = normflows.NormalizingFlow(base, blocks)
+        normflows.utils.update_lipschitz(self.model, 200)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-6)
+        self.data = torch.tensor(workload.data())
+
+    def train_step(self) -> None:
+        self.model.train()
+        self.optimizer.zero_grad()
+        self.model.forward_kld(self.data).backward()
+        self.optimizer.step()
+        self.normflows.utils.update_lipschitz(self.model, 5)  # its own rule after each step
+
+    def invert(self) -> np.ndarray:
+        # Sampling inverts the blocks from the last one; the stop compares a squared step.
+        self.model.eval()
+        with self.torch.no_grad():
+            y = self.data
+            for block in reversed(self.model.flows):
+                y = block.iresblock._inverse_fixed_point(y, self.tolerance, self.tolerance)
+        return y.numpy()
+
+    def truth(self) -> np.ndarray:
+        data, tolerance = self.data, self.tolerance
+        self.model.double()
+        self.data, self.tolerance = data.double(), 1e-24
+        result = self.invert()
+        self.model.float()
+        self.data, self.tolerance = data, tolerance
+        return result
+
+
+def serve(side: str, workload: Workload) -> None:
+    """Answers each line on stdin with a JSON line: a method to time, or a tolerance to try."""
+    model = {"ours": Ours, "peer": Peer}[side](workload)
+    truth = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "tolerance" in request:
+            model.tolerance = request["tolerance"]
+        if request["do"] == "error":
+            truth = model.truth() if truth is None else truth
+            answer = float(np.median(np.linalg.norm(model.invert() - truth, axis=1)))
+        else:
+            start = time.perf_counter()
+            for _ in range(request.get("times", 1)):
+                getattr(model, request["do"])()
+            answer = 1e3 * (time.perf_counter() - start) / request.get("times", 1)
+        print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """A side in its own process."""
+
+    def __init__(self, side: str, workload: str):
+        command = [sys.executable, __file__, f"--worker={side}", f"--workload={workload}"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, do: str, **request: object) -> float:
+        self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit("A benchmark process ended early; its message is above.")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def in_turns(sides: list[Worker], rounds: int, do: str, times: int) -> list[float]:
+    """The median of each side over interleaved rounds, after two that don't count."""
+    taken = [[side(do, times=times) for side in sides] for _ in range(rounds + 2)][2:]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def measure_train_step(workload: str, rounds: int) -> dict[str, float]:
+    sides = [Worker("ours", workload), Worker("peer", workload)]
+    times = 1 if WORKLOADS[workload].blocks > 50 else 10
+    ours, peer = in_turns(sides, rounds, "train_step", times)
+    for side in sides:
+        side.close()
+    return {"ours_ms": ours, "peer_ms": peer}
+
+
+def measure_first_step(workload: str, rounds: int) -> dict[str, float]:
+    """From the start of the process to the end of its first training step."""
+    taken: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(min(rounds, 3)):
+        for side, times in taken.items():
+            start = time.perf_counter()
+            worker = Worker(side, workload)
+            worker("train_step")
+            times.append(1e3 * (time.perf_counter() - start))
+            worker.close()
+    return {f"{side}_ms": statistics.median(times) for side, times in taken.items()}
+
+
+def measure_sample(workload: str, rounds: int) -> dict[str, float]:
+    """Inverting a batch of latents, at the loosest setting of the peer that is as accurate."""
+    ours, peer = Worker("ours", workload), Worker("peer", workload)
+    error = ours("error")
+    for exponent in range(4, 30):
+        tolerance = 10.0 ** (-exponent / 2)
+        peer_error = peer("error", tolerance=tolerance)
+        if peer_error <= error:
+            break
+    ours_ms, peer_ms = in_turns([ours, peer], rounds, "invert", 1)
+    ours.close(), peer.close()
+    return {
+        "ours_ms": ours_ms,
+        "peer_ms": peer_ms,
+        "ours_error": error,
+        "peer_error": peer_error,
+        "peer_tolerance": tolerance,
+    }
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    if WORKER.value:
+        serve(WORKER.value, WORKLOADS[WORKLOAD.value[0]])
+        return
+    measures = {
+        "train_step": measure_train_step,
+        "first_step": measure_first_step,
+        "sample": measure_sample,
+    }
+    rows = []
+    for suite in SUITE.value:
+        for workload in WORKLOAD.value:
+            row = {"suite": suite, "workload": workload, **measures[suite](workload, ROUNDS.value)}
+            row["ratio"] = row["ours_ms"] / row["peer_ms"]
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    print(f"\n{'suite':<12}{'workload':<10}{'ours ms':>12}{'peer ms':>12}{'ratio':>8}")
+    for row in rows:
+        print(
+            f"{row['suite']:<12}{row['workload']:<10}{row['ours_ms']:>12.1f}"
+            f"{row['peer_ms']:>12.1f}{row['ratio']:>8.2f}"
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,40 @@
+"""Says what is proven about a model's inverse; exits with 1 if it isn't certified invertible.
+
+    python scripts/certify.py --workdir=runs/digits
+    python scripts/certify.py --model=mine.keras --enforce --output=certified.keras
+
+With --enforce, the kernels of blocks that aren't certified are scaled down until they are, in a
+copy; the exit status is that of the copy.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import flags
+
+from tf_iresnet.training import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")
+MODEL = flags.DEFINE_string(
+    "model", None, "A .keras file, instead of --workdir: any Keras model with our layers."
+)
+ENFORCE = flags.DEFINE_bool("enforce", False, "Write a copy of which every block is certified.")
+OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write the copy to.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
+
+
+def main() -> int:
+    from tf_iresnet.training import commands
+
+    return commands.certify(
+        workdir=WORKDIR.value,
+        model=MODEL.value,
+        enforce=ENFORCE.value,
+        output=OUTPUT.value,
+        overwrite=OVERWRITE.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,52 @@
+"""Measures a trained flow on data it wasn't trained on, prints the figures and writes them as JSON.
+
+    python scripts/evaluate.py --workdir=runs/digits
+    python scripts/evaluate.py --workdir=runs/my --data=new_rows.csv --output=new_rows.json
+
+Nats and bits per dimension come with their standard errors, the log-density with the bound on what
+cutting its series short leaves out, the inverse with its largest error and its iterations.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import flags
+
+from tf_iresnet.training import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")
+MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --workdir.")
+SPLIT = flags.DEFINE_enum(
+    "split", "test", ["test", "validation"], "Which part of the run's data to measure on."
+)
+DATA = flags.DEFINE_string(
+    "data", None, "Another table with the same columns to measure on, all rows of it."
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "The .json file to write; by default evaluation.json in the workdir."
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
+EXAMPLES = flags.DEFINE_integer(
+    "examples", 1000, "On how many examples, at most, to check the inverse.", lower_bound=1
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 500, "Examples a call.", lower_bound=1)
+
+
+def main() -> None:
+    from tf_iresnet.training import commands
+
+    commands.evaluate(
+        workdir=WORKDIR.value,
+        model=MODEL.value,
+        split=SPLIT.value,
+        table=DATA.value,
+        output=OUTPUT.value,
+        overwrite=OVERWRITE.value,
+        examples=EXAMPLES.value,
+        batch_size=BATCH_SIZE.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,43 @@
+"""Draws samples of a trained flow, in the units of its data, into a file.
+
+    python scripts/sample.py --workdir=runs/my --num=10000 --output=samples.csv
+    python scripts/sample.py --workdir=runs/digits --num=64 --seed=3 --output=samples.png
+
+A .csv has the columns of the table the flow was trained on; an .npz holds the arrays `samples`
+[num, …] and `columns`; a .png shows the samples.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import flags
+
+from tf_iresnet.training import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")
+MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --workdir.")
+NUM = flags.DEFINE_integer("num", 1000, "How many samples.", lower_bound=1)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "The same seed gives the same samples.", lower_bound=0, upper_bound=2**31 - 1
+)
+OUTPUT = flags.DEFINE_string("output", None, "The file to write: .npz, .csv or .png.")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
+flags.mark_flag_as_required("output")
+
+
+def main() -> None:
+    from tf_iresnet.training import commands
+
+    commands.sample(
+        workdir=WORKDIR.value,
+        model=MODEL.value,
+        num=NUM.value,
+        seed=SEED.value,
+        output=OUTPUT.value,
+        overwrite=OVERWRITE.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

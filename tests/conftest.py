@@ -1,0 +1,60 @@
+"""What every test shares: a reproducible TensorFlow on one thread, and its modes and dtypes."""
+
+import os
+
+import pytest
+
+# Read when TensorFlow is loaded, here and in processes that tests start. One thread each, because
+# pytest-xdist already runs a worker per core.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers share the GPU
+for _pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")
+
+
+def pytest_configure(config):
+    """Settings that must come before TensorFlow's first operation."""
+    only_distributes = getattr(config.option, "numprocesses", None)
+    if only_distributes and not hasattr(config, "workerinput"):
+        return  # the controller of pytest-xdist runs no test
+    import tensorflow as tf
+
+    # Tolerances assume float32 products; on a GPU TensorFloat-32 would give 10 bits.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    # Two devices for tests of replicas; everything else runs on the first.
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    """The same global seeds for every test, whichever worker runs it and in whatever order."""
+    import keras
+
+    keras.utils.set_random_seed(20181102)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """Name of a floating-point type."""
+    return request.param
+
+
+@pytest.fixture(params=["eager", "graph", "xla"])
+def mode(request):
+    """How TensorFlow runs a function: argument of `run_in_mode`."""
+    return request.param
+
+
+@pytest.fixture
+def run_in_mode():
+    """`run_in_mode(function, mode)`: the function as eager mode, a graph or XLA runs it."""
+    import tensorflow as tf
+
+    def wrap(function, mode):
+        if mode == "eager":
+            return function
+        return tf.function(function, jit_compile=mode == "xla", autograph=False)
+
+    return wrap

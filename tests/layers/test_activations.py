@@ -1,0 +1,96 @@
+"""Non-expansive activations: their largest slope, by dense sampling of the Jacobian."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_iresnet import layers
+from tf_iresnet.layers import activations
+
+NAMES = sorted({*activations.LAYERS, *activations.NON_EXPANSIVE})
+
+
+def largest_singular_value(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    return np.linalg.svd(tape.batch_jacobian(y, x).numpy(), compute_uv=False).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("beta", [-3.0, 0.5, 5.0])
+def test_slope_is_at_most_the_bound(name, beta):
+    """Over a grid fine enough to come within 1 % of the bound wherever it is tight."""
+    layer = activations.get(name, "float64")
+    grid = np.concatenate([np.linspace(-4, 4, 20_001), [-30.0, 30.0]])
+    x = tf.constant(np.stack([grid, np.roll(grid, 7)], 1))
+    layer(x)
+    if hasattr(layer, "beta"):
+        layer.beta.assign(beta)
+    largest = largest_singular_value(layer, x)
+    assert largest <= layer.lipschitz_bound() * (1 + 1e-9)
+    if name not in ("clipswish", "log_sigmoid") and beta == 0.5:
+        assert largest >= 0.98 * layer.lipschitz_bound()
+
+
+@pytest.mark.parametrize("name", ["clipswish", "cpila"])
+def test_concatenated_activations_double_the_features(name):
+    layer = activations.get(name)
+    assert layer(tf.zeros((5, 4))).shape == (5, 8) == layer.compute_output_shape((5, 4))
+
+
+def test_cpila_has_two_continuous_derivatives():
+    """At the joint, where its two halves meet (x = 0.2)."""
+    values = []
+    for x in (0.2 - 1e-9, 0.2 + 1e-9):
+        x = tf.constant([[x]], tf.float64)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = layers.CPila(dtype="float64")(x)[:, 0]
+            slope = inner.gradient(y, x)
+        values.append([y[0], slope[0, 0], outer.gradient(slope, x)[0, 0]])
+    np.testing.assert_allclose(values[0], values[1], atol=1e-6)
+
+
+def test_sorting_keeps_the_values():
+    x = tf.constant(np.random.default_rng(0).normal(size=(10, 6)))
+    for layer in (layers.MaxMin(dtype="float64"), layers.FullSort(dtype="float64")):
+        np.testing.assert_allclose(np.sort(layer(x), 1), np.sort(x, 1))
+
+
+@pytest.mark.parametrize(
+    "layer,accepted",
+    [
+        (keras.layers.Activation("elu"), "elu"),
+        (keras.layers.ReLU(), "relu"),
+        (keras.layers.ELU(), "elu"),
+        (keras.layers.Activation(keras.activations.tanh), "tanh"),
+    ],
+)
+def test_known_keras_activations_are_accepted(layer, accepted):
+    assert activations.as_contractive(layer).function == accepted
+
+
+@pytest.mark.parametrize(
+    "layer,message",
+    [
+        (keras.layers.Dense(2), "Dense.*SpectralDense"),
+        (keras.layers.BatchNormalization(), "BatchNormalization.*ActNorm"),
+        (keras.layers.Dropout(0.1), "Dropout.*no inverse"),
+        (keras.layers.ELU(alpha=2.0), "ELU"),
+        (keras.layers.Activation("gelu"), "gelu.*1.13.*lipswish"),
+        (keras.layers.Activation("silu"), "silu.*1.1.*lipswish"),
+        (keras.layers.PReLU(), "PReLU.*isn't known"),
+    ],
+)
+def test_anything_else_is_refused_with_the_reason(layer, message):
+    with pytest.raises(ValueError, match=message):
+        layers.ResidualBlock([layers.SpectralDense(2), layer])
+
+
+def test_maxmin_needs_pairs():
+    with pytest.raises(ValueError, match="even number.*3"):
+        layers.MaxMin()(tf.zeros((1, 3)))

@@ -1,0 +1,251 @@
+"""One table, `name → constructor`: every invertible layer passes the same tests.
+
+A new layer is one line here.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_iresnet import layers, log_det
+
+EVENT = (3,)
+CONDITION = 2
+
+
+def branch(dtype, activation="sine", **kwargs):
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)  # beyond the coefficient
+    common = {"kernel_initializer": initializer, "dtype": dtype, **kwargs}
+    if dtype == "float64":  # the gradient of the norm is exact at the exact singular vectors
+        common |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    return [
+        layers.SpectralDense(8, 0.8, activation=activation, **common),
+        layers.SpectralDense(EVENT[0], 0.8, bias_initializer="ones", **common),
+    ]
+
+
+def residual(dtype, estimator="exact", activation="sine", **kwargs):
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    return layers.ResidualBlock(
+        branch(dtype, activation, **kwargs), estimator, tolerance=tolerance, dtype=dtype
+    )
+
+
+def pair(dtype):
+    return layers.InvertibleSequential([layers.ActNorm(dtype=dtype), residual(dtype)], dtype=dtype)
+
+
+LAYERS = {
+    "act_norm": lambda dtype: layers.ActNorm(dtype=dtype),
+    "rescale": lambda dtype: layers.Rescale([2.0, -0.5, 3.0], [1.0, 0.0, -2.0], dtype=dtype),
+    "logit": lambda dtype: layers.Logit(0.01, dtype=dtype),
+    "residual": residual,
+    "residual_picard": lambda dtype: layers.ResidualBlock(
+        branch(dtype), "exact", "picard", 1e-5 if dtype == "float32" else 1e-12, dtype=dtype
+    ),
+    "residual_lipswish": lambda dtype: residual(dtype, activation="lipswish"),
+    "residual_cpila": lambda dtype: residual(dtype, activation="cpila"),
+    "residual_conditional": lambda dtype: residual(dtype, condition_size=CONDITION),
+    "sequential": lambda dtype: layers.InvertibleSequential(
+        [layers.Rescale(0.5, dtype=dtype), pair(dtype)], dtype=dtype
+    ),
+    "repeated": lambda dtype: layers.Repeated(pair(dtype), 3, dtype=dtype),
+    "inverse": lambda dtype: layers.Inverse(residual(dtype), dtype=dtype),
+    "implicit": lambda dtype: layers.InvertibleSequential(
+        [residual(dtype), layers.Inverse(residual(dtype), dtype=dtype)], dtype=dtype
+    ),
+}
+names = pytest.mark.parametrize("name", LAYERS)
+
+
+def build(name, dtype, batch=4):
+    """The layer with weights that aren't at their defaults, data and condition."""
+    random = np.random.default_rng(0)
+    layer = LAYERS[name](dtype)
+    layer.build((None, *EVENT))
+    for weight in layer.weights:
+        if weight.name.endswith(("log_scale", "shift", "condition_kernel")):
+            weight.assign(random.normal(size=weight.shape) / 2)
+    x = tf.constant(random.uniform(0.1, 0.9, (batch, *EVENT)), dtype)
+    condition = None
+    if layer.condition_size:
+        condition = tf.constant(random.normal(size=(batch, CONDITION)), dtype)
+    return layer, x, condition
+
+
+def exact_log_det(layer, x, condition):
+    """Independent of the layer's own log-det: `slogdet` of the autodiff Jacobian in float64."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, condition)
+    jacobian = np.asarray(tape.batch_jacobian(y, x), np.float64)
+    return np.linalg.slogdet(jacobian)[1]
+
+
+@names
+def test_inverse_and_log_det(name, mode, dtype, run_in_mode):
+    layer, x, condition = build(name, dtype)
+
+    def both_ways(x):
+        y, log_det = layer.forward_with_log_det(x, condition)
+        recovered = layer.inverse(y, condition)
+        again, inverse_log_det = layer.inverse_with_log_det(y, condition)
+        return y, layer(x, condition), log_det, recovered, again, inverse_log_det
+
+    y, called, log_det, recovered, again, inverse_log_det = run_in_mode(both_ways, mode)(x)
+    tolerance = {"rtol": 1e-4, "atol": 5e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    np.testing.assert_allclose(called, y, **tolerance)
+    np.testing.assert_allclose(recovered, x, **tolerance)
+    np.testing.assert_allclose(again, x, **tolerance)
+    np.testing.assert_allclose(log_det, exact_log_det(layer, x, condition), **tolerance)
+    np.testing.assert_allclose(inverse_log_det, -log_det, **tolerance)
+    assert log_det.shape == x.shape[:1] and log_det.dtype == x.dtype
+
+
+@names
+def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_mode):
+    """Of `Σ wᵢ(log_detᵢ + ⟨cᵢ, yᵢ⟩)`, and through the inverse, in inputs and weights together."""
+    layer, x, condition = build(name, "float64")
+    random = np.random.default_rng(2)
+    weights = tf.constant([1.0, -3.0, 0.1, 7.0], tf.float64)
+    cotangent = tf.constant(random.normal(size=x.shape))
+    variables = layer.trainable_variables
+    directions = [tf.constant(random.normal(size=v.shape)) for v in [x, *variables]]
+
+    def forward(x):
+        y, log_det = layer.forward_with_log_det(x, condition)
+        return tf.reduce_sum(weights * (log_det + tf.reduce_sum(cotangent * y, 1)))
+
+    def backward(y):
+        x, log_det = layer.inverse_with_log_det(y, condition)
+        return tf.reduce_sum(weights * (log_det + tf.reduce_sum(cotangent * x, 1)))
+
+    y = tf.identity(layer(x, condition))
+    for function, point in ((forward, x), (backward, y)):
+
+        def slope(point, function=function):
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                value = function(point)
+            gradients = tape.gradient(
+                value,
+                [point, *(v.value for v in variables)],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            terms = zip(gradients, directions, strict=True)
+            return tf.add_n([tf.reduce_sum(g * d) for g, d in terms])
+
+        analytic = run_in_mode(slope, mode)(point)
+        step, shifted = 1e-6, []
+        for sign in (1, -1):
+            for variable, direction in zip(variables, directions[1:], strict=True):
+                variable.assign_add(sign * step * direction)
+            shifted.append(function(point + sign * step * directions[0]))
+            for variable, direction in zip(variables, directions[1:], strict=True):
+                variable.assign_sub(sign * step * direction)
+        np.testing.assert_allclose(analytic, (shifted[0] - shifted[1]) / (2 * step), rtol=2e-6)
+
+
+@names
+def test_config_gives_an_equal_layer(name):
+    layer, x, condition = build(name, "float64")
+    config = keras.saving.serialize_keras_object(layer)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert keras.saving.serialize_keras_object(copy)["config"] == config["config"]
+    if not copy.built:
+        copy.build((None, *EVENT))
+    copy.set_weights(layer.get_weights())
+    for ours, theirs in zip(
+        layer.forward_with_log_det(x, condition),
+        copy.forward_with_log_det(x, condition),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@names
+def test_same_call_same_bits_for_any_batch_size(name):
+    layer, x, condition = build(name, "float32", batch=7)
+    forward = tf.function(lambda x, c: layer.forward_with_log_det(x, c), reduce_retracing=True)
+    before = [w.numpy() for w in layer.weights]
+    y, log_det = forward(x, condition)
+    for _ in range(2):
+        np.testing.assert_array_equal(forward(x, condition)[1], log_det)
+    few = forward(x[:2], None if condition is None else condition[:2])
+    np.testing.assert_allclose(few[0], y[:2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(few[1], log_det[:2], rtol=1e-4, atol=1e-5)
+    for weight, value in zip(layer.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)  # inference changes nothing
+
+
+def test_keras_files_load_in_a_fresh_process_without_custom_objects(tmp_path):
+    expected = {}
+    for name in LAYERS:
+        layer, x, condition = build(name, "float32")
+        inputs = [keras.Input(EVENT)] + ([] if condition is None else [keras.Input([CONDITION])])
+        model = keras.Model(inputs, layer(*inputs))
+        model.save(tmp_path / f"{name}.keras")
+        arguments = [x] if condition is None else [x, condition]
+        expected[name] = layer(*arguments).numpy()
+        np.savez(tmp_path / f"{name}.npz", *[np.asarray(a) for a in arguments])
+    program = """
+        import pathlib, sys
+        import numpy as np, keras
+        import tf_iresnet
+        for path in pathlib.Path(sys.argv[1]).glob("*.keras"):
+            with np.load(path.with_suffix(".npz")) as file:
+                arguments = [file[key] for key in file.files]
+            model = keras.models.load_model(path)
+            np.save(path.with_suffix(".npy"), model(arguments))
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        check=True,
+        env=os.environ,
+    )
+    for name, value in expected.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), value)
+
+
+ESTIMATORS = {
+    "power_series": log_det.PowerSeries(60, probes=5, gradient="neumann"),
+    "gaussian": log_det.PowerSeries(60, probes=5, probe="gaussian", gradient="neumann"),
+    "roulette": log_det.RussianRoulette(probes=5, gradient="neumann"),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_neumann_gradient_has_the_exact_mean(name):
+    """Over independent probes, value and weighted gradient within 3 standard errors of `Exact`."""
+    layer, x, _ = build("residual", "float64")
+    weights = tf.constant([1.0, -3.0, 0.1, 7.0], tf.float64)
+    variables = layer.trainable_variables
+    random = np.random.default_rng(3)
+    directions = [tf.constant(random.normal(size=v.shape)) for v in [x, *variables]]
+
+    def value_and_slope(seed):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            log_det = layer.forward_with_log_det(x, training=True, seed=seed)[1]
+            value = tf.reduce_sum(weights * log_det)
+        gradients = tape.gradient(
+            value,
+            [x, *(v.value for v in variables)],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        terms = zip(gradients, directions, strict=True)
+        return value, tf.add_n([tf.reduce_sum(g * d) for g, d in terms])
+
+    exact = np.array(value_and_slope(tf.constant([0, 0])))
+    layer.log_det = ESTIMATORS[name]
+    value_and_slope = tf.function(value_and_slope, autograph=False)
+    draws = np.array([value_and_slope(tf.constant([9, i])) for i in range(200)])
+    error = draws.std(0, ddof=1) / np.sqrt(len(draws))
+    assert np.all(error > 0)
+    np.testing.assert_array_less(np.abs(draws.mean(0) - exact) / error, 3)

@@ -1,0 +1,155 @@
+"""What the contract doesn't cover: errors, initialisation, numerical edges of single layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_iresnet import layers
+
+
+def contraction(units=2, coefficient=0.9):
+    return layers.SpectralDense(units, coefficient)
+
+
+def test_anchor_11_act_norm_initialises_once_and_saves_that_it_did(tmp_path):
+    random = np.random.default_rng(0)
+    x = (random.normal(size=(4096, 3)) * [1, 5, 0.1] + [0, -3, 7]).astype("float32")
+    model = keras.Sequential([keras.Input([3]), layers.ActNorm()])
+    y = model(x, training=True).numpy()
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(y.std(0), 1, rtol=2e-3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(10 * x, training=True), model(10 * x, training=True))
+    np.testing.assert_allclose(loaded(x), y, rtol=1e-6)
+
+
+def test_anchor_11_a_constant_feature_does_not_explode():
+    layer = layers.ActNorm(min_variance=1e-4)
+    layer(tf.ones((16, 2)) * [1.0, 5.0], training=True)
+    np.testing.assert_allclose(np.exp(layer.log_scale), 100.0, rtol=1e-5)
+
+
+def test_anchor_12_logit_is_accurate_at_both_ends():
+    """Against float64 closed forms at distances down to 1e-7 from 0 and 1."""
+    layer = layers.Logit(0.0)
+    x = np.array([[1e-7, 0.5, 1 - 2.0**-24]], np.float32)
+    exact = x.astype(np.float64)
+    y, log_det = layer.forward_with_log_det(x)
+    np.testing.assert_allclose(y, np.log(exact) - np.log1p(-exact), rtol=1e-6)
+    np.testing.assert_allclose(log_det, -np.sum(np.log(exact) + np.log1p(-exact), 1), rtol=1e-6)
+
+
+def test_anchor_08_the_log_det_of_the_inverse_is_taken_at_its_own_point():
+    """Where the Jacobian differs between x and y, that of the inverse map is at y, so at F⁻¹(y)."""
+    layer = layers.ResidualBlock(
+        [layers.SpectralDense(8, 0.95, activation="sine", dtype="float64"),
+         layers.SpectralDense(2, 0.95, dtype="float64")],
+        "exact", tolerance=1e-12, dtype="float64",
+    )  # fmt: skip
+    y = tf.constant(np.random.default_rng(0).normal(size=(5, 2)))
+    layer(y)
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        x, log_det = layer.inverse_with_log_det(y)
+    truth = np.linalg.slogdet(tape.batch_jacobian(x, y))[1]
+    np.testing.assert_allclose(log_det, truth, rtol=1e-8)
+    at_y = -layer.forward_with_log_det(y)[1].numpy()
+    assert np.max(np.abs(at_y - truth)) > 1e-3
+
+
+def test_anchor_07_an_inverse_that_fails_is_reported():
+    """A block that lies about its bound (its vector frozen by hand) gives NaN, or raises."""
+
+    class Liar(layers.ContractiveLayer):
+        def lipschitz_bound(self):
+            return 0.5
+
+        def bind(self, condition=None, training=None):
+            return layers.BoundFunction(lambda x: 3.0 * x)
+
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    y = tf.ones((2, 3))
+    for on_failure, finite in {"nan": False, "keep": True}.items():
+        block = layers.ResidualBlock(
+            Liar(), max_iterations=20, on_failure=on_failure, solver="picard"
+        )
+        block.build((None, 3))
+        assert np.all(np.isfinite(block.inverse(y))) == finite
+        assert not np.any(block.solve(y).converged)
+    block = layers.ResidualBlock(Liar(), max_iterations=20, on_failure="raise", solver="picard")
+    block.build((None, 3))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="could not invert.*max_iterations=20"):
+        block.inverse(y)
+
+
+def test_repeated_is_a_sequence_of_copies_with_their_own_weights():
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
+    block = layers.ResidualBlock([layers.SpectralDense(3, 0.9, kernel_initializer=initializer)])
+    repeated = layers.Repeated(block, 4)
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 3)), tf.float32)
+    y, log_det = repeated.forward_with_log_det(x)
+    expected, total, kernels = x, 0.0, []
+    for index in range(4):
+        with repeated.copy(index) as copy:
+            kernels.append(copy.branch.layers[0].kernel.value.numpy())
+            expected, one = copy.forward_with_log_det(expected)
+            total += one
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(log_det, total, rtol=1e-4, atol=1e-5)
+    assert len({kernel.tobytes() for kernel in kernels}) == 4
+    with repeated.copy(2) as copy:
+        copy.branch.layers[0].kernel.assign(np.zeros((3, 3)))
+    with repeated.copy(2) as copy:
+        assert not np.any(copy.branch.layers[0].kernel.value)
+    with repeated.copy(1) as copy:
+        np.testing.assert_array_equal(copy.branch.layers[0].kernel.value, kernels[1])
+
+
+def test_repeated_stores_the_state_of_every_copy_in_training():
+    pair = layers.InvertibleSequential([layers.ActNorm(), layers.ResidualBlock([contraction(3)])])
+    repeated = layers.Repeated(pair, 3)
+    x = tf.constant(np.random.default_rng(0).normal(size=(500, 3)) * 10 + 5, tf.float32)
+    tf.function(lambda: repeated(x, training=True))()
+    for index in range(3):
+        with repeated.copy(index) as copy:
+            act_norm, block = copy.layers
+            assert act_norm.initialized.value == 1
+            normal = act_norm(x).numpy()
+            np.testing.assert_allclose(normal.mean(0), 0, atol=1e-2)
+            np.testing.assert_allclose(normal.std(0), 1, atol=1e-2)
+            x = block(normal)
+
+
+class NotInvertible(keras.layers.Layer):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda: layers.ResidualBlock([contraction(coefficient=1.0)]), "bound below 1.*bound=1.0"),
+        (lambda: layers.ResidualBlock([keras.layers.ReLU()]), "bound below 1"),
+        (
+            lambda: layers.ResidualBlock([contraction(3)]).build((None, 2)),
+            r"output shape is its input shape.*\(2,\) → \(3,\)",
+        ),
+        (lambda: layers.ResidualBlock([contraction()], solver="newton"), "anderson.*newton"),
+        (lambda: layers.ResidualBlock([contraction()], on_failure="hope"), "'nan'.*hope"),
+        (lambda: layers.InvertibleSequential([NotInvertible()]), "NotInvertible.*ResidualBlock"),
+        (lambda: layers.InvertibleSequential([]), "at least one layer"),
+        (lambda: layers.Repeated(layers.ActNorm(), 0), "times ≥ 1.*times=0"),
+        (lambda: layers.Rescale(0.0), "not 0.*scale=0.0"),
+        (lambda: layers.Rescale(np.ones(3)).build((None, 2)), r"event shape \(2,\)"),
+        (lambda: layers.Logit(0.5), "alpha < 0.5.*0.5"),
+        (lambda: layers.ActNorm(min_variance=0.0), "min_variance > 0"),
+        (lambda: layers.ActNorm().inverse(tf.zeros((1, 2))), "no weights yet"),
+        (lambda: layers.ActNorm()(tf.zeros(3)), r"\[batch, \*event\]"),
+    ],
+)
+def test_errors_say_what_was_expected(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,164 @@
+"""`load(name, **options)`: the data sets by name, as configs call them."""
+
+import inspect
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_iresnet.data import digits, tables, toy
+from tf_iresnet.data.dataset import Batches, Dataset, finite_dataset
+from tf_iresnet.data.streams import STATISTICS, TEST, VALIDATION
+
+
+def load_toy(
+    density: str = "8gaussians", validation_size: int = 5000, test_size: int = 20000
+) -> Dataset:
+    """Returns a toy density as a data set that never repeats an example.
+
+    Args:
+        density: one of `toy.DENSITIES`.
+        validation_size: samples to validate on.
+        test_size: samples to test on.
+
+    Raises:
+        ValueError: for an unknown density.
+    """
+    truth = toy.get(density)
+
+    def train_batches(batch_size: int, seed: int) -> Batches:
+        return lambda step: truth.sample(batch_size, seed, step)
+
+    sample = truth.sample(20000, STATISTICS).numpy()
+    return Dataset(
+        name=density,
+        event_shape=(2,),
+        train_batches=train_batches,
+        validation=truth.sample(validation_size, VALIDATION).numpy(),
+        test=truth.sample(test_size, TEST).numpy(),
+        shift=sample.mean(axis=0),
+        scale=sample.std(axis=0),
+        columns=("x", "y"),
+        ranges=np.array(truth.bounds, np.float32),
+        log_prob=truth.log_prob,
+        entropy=truth.entropy,
+    )
+
+
+def load_digits() -> Dataset:
+    """Returns scikit-learn's digits, flat and dequantised to [0, 17)⁶⁴, on the split of `digits`.
+
+    Raises:
+        ImportError: without scikit-learn.
+    """
+    parts = digits.load_digits()
+    height, width = digits.IMAGE_SHAPE
+    shift, scale = _dequantized_statistics(parts["train"], np.ones(height * width))
+    return finite_dataset(
+        "digits",
+        **parts,
+        bin_width=np.ones(height * width),
+        shift=shift,
+        scale=scale,
+        columns=tuple(f"pixel {i // width},{i % width}" for i in range(height * width)),
+        ranges=np.tile(np.array([0, digits.LEVELS], np.float32), (height * width, 1)),
+        levels=digits.LEVELS,
+        image_shape=digits.IMAGE_SHAPE,
+    )
+
+
+def load_table(
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    key: str | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    split_seed: int = 0,
+    dequantize: bool = False,
+) -> Dataset:
+    """Returns a user's table as a data set, in the user's units.
+
+    Args:
+        path: of a .csv, .npz, .npy or .parquet file.
+        columns: names of those to use; all if None.
+        key: of the array in an .npz file that has several.
+        validation: the part of the rows to validate on.
+        test: the part of the rows to test on.
+        split_seed: of the random split.
+        dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which
+            a density could grow without bound. Without it there is a warning.
+
+    Raises:
+        TableError: for a table that can't be used; see `tables.load_table`.
+    """
+    table = tables.load_table(path, columns, key)
+    parts = table.split(split_seed, validation, test)
+    table.statistics(parts.train)  # raises for what has no scale
+    discrete = table.discrete
+    if discrete and not dequantize:
+        warnings.warn(
+            f"{table.path}: the columns {', '.join(discrete)} hold whole numbers only; on them a "
+            "density can grow without bound. Fill the gaps between them with noise by "
+            "dequantize=True, or leave them out with columns=[…].",
+            UserWarning,
+            stacklevel=3,
+        )
+    bin_width = np.array([float(dequantize and c in discrete) for c in table.columns])
+    shift, scale = _dequantized_statistics(parts.train, bin_width)
+    low, high = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
+    return finite_dataset(
+        pathlib.Path(path).stem,
+        train=parts.train.astype(np.float32),
+        validation=parts.validation.astype(np.float32),
+        test=parts.test.astype(np.float32),
+        bin_width=bin_width,
+        shift=shift,
+        scale=scale,
+        columns=table.columns,
+        ranges=np.stack([low, high], axis=-1).astype(np.float32),
+    )
+
+
+DATASETS: Mapping[str, Callable[..., Dataset]] = {
+    "toy": load_toy,
+    "digits": load_digits,
+    "table": load_table,
+}
+
+
+def load(name: str, **options: Any) -> Dataset:
+    """Returns the data set of that name.
+
+    Args:
+        name: "toy", "digits" or "table".
+        options: of `load_toy`, `load_digits` or `load_table`.
+
+    Raises:
+        ValueError: for an unknown name or option, or one that is missing.
+        TableError: for a table that can't be used.
+    """
+    if name not in DATASETS:
+        raise ValueError(
+            f"Expected the name of a data set: {', '.join(DATASETS)}. Received: name={name!r}."
+        )
+    signature = inspect.signature(DATASETS[name])
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        known = ", ".join(signature.parameters)
+        raise ValueError(
+            f"Expected options of the data set {name!r}: {known or 'none'}. Received: {error}."
+        ) from error
+    return DATASETS[name](**options)
+
+
+def _dequantized_statistics(
+    train: np.ndarray, bin_width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, float32, of values with uniform noise of `bin_width`."""
+    shift = train.mean(axis=0) + bin_width / 2
+    scale = np.sqrt(train.var(axis=0) + bin_width**2 / 12)
+    return shift.astype(np.float32), scale.astype(np.float32)

@@ -1,0 +1,151 @@
+"""Reads .csv files with pandas, and goes over them again, line by line, to say what is wrong."""
+
+import csv
+import pathlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, TextIO
+
+import numpy as np
+
+from tf_iresnet.data.tables.raw import RawTable, TableError, missing_package, select
+
+MISSING = frozenset(["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-"])
+_DELIMITERS = "\t;,"  # a comma may be a decimal one beside the other two
+
+
+def read_csv(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
+    """Reads a file of cells separated by commas, semicolons or tabs, with or without a header.
+
+    Args:
+        file: the file, in UTF-8, with or without a byte order mark.
+        wanted: names of the columns to use; all if None.
+
+    Raises:
+        TableError: for a file that isn't a table: not text, ragged, badly named columns.
+        ImportError: without pandas.
+    """
+    try:
+        return _read(file, wanted)
+    except UnicodeDecodeError as error:
+        raise TableError(
+            file,
+            "text in UTF-8",
+            f"byte 0x{error.object[error.start]:02x}, which isn't",
+            "Save the file as UTF-8 (Excel: “CSV UTF-8”).",
+        ) from error
+    except csv.Error as error:
+        raise TableError(
+            file, "lines of cells", str(error), "Save the file again as .csv."
+        ) from error
+
+
+def _read(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
+    delimiter = _sniff(file)
+    with _open(file) as stream:
+        first, cells = next(_records(stream, delimiter), (0, []))
+    if not cells:
+        raise TableError(file, "a table", "blank lines only", "Is this the right file?")
+    header = not all(_is_value(cell) for cell in cells)
+    names = [c.strip() for c in cells] if header else [f"x{i}" for i in range(len(cells))]
+    chosen = select(file, names, wanted, row=f"line {first}" if header else None)
+
+    def cell(i: int, j: int) -> tuple[str, str]:
+        with _open(file) as stream:
+            line, cells = next(islice(_records(stream, delimiter), i + header, None))
+        return f"line {line}", cells[chosen[j]]
+
+    frame = _parse(file, delimiter, header, len(names))
+    values = np.empty((len(frame), len(chosen)))
+    whole = np.zeros(len(chosen), bool)
+    for j, k in enumerate(chosen if len(frame) else []):
+        values[:, j], whole[j] = _to_numbers(frame[k])
+    return RawTable(str(file), tuple(names[k] for k in chosen), values, whole, cell)
+
+
+def _open(file: pathlib.Path) -> TextIO:
+    return open(file, encoding="utf-8-sig", newline="")
+
+
+def _records(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record that isn't blank, with the number of its (last) line, from 1."""
+    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+    for cells in reader:
+        if len(cells) > 1 or (cells and cells[0].strip()):
+            yield reader.line_num, cells
+
+
+def _sniff(file: pathlib.Path) -> str:
+    """The delimiter that cuts the first two lines into the same number of cells, at least 2."""
+    for delimiter in _DELIMITERS:
+        with _open(file) as stream:
+            lengths = [len(cells) for _, cells in islice(_records(stream, delimiter), 2)]
+        if lengths and lengths[0] > 1 and lengths[0] == lengths[-1]:
+            return delimiter
+    with _open(file) as stream:
+        line = next(filter(str.strip, stream), "")
+    return max(reversed(_DELIMITERS), key=line.count)
+
+
+def _is_value(cell: str) -> bool:
+    """Whether a cell could be one of a numeric table rather than a name."""
+    word = cell.strip().lower()
+    try:
+        float(word)
+    except ValueError:
+        return word in MISSING or word in ("true", "false")
+    return True
+
+
+def _parse(file: pathlib.Path, delimiter: str, header: bool, width: int) -> Any:
+    """The rows below the header as a data frame with columns 0, 1, …."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise missing_package("pandas", "reads .csv tables") from error
+
+    with _open(file) as stream:
+        if header:
+            next(_records(stream, delimiter))
+        try:
+            frame = pd.read_csv(
+                stream, sep=delimiter, header=None, skipinitialspace=True, low_memory=False
+            )
+        except pd.errors.EmptyDataError:
+            return pd.DataFrame(columns=range(width))
+        except pd.errors.ParserError as error:
+            _check_lengths(file, delimiter, width)
+            raise TableError(
+                file, "lines of cells", str(error), "Is a quotation mark left open?"
+            ) from error
+    # pandas fills up short rows without a word, at the end.
+    if frame.shape[1] != width or frame.iloc[:, -1].isna().any():
+        _check_lengths(file, delimiter, width)
+    return frame
+
+
+def _check_lengths(file: pathlib.Path, delimiter: str, width: int) -> None:
+    """Raises TableError for the first row that hasn't as many cells as the first one."""
+    with _open(file) as stream:
+        for line, cells in _records(stream, delimiter):
+            if len(cells) != width:
+                raise TableError(
+                    file,
+                    f"{width} cells, as in the first line",
+                    f"{len(cells)}",
+                    "Complete the row; put cells that contain the delimiter in quotation marks.",
+                    row=f"line {line}",
+                )
+
+
+def _to_numbers(column: Any) -> tuple[np.ndarray, bool]:
+    """A column as float64 [n], NaN for what isn't a number, and whether all were whole."""
+    import pandas as pd
+
+    kind = column.dtype.kind
+    if kind in "iufb":
+        return column.to_numpy(np.float64), kind in "iu"
+    # Text, truth values with gaps, or whole numbers that no integer type holds.
+    text = column.astype(str).str.strip().replace({"True": "1", "False": "0"})
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    return numbers, bool((numbers == np.rint(numbers)).all())

@@ -1,0 +1,92 @@
+"""The pinwheel: five Gaussian blades, twisted; its density by change of variables."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from tf_iresnet.data.toy.base import Density
+
+_BISECTIONS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Pinwheel(Density):
+    """A Gaussian blade `(a, b)` turned by `-(θ_k + rate·eᵃ)` and scaled by 2, `θ_k = 2πk/5`.
+
+    `a` has mean 1. Turning keeps the radius `r = |(a, b)|`, so in polar angles blade → picture the
+    map is `ψ = h(φ) - θ_k` with `h(φ) = φ - rate · exp(r cos φ)` and `h' = 1 + rate·b·eᵃ`, which is
+    also its Jacobian determinant. The density is the sum over the preimages `φ` of
+    `N(a, b) / 4|h'(φ)|`, over all blades: `h(φ) = ψ + 2πj/5` for all integers j.
+
+    Where `h' > 0` all round (r < 1.6), those are exactly five. Further out, `h` folds for
+    `b < -e^{-a}/rate`; log_prob takes the five preimages nearest to the blade on the branch with
+    `h' > 0` and leaves out the fold, whose mass is 2e-9.
+
+    Args:
+        scale: standard deviations of `a` and `b`.
+        rate: of the twist.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    rate: float = 0.25
+
+    def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
+        blade = normals * tf.constant(self.scale) + tf.constant([1.0, 0.0])
+        a, b = tf.unstack(blade, axis=-1)
+        angle = 2 * math.pi / 5 * tf.floor(5 * uniforms[:, 0]) + self.rate * tf.exp(a)
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        return 2 * tf.stack([a * cos + b * sin, b * cos - a * sin], axis=-1)
+
+    def _log_density(self, x: tf.Tensor) -> tf.Tensor:
+        radius = tf.norm(x, axis=-1, keepdims=True) / 2
+        polar = tf.math.atan2(x[:, 1:], x[:, :1])
+        start, end = self._rising(radius)
+        nearest = tf.round(
+            5 * (self._turned(tf.zeros_like(radius), radius) - polar) / (2 * math.pi)
+        )
+        target = polar + 2 * math.pi / 5 * (nearest + tf.range(-2.0, 3.0, dtype=tf.float64))
+        phi = self._solve(radius, target, start, end)
+        a, b = radius * tf.cos(phi), radius * tf.sin(phi)
+        log_blade = -0.5 * ((a - 1) / self.scale[0]) ** 2 - 0.5 * (b / self.scale[1]) ** 2
+        log_p = log_blade - tf.math.log(self._slope(phi, radius))
+        log_p = tf.where(self._turned(start, radius) < target, log_p, -math.inf)
+        log_constant = math.log(2 * math.pi * self.scale[0] * self.scale[1] * 4 * 5)
+        return tf.reduce_logsumexp(log_p, axis=-1) - log_constant
+
+    def _turned(self, phi: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+        """`h(φ)`; the exponent's cap keeps far points finite."""
+        return phi - self.rate * tf.exp(tf.minimum(radius * tf.cos(phi), 30.0))
+
+    def _slope(self, phi: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+        """`h'(φ)`."""
+        twist = self.rate * tf.exp(tf.minimum(radius * tf.cos(phi), 30.0))
+        return 1 + twist * radius * tf.sin(phi)
+
+    def _rising(self, radius: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The angles between which `h` rises, around 0: two turns if it never falls."""
+        flattest = -tf.acos(2 * radius / (1 + tf.sqrt(1 + 4 * radius**2)))  # cos φ = r sin²φ
+        folded = self._slope(flattest, radius) < 0
+        ends = []
+        for outside in (0.0, -math.pi):  # the slope is positive at both
+            low, high = flattest, tf.fill(tf.shape(flattest), tf.constant(outside, tf.float64))
+            for _ in range(_BISECTIONS):
+                middle = (low + high) / 2
+                falling = self._slope(middle, radius) < 0
+                low, high = tf.where(falling, middle, low), tf.where(falling, high, middle)
+            ends.append(high)
+        turn = 2 * math.pi
+        return tf.where(folded, ends[0], -turn), tf.where(folded, ends[1] + turn, turn)
+
+    def _solve(
+        self, radius: tf.Tensor, target: tf.Tensor, low: tf.Tensor, high: tf.Tensor
+    ) -> tf.Tensor:
+        """The `φ` with `h(φ) = target`, between `low` and `high`, where `h` rises."""
+        low, high = low + tf.zeros_like(target), high + tf.zeros_like(target)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            below = self._turned(middle, radius) < target
+            low, high = tf.where(below, middle, low), tf.where(below, high, middle)
+        phi = tf.stop_gradient((low + high) / 2)
+        # Bisection has no derivative; one Newton step has that of the implicit function theorem.
+        return phi - (self._turned(phi, radius) - target) / self._slope(phi, radius)

@@ -1,0 +1,102 @@
+"""From the sections of a config to data set, flow, optimizer and batches."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_iresnet import data
+from tf_iresnet.layers.preprocessing import Rescale
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.workdir import RunError
+
+
+@contextlib.contextmanager
+def _blamed_on(section: str) -> Iterator[None]:
+    """Turns the library's complaints about arguments into ones about the config's section."""
+    try:
+        yield
+    except data.TableError:
+        raise  # names file, row and column already
+    except (ValueError, TypeError) as error:
+        raise RunError(f"config.{section}: {error}") from error
+
+
+def dataset(config: Mapping[str, Any]) -> data.Dataset:
+    """Returns the data set of the config's section `data`: `name` and the options of that one.
+
+    Raises:
+        RunError: for an unknown name or option.
+        tf_iresnet.data.TableError: for a bad table.
+    """
+    options = dict(config["data"])
+    if options.get("name") == "table" and not options.get("path"):
+        raise RunError("Expected a table to train on: add --config.data.path=my.csv.")
+    with _blamed_on("data"):
+        return data.load(options.pop("name", None), **options)
+
+
+def flow(config: Mapping[str, Any], dataset: data.Dataset) -> ResidualFlow:
+    """Returns the compiled flow of the config's sections `model` and `training`.
+
+    Its first layer standardises, so that it takes, gives and measures data in their own units.
+
+    Raises:
+        RunError: for a wrong argument of `mlp_flow`.
+    """
+    options = TrainingOptions(**config["training"])
+    with _blamed_on("model"):
+        model = mlp_flow(
+            dataset.event_size,
+            seed=options.seed,
+            preprocessing=[Rescale.standardize(dataset.shift, dataset.scale)],
+            **config["model"],
+        )
+    model.compile(optimizer(options, model), jit_compile=options.jit_compile)
+    return model
+
+
+def optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns AdamW (arXiv 1711.05101) with clipping and weight averaging, for `model`."""
+    adamw = keras.optimizers.AdamW(
+        options.learning_rate,
+        weight_decay=options.weight_decay,
+        beta_1=options.beta_1,
+        beta_2=options.beta_2,
+        global_clipnorm=options.clip_norm,
+        use_ema=options.ema_momentum > 0,
+        ema_momentum=options.ema_momentum,
+    )
+    spared = [v for v in model.trainable_variables if "kernel" not in v.path]
+    adamw.exclude_from_weight_decay(var_list=spared)
+    return adamw
+
+
+def batches(dataset: data.Dataset, options: TrainingOptions, first_step: int) -> tf.data.Dataset:
+    """Returns the training batches [batch_size, *event] from step `first_step` on."""
+    batch = dataset.train_batches(options.batch_size, options.seed)
+    shape = (options.batch_size, *dataset.event_shape)
+    steps = tf.data.Dataset.range(first_step, options.total_steps)
+    return steps.map(lambda step: tf.ensure_shape(batch(step), shape)).prefetch(2)
+
+
+def validation(dataset: data.Dataset, options: TrainingOptions) -> tf.data.Dataset:
+    """Returns the validation examples in batches of any size, so that one graph does for all."""
+    return tf.data.Dataset.from_tensor_slices(dataset.validation).batch(
+        options.evaluation_batch_size
+    )
+
+
+def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
+    """Returns a digest of the data: of its held-out examples and its first training batch."""
+    first = dataset.train_batches(options.batch_size, options.seed)(0)
+    digest = hashlib.sha256()
+    for array in (dataset.validation, dataset.test, dataset.shift, dataset.scale, first):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

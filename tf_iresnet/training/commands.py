@@ -1,0 +1,131 @@
+"""What scripts/evaluate.py, sample.py and certify.py do, as functions of their flags."""
+
+import json
+import pathlib
+from typing import Any
+
+from tf_iresnet.certify import certify as certificate_of
+from tf_iresnet.certify import enforce as enforced
+from tf_iresnet.training import evaluation, report, sampling
+from tf_iresnet.training.trained import Trained, save
+from tf_iresnet.training.workdir import RunError, write_atomically
+
+
+def evaluate(
+    workdir: str | None = None,
+    model: str | None = None,
+    split: str = "test",
+    table: str | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    examples: int = 1000,
+    batch_size: int = 500,
+) -> dict[str, Any]:
+    """Measures a trained flow, prints the figures and writes them as JSON.
+
+    Args:
+        workdir: of a finished run, or
+        model: path of a .keras file.
+        split: "test" or "validation" of the run's data.
+        table: path of another table, to measure on all its rows instead.
+        output: path of the JSON file; by default evaluation.json in the workdir.
+        overwrite: whether an existing `output` may be replaced.
+        examples: on how many, at most, the inverse is checked.
+        batch_size: examples a call.
+
+    Returns:
+        The figures of `evaluation.evaluate`, with what they were measured on.
+
+    Raises:
+        RunError, tf_iresnet.data.TableError: for what the user can put right.
+    """
+    if output is not None:
+        sampling.check_output(pathlib.Path(output), overwrite, (".json",))
+    trained = Trained(workdir, model)
+    if output is None and not trained.run.config.exists():
+        raise RunError("Expected --output=figures.json for a model without a workdir.")
+    figures: dict[str, Any] = {"model": str(trained.path), "levels": trained.meta()["levels"]}
+    if table is None:
+        dataset = trained.dataset()
+        figures |= {"data": dataset.name, "split": split}
+        points, truth = getattr(dataset, split), dataset.log_prob
+    else:
+        figures |= {"data": str(table), "split": "table"}
+        points, truth = trained.rows(table), None
+    certificate = certificate_of(trained.flow)
+    figures |= evaluation.evaluate(trained.flow, points, certificate, truth, batch_size, examples)
+    path = pathlib.Path(output) if output else trained.run.path / "evaluation.json"
+    write_atomically(path, json.dumps(figures, indent=2) + "\n")
+    print(report.text(figures))
+    print(f"Written to {path}.")
+    return figures
+
+
+def sample(
+    output: str,
+    workdir: str | None = None,
+    model: str | None = None,
+    num: int = 1000,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Draws samples of a trained flow into a file; see `sampling.write` for its form.
+
+    Args:
+        output: path, ending in .npz, .csv or .png.
+        workdir: of a finished run, or
+        model: path of a .keras file.
+        num: how many.
+        seed: the same one gives the same samples.
+        overwrite: whether an existing `output` may be replaced.
+
+    Raises:
+        RunError: for what the user can put right.
+    """
+    path = pathlib.Path(output)
+    sampling.check_output(path, overwrite)
+    trained = Trained(workdir, model)
+    sampling.write(path, sampling.draw(trained.flow, num, seed), trained.meta())
+    print(f"{num} samples in {path}.")
+
+
+def certify(
+    workdir: str | None = None,
+    model: str | None = None,
+    enforce: bool = False,
+    output: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Prints what is proven about a model's inverse, and may write a copy of which all is.
+
+    Args:
+        workdir: of a finished run, or
+        model: path of a .keras file: any Keras model with spectral layers.
+        enforce: whether to write a copy whose blocks are all certified.
+        output: path of the copy.
+        overwrite: whether an existing `output` may be replaced.
+
+    Returns:
+        Exit status: 0 if every block is certified invertible (in the copy, with `enforce`), else 1.
+
+    Raises:
+        RunError: for what the user can put right.
+    """
+    if enforce != (output is not None):
+        raise RunError(
+            "Expected --enforce and --output=copy.keras together or neither. "
+            f"Received: enforce={enforce}, output={output}."
+        )
+    if output is not None:
+        sampling.check_output(pathlib.Path(output), overwrite, (".keras",))
+    trained = Trained(workdir, model)
+    try:
+        certificate = certificate_of(trained.model)
+    except ValueError as error:  # nothing in the model to certify
+        raise RunError(str(error)) from error
+    print(certificate)
+    if output is not None:
+        certificate = enforced(trained.model)
+        save(trained.model, output)
+        print(f"\nThe copy in {output}:\n\n{certificate}")
+    return 0 if certificate.invertible else 1

@@ -1,0 +1,119 @@
+"""Which pictures a trained flow gets: by what its data is, and drawn from both."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tf_iresnet import data
+from tf_iresnet.certify import Certificate
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.training import evaluation, plots, sampling
+from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.report import Picture
+
+CELLS = 160  # a side of a density map: fine enough for the narrowest toy
+IMAGES = 64
+POINTS = 2000
+
+
+def of_run(
+    flow: ResidualFlow, dataset: data.Dataset, certificate: Certificate, state: RunState
+) -> list[Picture]:
+    """Returns the pictures of a finished run: of the data, of the training and of the blocks."""
+    metric = "bits_per_dim" if dataset.bits_per_dim else "loss"
+    bounds = {block.name: block.lipschitz for block in certificate.blocks}
+    return [
+        *of_data(flow, dataset),
+        _picture(
+            "learning_curve",
+            "Training and validation loss; the marked epoch's weights were kept.",
+            plots.learning_curve(state.rows, state.best_epoch, metric),
+        ),
+        _picture(
+            "lipschitz",
+            "Upper bound on the Lipschitz constant of each residual block.",
+            plots.lipschitz_bounds(bounds),
+        ),
+    ]
+
+
+def of_data(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
+    """Returns the pictures in which model and held-out data can be compared."""
+    if dataset.image_shape is not None:
+        return [_images(flow, dataset), _reconstructions(flow, dataset)]
+    if dataset.event_shape == (2,):
+        return [_density(flow, dataset)]
+    return [_marginals(flow, dataset)]
+
+
+def of_samples(samples: np.ndarray, meta: dict[str, Any]) -> Figure:
+    """Returns a picture of samples alone, in the form that suits them.
+
+    Args:
+        samples: [n, *event], quantised if their data was.
+        meta: of the data, as `sampling.describe` returns it.
+    """
+    if meta["image_shape"] is not None:
+        shown = {"samples": samples[:IMAGES]}
+        return plots.image_grids(shown, meta["image_shape"], **_grey(meta["levels"]))
+    columns = meta["columns"]
+    if samples.shape[1:] == (2,):
+        extent = np.ravel(meta["ranges"]) if meta["ranges"] else plots.window(samples)
+        cells = max(10, min(CELLS, int(np.sqrt(len(samples)) / 2)))  # few points, coarse cells
+        panel = plots.histogram(samples, extent, cells)
+        return plots.densities({f"{len(samples)} samples": panel}, extent, columns)
+    return plots.marginals({"samples": samples}, columns)
+
+
+def _picture(name: str, caption: str, figure: Figure) -> Picture:
+    return Picture(name, caption, plots.png(figure))
+
+
+def _density(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    extent = dataset.ranges.ravel()
+    cells = plots.grid(extent, CELLS).astype(np.float32)
+    model = np.exp(evaluation.log_prob(flow, cells, len(cells) // 4))
+    samples = sampling.draw(flow, len(dataset.test), seed=0)
+    coarse = CELLS // 2
+    panels = {
+        "held-out data (histogram)": plots.histogram(dataset.test, extent, coarse),
+        "model density": model.reshape(CELLS, CELLS),
+        "samples (histogram)": plots.histogram(samples, extent, coarse),
+    }
+    caption = f"{len(dataset.test)} held-out points, the density of the model, and as many samples."
+    return _picture("density", caption, plots.densities(panels, extent, dataset.columns))
+
+
+def _images(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    panels = {"held-out": dataset.test[:IMAGES], "samples": sampling.draw(flow, IMAGES, seed=0)}
+    caption = f"{IMAGES} held-out images and as many samples."
+    return _picture("samples", caption, _image_grids(panels, dataset))
+
+
+def _reconstructions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    originals = dataset.test[:IMAGES]
+    back = np.asarray(flow.decode(flow.encode(originals)))
+    panels = {"held-out": originals, "decode(encode(held-out))": back}
+    caption = "Held-out images and what comes back from their latents."
+    return _picture("reconstructions", caption, _image_grids(panels, dataset))
+
+
+def _image_grids(panels: dict[str, np.ndarray], dataset: data.Dataset) -> Figure:
+    meta = sampling.describe(dataset)
+    whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
+    return plots.image_grids(whole, meta["image_shape"], **_grey(dataset.levels))
+
+
+def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    rows = dataset.test[:POINTS]
+    samples = sampling.draw(flow, len(rows), seed=0)
+    figure = plots.marginals({"held-out data": rows, "samples": samples}, dataset.columns)
+    caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
+    return _picture("marginals", caption, figure)
+
+
+def _grey(levels: int | None) -> dict[str, Any]:
+    if levels is None:
+        return {"limits": (0.0, 1.0), "unit": "intensity"}
+    return {"limits": (0, levels - 1), "unit": f"grey level, 0 to {levels - 1}"}
