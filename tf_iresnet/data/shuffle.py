@@ -26,19 +26,12 @@ def epoch_indices(step: int | tf.Tensor, batch_size: int, size: int, seed: Seed)
         step: scalar integer, possibly symbolic.
         batch_size: rows a batch.
         size: rows in all, below 2³⁰.
-        seed: an int or an int32 pair; epochs get streams of their own.
+        seed: an int or an int32 pair.
     """
-    first = tf.cast(step, tf.int64) * batch_size
-    position = first + tf.range(batch_size, dtype=tf.int64)
-    epoch, place = position // size, position % size
-    epochs = first // size + tf.range((batch_size - 1) // size + 2, dtype=tf.int64)
-    keys = tf.stack([_round_keys(e, seed) for e in tf.unstack(epochs)])
-    return _permute(place, tf.gather(keys, epoch - epochs[0]), size)
-
-
-def _round_keys(epoch: tf.Tensor, seed: Seed) -> tf.Tensor:
-    """Random uint32 [rounds]."""
-    return bits([_ROUNDS], key(seed, epoch, SHUFFLE))
+    position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch = tf.cast(position // size, tf.uint32)
+    keys = _mix(bits([_ROUNDS], key(seed, 0, SHUFFLE)) + _mix(epoch)[:, None])
+    return _permute(position % size, keys, size)
 
 
 def _permute(place: tf.Tensor, keys: tf.Tensor, size: int) -> tf.Tensor:

@@ -41,13 +41,13 @@ def bits(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(numbers, tf.uint32)
 
 
-def uniform(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
-    """Returns float32 multiples of 2⁻²³, uniform in [0, 1)."""
-    return tf.cast(tf.bitwise.right_shift(bits(shape, stream), 9), tf.float32) * 2.0**-23
+def uniform(shape: tf.Tensor, stream: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Returns multiples of 2⁻²³, exact in float32, uniform in [0, 1)."""
+    return tf.cast(tf.bitwise.right_shift(bits(shape, stream), 9), dtype) * 2.0**-23
 
 
 def normal(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
-    """Returns standard normal float32 (Box and Muller 1958), equal to rounding in every mode."""
+    """Returns standard normal float64 (Box and Muller 1958)."""
     pair = bits(tf.concat([[2], shape], axis=0), stream)
-    unit = (tf.cast(pair, tf.float32) + 0.5) * 2.0**-32  # in (0, 1]
+    unit = (tf.cast(pair, tf.float64) + 0.5) * 2.0**-32  # in (0, 1)
     return tf.sqrt(-2 * tf.math.log(unit[0])) * tf.cos(2 * math.pi * unit[1])

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 METHODS = ("anderson", "picard")
+GRADIENT_TOLERANCE = 1e-5  # relative; a loose tolerance on values must not loosen gradients
 Map = Callable[..., tf.Tensor]
 
 
@@ -69,24 +70,24 @@ def solve(
 
     "picard" is x ← y − g(x). "anderson" mixes the last `memory` steps, in the form that keeps their
     residual changes orthonormal and so needs no linear solve (Tang et al., 2024, arXiv 2403.14961).
-    A candidate that does not shrink the residual is dropped. After it, and after one that shrinks
-    it by less than (1 + L)/2, the memory starts anew with a Picard step; so every two evaluations
-    shrink it that much, and Anderson is never slower than Picard by more than a constant. (On a
-    16-dimensional tanh network with L = .97 Picard took 192 evaluations, Anderson 35, without the
-    new start 249.) A Picard step that doesn't shrink the residual contradicts L or has reached
-    round-off, and ends that example unconverged. Examples neither wait for nor influence each
-    other: a finished one never changes again. On ten residual branches of 2 to 64 dimensions, two
-    steps of memory took up to 20 % more evaluations than three, five rarely fewer.
+    A candidate that does not shrink the residual is dropped; after it, and after one that shrinks
+    it by less than (1 + L)/2, the memory starts anew with a Picard step. So every two evaluations
+    shrink it that much. (A 16-dimensional tanh network with L = .97 took 200 evaluations by Picard,
+    37 by Anderson, 230 by Anderson without new starts. On ten branches, two steps of memory took up
+    to 20 % more than three, five rarely fewer.) A Picard step that doesn't shrink it contradicts
+    L or has met round-off, and ends that example unconverged. Examples neither wait for nor
+    influence each other: a finished one never changes again.
 
     Differentiable in `y`, in `parameters` and in trainable variables that `g` reads, to any order:
-    the gradient is built of functions that are themselves differentiable, each with its own solve.
+    the gradient is made of functions that are themselves differentiable, each with its own solve.
     Other *tensors* that `g` closes over get no gradient: list them in `parameters`. The adjoint
-    solve runs to `tolerance` relative to the incoming gradient; an example whose adjoint does not
-    converge gets NaN gradients. Only `value` carries gradients. Reverse mode only: in a tf.function
-    TensorFlow's ForwardAccumulator takes the tangent of any custom gradient for zero.
+    solve runs to the smaller of `tolerance` and 1e-5, relative to the incoming gradient; an example
+    for which it does not converge gets NaN gradients. Only `value` carries gradients. Reverse mode
+    only: within a tf.function TensorFlow takes the ForwardAccumulator's tangent of any custom
+    gradient for zero.
 
-    Works in eager mode, `tf.function` and XLA. Half precision is lifted to float32, listed
-    parameters included.
+    Works in eager mode, `tf.function` and XLA. Half precision, of `y` and of the parameters, is
+    lifted to float32.
 
     Args:
       g: pure function of x and the parameters, a contraction in x by itself for each example, to
@@ -141,10 +142,11 @@ def resolution(y: tf.Tensor, lipschitz: float | tf.Tensor) -> tf.Tensor:
     16 ε ‖y‖/(1 − L): four layers of 128 units in float32 got to a seventh of it. An estimate, not a
     proof: it takes the values inside `g` to be about as large as `y`.
     """
-    y = _lift(tf.convert_to_tensor(y))
-    size = _norm(y)
-    floor = certified_error(16 * _epsilon(y.dtype) * size, _one_per_example(lipschitz, y))
-    return tf.squeeze(floor, _event_axes(y))
+    y = _lift(y)
+    largest = tf.reduce_max(tf.abs(y), _event_axes(y), keepdims=True)
+    size = largest * _norm(tf.math.divide_no_nan(y, largest))  # squares may overflow
+    step = 16 * np.finfo(y.dtype.as_numpy_dtype).eps
+    return tf.squeeze(certified_error(step * size, _one_per_example(lipschitz, y)), _event_axes(y))
 
 
 def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: float) -> int:
@@ -207,7 +209,7 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: _Settings) -> _State:
     residual = y - candidate - tf.ensure_shape(g(candidate), y.shape)
     size = _norm(residual)
     better = size < state.size
-    fast = size <= (1 + settings.lipschitz) / 2 * state.size
+    fast = better & (size <= (1 + settings.lipschitz) / 2 * state.size)
     secants = state.secants
     if secants:
         # Where the step was slow, everything learnt is forgotten, so that a Picard step follows.
@@ -228,7 +230,8 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: _Settings) -> _State:
 
 
 def _unfinished(size: tf.Tensor, settings: _Settings) -> tf.Tensor:
-    return ~(certified_error(size, settings.lipschitz) <= settings.tolerance)  # so is NaN
+    error = certified_error(size, settings.lipschitz)
+    return ~((error <= settings.tolerance) & (error < math.inf))  # NaN is unfinished
 
 
 def _secant(
@@ -300,7 +303,8 @@ def _adjoint(transpose: Map, upstream: tf.Tensor, settings: _Settings) -> tf.Ten
     scale = tf.reduce_max(tf.abs(upstream), _event_axes(upstream), keepdims=True)
     unit = tf.stop_gradient(tf.math.divide_no_nan(upstream, scale))
     floor = _one_per_example(resolution(unit, settings.lipschitz), unit)
-    tolerance = tf.maximum(settings.tolerance * _norm(unit), floor)
+    relative = tf.minimum(settings.tolerance, GRADIENT_TOLERANCE)
+    tolerance = tf.maximum(relative * _norm(unit), floor)
     found = _descend(transpose, unit, transpose(unit), settings._replace(tolerance=tolerance))
     converged = _one_per_example(found.converged, unit) > 0
     return tf.stop_gradient(tf.where(converged, scale * found.value, math.nan))
@@ -350,7 +354,3 @@ def _one_per_example(value: object, y: tf.Tensor) -> tf.Tensor:
     # Not by tf.cast, which takes a Python number to float32 first.
     value = tf.cast(value, y.dtype) if tf.is_tensor(value) else tf.constant(value, y.dtype)
     return tf.reshape(value, [-1] + [1] * (y.shape.rank - 1))
-
-
-def _epsilon(dtype: tf.DType) -> float:
-    return float(np.finfo(dtype.as_numpy_dtype).eps)

@@ -29,7 +29,7 @@ def power_iteration(
     s in half a pass, but it means the same for every size and spectrum, and growth does not: with
     no gap below the largest singular value (a random kernel, a trained one) the error after k
     passes falls like 1/k and the growth like 1/k². Cold starts on 128×128 Gaussian kernels: growth
-    ≤ 1e-3 took 15 passes and left σ̃ up to 5.4 % low; this rule at 1e-2 took 39, 0.3 %; with twenty
+    ≤ 1e-3 took 15 passes and left σ̃ up to 5.4 % low; this rule at 1e-2 took 39, 0.6 %; with twenty
     singular values between 0.97 and 1, at most 0.7 %. If nothing changed, one pass decides. No stop
     notices a larger singular value whose vector the start hardly contains (up to 4 % low, rarely):
     so start from `leading_vector` and certify with `upper_bound`.

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
-from tf_iresnet.layers.preprocessing import Rescale
+from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.training.options import TrainingOptions
@@ -42,22 +43,48 @@ def dataset(config: Mapping[str, Any]) -> data.Dataset:
         return data.load(options.pop("name", None), **options)
 
 
+def preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
+    """Returns the layers between data and network, by a name or `{"name": …, arguments}`.
+
+    "standardize" subtracts the training data's mean and divides by its standard deviation, entry
+    by entry; "logit" (with `alpha`) stretches dequantised levels over the real line, which spreads
+    out the many values at both ends.
+
+    Args:
+        choice: as in a config.
+        dataset: whose statistics or levels are used.
+
+    Raises:
+        ValueError, TypeError: for an unknown name or argument, or continuous data with "logit".
+    """
+    arguments = {"name": choice} if isinstance(choice, str) else dict(choice)
+    name = arguments.pop("name", None)
+    if name == "standardize":
+        return [Rescale.standardize(dataset.shift, dataset.scale, **arguments)]
+    if name == "logit":
+        if dataset.levels is None:
+            raise ValueError(
+                f"Expected data of a known number of levels for preprocessing={choice!r}. "
+                f"Received: {dataset.name}, which is continuous; use 'standardize'."
+            )
+        return [Rescale(1 / dataset.levels), Logit(**arguments)]
+    raise ValueError(f"Expected preprocessing 'standardize' or 'logit'. Received: {choice!r}.")
+
+
 def flow(config: Mapping[str, Any], dataset: data.Dataset) -> ResidualFlow:
     """Returns the compiled flow of the config's sections `model` and `training`.
 
-    Its first layer standardises, so that it takes, gives and measures data in their own units.
+    Its first layers are the `preprocessing`, so that it takes, gives and measures data in their
+    own units.
 
     Raises:
         RunError: for a wrong argument of `mlp_flow`.
     """
     options = TrainingOptions(**config["training"])
+    arguments = {"preprocessing": "standardize", **config["model"]}
     with _blamed_on("model"):
-        model = mlp_flow(
-            dataset.event_size,
-            seed=options.seed,
-            preprocessing=[Rescale.standardize(dataset.shift, dataset.scale)],
-            **config["model"],
-        )
+        first = preprocessing(arguments.pop("preprocessing"), dataset)
+        model = mlp_flow(dataset.event_size, seed=options.seed, preprocessing=first, **arguments)
     model.compile(optimizer(options, model), jit_compile=options.jit_compile)
     return model
 

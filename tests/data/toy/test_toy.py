@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_iresnet.data import toy
 
-BINS, MIDPOINTS = 20, 12  # bins a side, points a side of each bin
+BINS, MIDPOINTS = 20, 8  # bins a side, points a side of each bin
 SMOOTH = [name for name in toy.DENSITIES if name != "checkerboard"]
 
 each_density = pytest.mark.parametrize("name", toy.DENSITIES)
@@ -57,7 +57,7 @@ def test_samples_fall_into_bins_as_the_density_says(name):
 
 @each_density
 def test_entropy_is_the_mean_negative_log_prob(name):
-    log_p = toy.get(name).log_prob(tf.cast(samples(name)[:20_000], tf.float64)).numpy()
+    log_p = toy.get(name).log_prob(tf.cast(samples(name)[:10_000], tf.float64)).numpy()
     error = log_p.std() / math.sqrt(len(log_p)) + 1e-12
     assert abs(-log_p.mean() - toy.get(name).entropy()) < 4 * error
 
@@ -82,7 +82,7 @@ FIELD = {
 @pytest.mark.parametrize("name", FIELD)
 def test_is_the_density_of_the_usual_data(name):
     """By Gibbs' inequality no other density has this mean log_prob on it, but for chance."""
-    log_p = toy.get(name).log_prob(FIELD[name](20_000)).numpy()
+    log_p = toy.get(name).log_prob(FIELD[name](10_000)).numpy()
     assert abs(-log_p.mean() - toy.get(name).entropy()) < 4 * log_p.std() / math.sqrt(len(log_p))
 
 
@@ -115,8 +115,7 @@ def test_graphs_agree_with_eager_mode(name, jit_compile):
         return x, density.log_prob(x)
 
     x, log_p = sample_and_log_prob(tf.constant(7))
-    # XLA may compute the normal quantile and sines to another last digit.
-    np.testing.assert_allclose(x, density.sample(50, 5, 7), atol=1e-5 if jit_compile else 0)
+    np.testing.assert_array_equal(x, density.sample(50, 5, 7))
     np.testing.assert_allclose(log_p, density.log_prob(x), rtol=1e-5)
 
 
@@ -134,7 +133,7 @@ def test_log_prob_is_finite_far_away_and_differentiable(name):
     log_p = toy.get(name).log_prob(x).numpy()
     assert np.all(np.isfinite(log_p)) and np.all(np.diff(log_p[[1, 2, 0]]) > 0)
 
-    x = tf.constant(samples(name)[:20], tf.float64)
+    x = tf.constant(np.concatenate([samples(name)[:20], [[4, 4], [-5, 1], [2, -7]]]), tf.float64)
     with tf.GradientTape() as tape:
         tape.watch(x)
         log_p = toy.get(name).log_prob(x)
@@ -143,7 +142,7 @@ def test_log_prob_is_finite_far_away_and_differentiable(name):
         (toy.get(name).log_prob(x + e) - toy.get(name).log_prob(x - e)) / 2e-5 for e in step
     ]
     np.testing.assert_allclose(
-        tape.gradient(log_p, x), np.stack(difference, axis=-1), rtol=1e-5, atol=1e-5
+        tape.gradient(log_p, x), np.stack(difference, axis=-1), rtol=1e-4, atol=1e-4
     )
 
 

@@ -107,7 +107,7 @@ class Table:
                 )
             with np.errstate(over="ignore"):
                 resolution = np.spacing(np.float32(size))
-            if not resolution <= 1e-3 * scale[j]:  # catches NaN, of values beyond float32
+            if not resolution <= 1e-2 * scale[j]:  # catches NaN, of values beyond float32
                 raise TableError(
                     self.path,
                     "values that float32 can tell apart",

@@ -38,7 +38,7 @@ _ALL = (
     Pinwheel("pinwheel", 5.8, 0.04, scale=(0.3, 0.1)),
     Rings("rings", 3.6, 0.04, radii=(0.75, 1.5, 2.25, 3.0), scale=0.08),
     Swissroll("swissroll", 4.3, 0.08, scale=0.2, interval=(1.5 * math.pi, 4.5 * math.pi), panels=5),
-    TwoSpirals("2spirals", 4.1, 0.05, scale=0.1, interval=(0.0, 3 * math.pi), panels=9),
+    TwoSpirals("2spirals", 4.1, 0.06, scale=0.1, interval=(0.0, 3 * math.pi), panels=9),
 )
 _BY_NAME = {density.name: density for density in _ALL}
 

@@ -35,7 +35,7 @@ class Density(abc.ABC):
 
     @abc.abstractmethod
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
-        """Samples [n, 2] from numbers uniform in [0, 1) [n, 3] and standard normal [n, 2]."""
+        """Float64 samples [n, 2] from numbers uniform in [0, 1) [n, 3] and normal ones [n, 2]."""
 
     @abc.abstractmethod
     def _log_density(self, x: tf.Tensor) -> tf.Tensor:
@@ -55,9 +55,10 @@ class Density(abc.ABC):
             seed: an int or an int32 pair.
             step: scalar integer; other steps give independent samples. May be symbolic.
         """
-        uniforms = uniform([n, 3], key(seed, step, COMPONENT))
+        uniforms = uniform([n, 3], key(seed, step, COMPONENT), tf.float64)
         normals = normal([n, 2], key(seed, step, POSITION))
-        return self._push_forward(uniforms, normals)
+        # Graphs reorder sums and products; after float64 the last bit of float32 is none the wiser.
+        return tf.cast(self._push_forward(uniforms, normals), tf.float32)
 
     def log_prob(self, x: Any) -> tf.Tensor:
         """Returns the log density [n] in nats, computed in float64 and cast to the type of `x`.

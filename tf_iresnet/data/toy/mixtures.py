@@ -11,7 +11,7 @@ from tf_iresnet.data.toy.base import Density
 
 def _pick(uniform: tf.Tensor, values: np.ndarray) -> tf.Tensor:
     """One of `values` [k, …] for each number [n] of [0, 1), all equally likely."""
-    return tf.gather(tf.constant(values, tf.float32), tf.cast(uniform * len(values), tf.int32))
+    return tf.gather(tf.constant(values, tf.float64), tf.cast(uniform * len(values), tf.int32))
 
 
 @dataclasses.dataclass(frozen=True)

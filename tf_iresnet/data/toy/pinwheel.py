@@ -2,12 +2,27 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tf_iresnet.data.toy.base import Density
 
 _BISECTIONS = 50
+
+
+def _bisect(
+    is_first: Callable[[tf.Tensor], tf.Tensor], low: tf.Tensor, high: tf.Tensor
+) -> tf.Tensor:
+    """Where a predicate that holds at `low` and not at `high` changes; constant for gradients."""
+
+    def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        middle = (low + high) / 2
+        first = is_first(middle)
+        return tf.where(first, middle, low), tf.where(first, high, middle)
+
+    bracket = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=_BISECTIONS)
+    return tf.stop_gradient(bracket[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Pinwheel(Density):
     rate: float = 0.25
 
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
-        blade = normals * tf.constant(self.scale) + tf.constant([1.0, 0.0])
+        blade = normals * tf.constant(self.scale, tf.float64) + tf.constant([1, 0], tf.float64)
         a, b = tf.unstack(blade, axis=-1)
         angle = 2 * math.pi / 5 * tf.floor(5 * uniforms[:, 0]) + self.rate * tf.exp(a)
         cos, sin = tf.cos(angle), tf.sin(angle)
@@ -42,15 +57,15 @@ class Pinwheel(Density):
         radius = tf.norm(x, axis=-1, keepdims=True) / 2
         polar = tf.math.atan2(x[:, 1:], x[:, :1])
         start, end = self._rising(radius)
-        nearest = tf.round(
-            5 * (self._turned(tf.zeros_like(radius), radius) - polar) / (2 * math.pi)
-        )
+        middle = self._turned(tf.zeros_like(radius), radius)
+        nearest = tf.round(5 * (middle - polar) / (2 * math.pi))
         target = polar + 2 * math.pi / 5 * (nearest + tf.range(-2.0, 3.0, dtype=tf.float64))
-        phi = self._solve(radius, target, start, end)
+        exists = self._turned(start, radius) < target
+        phi = self._solve(radius, tf.where(exists, target, middle), start, end)
         a, b = radius * tf.cos(phi), radius * tf.sin(phi)
         log_blade = -0.5 * ((a - 1) / self.scale[0]) ** 2 - 0.5 * (b / self.scale[1]) ** 2
         log_p = log_blade - tf.math.log(self._slope(phi, radius))
-        log_p = tf.where(self._turned(start, radius) < target, log_p, -math.inf)
+        log_p = tf.where(exists, log_p, -math.inf)
         log_constant = math.log(2 * math.pi * self.scale[0] * self.scale[1] * 4 * 5)
         return tf.reduce_logsumexp(log_p, axis=-1) - log_constant
 
@@ -69,12 +84,8 @@ class Pinwheel(Density):
         folded = self._slope(flattest, radius) < 0
         ends = []
         for outside in (0.0, -math.pi):  # the slope is positive at both
-            low, high = flattest, tf.fill(tf.shape(flattest), tf.constant(outside, tf.float64))
-            for _ in range(_BISECTIONS):
-                middle = (low + high) / 2
-                falling = self._slope(middle, radius) < 0
-                low, high = tf.where(falling, middle, low), tf.where(falling, high, middle)
-            ends.append(high)
+            bracket = flattest, tf.fill(tf.shape(flattest), tf.constant(outside, tf.float64))
+            ends.append(_bisect(lambda phi: self._slope(phi, radius) < 0, *bracket))
         turn = 2 * math.pi
         return tf.where(folded, ends[0], -turn), tf.where(folded, ends[1] + turn, turn)
 
@@ -82,11 +93,7 @@ class Pinwheel(Density):
         self, radius: tf.Tensor, target: tf.Tensor, low: tf.Tensor, high: tf.Tensor
     ) -> tf.Tensor:
         """The `φ` with `h(φ) = target`, between `low` and `high`, where `h` rises."""
-        low, high = low + tf.zeros_like(target), high + tf.zeros_like(target)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            below = self._turned(middle, radius) < target
-            low, high = tf.where(below, middle, low), tf.where(below, high, middle)
-        phi = tf.stop_gradient((low + high) / 2)
+        bracket = low + tf.zeros_like(target), high + tf.zeros_like(target)
+        phi = _bisect(lambda phi: self._turned(phi, radius) < target, *bracket)
         # Bisection has no derivative; one Newton step has that of the implicit function theorem.
         return phi - (self._turned(phi, radius) - target) / self._slope(phi, radius)
