@@ -66,8 +66,8 @@ class NonExpansive(Activation):
             slope = f" has slope up to {EXPANSIVE[function]}" if function in EXPANSIVE else ""
             raise ValueError(
                 f"Expected a non-expansive activation: one of {sorted(NON_EXPANSIVE)} or "
-                f"{sorted(LAYERS)}. Received: activation={function!r}, which{slope or ' is unknown'}. "
-                "Use 'lipswish' for a smooth one."
+                f"{sorted(LAYERS)}. Received: activation={function!r}, "
+                f"which{slope or ' is unknown'}. Use 'lipswish' for a smooth one."
             )
         self.function = function
 
@@ -99,7 +99,7 @@ class LipSwish(Activation):
 
 @register
 class CLipSwish(LipSwish):
-    """`LipSwish([x, −x]) / 1.004`: twice the features (i-DenseNet, arXiv 2010.02125, section 3.3)."""
+    """`LipSwish([x, −x]) / 1.004`: twice the features (i-DenseNet, arXiv 2010.02125)."""
 
     def apply(self, x, beta):
         return super().apply(tf.concat([x, -x], -1), beta) / 1.004
@@ -181,7 +181,7 @@ def get(identifier: Any, dtype: Any = None) -> ContractiveLayer | None:
 
 
 def as_contractive(layer: keras.layers.Layer) -> ContractiveLayer:
-    """The layer itself if it is contractive, its equivalent for a known Keras layer, or an error."""
+    """The layer itself if contractive, its equivalent for a known Keras layer, or an error."""
     if isinstance(layer, ContractiveLayer):
         return layer
     if isinstance(layer, keras.Sequential):

@@ -23,9 +23,9 @@ class InvertibleLayer(keras.layers.Layer):
     and everything below follows. `call` may be overridden where the value alone is cheaper, and
     `state` must name every variable that `training=True` assigns to.
 
-    `log_det` is `ln|det ∂outputs/∂inputs|` of each example in nats. Apart from those assignments all
-    methods are pure functions of weights, inputs and seed. A seed is an int or an int32 pair; None
-    is a fixed one.
+    `log_det` is `ln|det ∂outputs/∂inputs|` of each example in nats. Apart from those assignments
+    all methods are pure functions of weights, inputs and seed. A seed is an int or an int32 pair;
+    None is a fixed one.
     """
 
     condition_size: int | None = None

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import register
@@ -11,7 +10,7 @@ from tf_iresnet.layers.invertible import InvertibleLayer
 
 @register
 class ActNorm(InvertibleLayer):
-    """`y = exp(log_scale)·x + shift` per feature (last axis), initialised by the first training batch.
+    """`y = exp(log_scale)·x + shift` per feature (last axis), initialised by data.
 
     The first call under `training=True` sets both so that its outputs have mean 0 and variance 1
     over batch and positions (Glow, arXiv 1807.03039, section 3.1). That it happened is a weight, so

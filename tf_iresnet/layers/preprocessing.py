@@ -10,7 +10,7 @@ from tf_iresnet.layers.invertible import InvertibleLayer
 
 
 class _Elementwise(InvertibleLayer):
-    """A fixed monotone map of each entry; subclasses give `apply(x) → y, ln|dy/dx|` and `invert`."""
+    """A fixed monotone map of each entry: subclasses give `apply(x) → y, ln|dy/dx|`, `invert`."""
 
     def apply(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         raise TypeError(f"{type(self).__name__} must define apply()")
@@ -81,7 +81,8 @@ class Logit(_Elementwise):
     """`y = logit(α + (1 − 2α) x)` of data in [0, 1] (Dinh et al., Real NVP, arXiv 1605.08803).
 
     Args:
-        alpha: 0 ≤ α < ½, keeps the ends finite; Residual Flows use 0.05 for CIFAR10, 1e-6 for MNIST.
+        alpha: 0 ≤ α < ½, keeps the ends finite; Residual Flows use 0.05 for CIFAR10 and 1e-6
+            for MNIST.
     """
 
     def __init__(self, alpha: float = 0.05, **kwargs: Any) -> None:
@@ -91,7 +92,7 @@ class Logit(_Elementwise):
         self.alpha = alpha
 
     def apply(self, x):
-        # Both logarithms from their own end: 1 − s loses all digits near 1 (in float32 s − s² is 0).
+        # Both logarithms from their own end: in float32 1 − s loses all digits near 1.
         low = tf.math.log(self.alpha + (1 - 2 * self.alpha) * x)
         high = tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
         slope = np.log1p(-2 * self.alpha)

@@ -32,9 +32,9 @@ class ResidualBlock(InvertibleLayer):
         tolerance: bound on the Euclidean error of each inverted example; where the dtype can't
             resolve it, what it can (`numerics.fixed_point.resolution`).
         max_iterations: evaluations of `g` after which an example is given up.
-        on_failure: what an example becomes that wasn't certified by then: "nan", or "raise", which
-            is an `InvalidArgumentError` in eager and graph mode (XLA drops assertions and gives NaN),
-            or "keep", the last iterate.
+        on_failure: what becomes of an example that wasn't certified by then: "nan", or "raise", an
+            `InvalidArgumentError` in eager and graph mode (XLA drops assertions; check
+            `solve(…).converged` there), or "keep", the last iterate.
 
     Raises:
         ValueError: for a branch whose bound isn't below 1, or that changes the shape.

@@ -79,7 +79,7 @@ class ResidualFlow(keras.Model):
         return self.base.log_prob(z) + log_det
 
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
-        """Log-density of `x` `[batch, *event]`: `[batch]` nats. `seed` matters to estimators only."""
+        """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
         return self._run("log_prob", self.call, x, condition, False, as_seed(seed))
 
     def encode(self, x: Any, condition: Any = None) -> tf.Tensor:
@@ -111,7 +111,7 @@ class ResidualFlow(keras.Model):
         return self.layer.inverse(self.base.sample(num, seed), condition)
 
     def distribution(self, condition: Any = None) -> Any:
-        """The flow as a `tfd.TransformedDistribution`: a view, which follows the model's weights."""
+        """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
         import tensorflow_probability as tfp
 
         from tf_iresnet.bijectors import InvertibleBijector
@@ -183,8 +183,8 @@ class ResidualFlow(keras.Model):
             bad = int(tf.reduce_sum(tf.cast(tf.reduce_any(_flat_nan(x), 1), tf.int32)))
             if bad:
                 warnings.warn(
-                    f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' tolerance "
-                    "and are NaN. See tf_iresnet.certify(flow), or raise the blocks' tolerance.",
+                    f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
+                    "tolerance and are NaN. See tf_iresnet.certify(flow), or raise the blocks' tolerance.",
                     RuntimeWarning,
                     stacklevel=3,
                 )

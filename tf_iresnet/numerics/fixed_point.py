@@ -7,52 +7,26 @@ implicit function theorem, (I + J)ᵀ u = ū, through the same solver; no iterat
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.numerics.iteration import (
+    Map,
+    Settings,
+    Solution,
+    certified_error,
+    descend,
+    event_axes,
+    norm,
+    one_per_example,
+)
+
+__all__ = ["Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
+
 METHODS = ("anderson", "picard")
 GRADIENT_TOLERANCE = 1e-5  # relative; a loose tolerance on values must not loosen gradients
-Map = Callable[..., tf.Tensor]
-
-
-class Solution(NamedTuple):
-    """What `solve` found, example by example.
-
-    Attributes:
-      value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y.
-      iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at y included.
-      residual: `[batch]`, the certified error ‖y − x − g(x)‖/(1 − L) of `value`: no less than its
-        Euclidean distance to the exact solution, up to the rounding inside `g`.
-      converged: bool `[batch]`, whether `residual` ≤ tolerance. False means that the cap was
-        reached, that `g` breaks its bound L, or that round-off allows no better (`resolution`).
-    """
-
-    value: tf.Tensor
-    iterations: tf.Tensor
-    residual: tf.Tensor
-    converged: tf.Tensor
-
-
-class _Settings(NamedTuple):
-    lipschitz: tf.Tensor
-    tolerance: tf.Tensor
-    max_iterations: int
-    memory: int  # 0 for Picard
-
-
-class _State(NamedTuple):
-    """Loop variables; those of one number an example have shape `[batch, 1, …, 1]`."""
-
-    x: tf.Tensor
-    residual: tf.Tensor
-    size: tf.Tensor  # ‖residual‖
-    evaluations: tf.Tensor
-    active: tf.Tensor
-    plain: tf.Tensor  # whether the next step is Picard's
-    secants: tuple  # of pairs (orthonormal change of the residual, matching change of x + residual)
 
 
 def solve(
@@ -113,27 +87,19 @@ def solve(
     y = tf.convert_to_tensor(y)
     _check(y, lipschitz, max_iterations, method, memory)
     y, *parameters = (_lift(t) for t in (y, *parameters))
-    lipschitz, tolerance = (_one_per_example(t, y) for t in (lipschitz, tolerance))
-    settings = _Settings(
-        lipschitz, tolerance, max_iterations, memory if method == "anderson" else 0
-    )
+    lipschitz, tolerance = (one_per_example(t, y) for t in (lipschitz, tolerance))
+    settings = Settings(lipschitz, tolerance, max_iterations, memory if method == "anderson" else 0)
     start, constants = tf.stop_gradient(y), [tf.stop_gradient(p) for p in parameters]
     with tf.GradientTape() as tape:
         image = g(start, *constants)
     if image.dtype != y.dtype or not image.shape.is_compatible_with(y.shape):
         raise ValueError(
             f"Expected g to return {y.shape} {y.dtype.name}, as x. Received: {image.shape} "
-            f"{image.dtype.name} <let g keep the shape and dtype of its first argument>"
+            f"{image.dtype.name}. Let g keep the shape and dtype of its first argument."
         )
-    found = _descend(lambda x: g(x, *constants), start, image, settings)
+    found = descend(lambda x: g(x, *constants), start, image, settings)
     value = _with_gradient(g, found.value, y, parameters, tape.watched_variables(), settings)
     return found._replace(value=value)
-
-
-def certified_error(residual_norm: tf.Tensor, lipschitz: tf.Tensor) -> tf.Tensor:
-    """‖residual‖/(1 − L): bounds the distance to the solution; infinite unless L < 1."""
-    bound = residual_norm / (1 - lipschitz)
-    return tf.where(lipschitz < 1, bound, tf.cast(math.inf, bound.dtype))
 
 
 def resolution(y: tf.Tensor, lipschitz: float | tf.Tensor) -> tf.Tensor:
@@ -143,10 +109,10 @@ def resolution(y: tf.Tensor, lipschitz: float | tf.Tensor) -> tf.Tensor:
     proof: it takes the values inside `g` to be about as large as `y`.
     """
     y = _lift(y)
-    largest = tf.reduce_max(tf.abs(y), _event_axes(y), keepdims=True)
-    size = largest * _norm(tf.math.divide_no_nan(y, largest))  # squares may overflow
+    largest = tf.reduce_max(tf.abs(y), event_axes(y), keepdims=True)
+    size = largest * norm(tf.math.divide_no_nan(y, largest))  # squares may overflow
     step = 16 * np.finfo(y.dtype.as_numpy_dtype).eps
-    return tf.squeeze(certified_error(step * size, _one_per_example(lipschitz, y)), _event_axes(y))
+    return tf.squeeze(certified_error(step * size, one_per_example(lipschitz, y)), event_axes(y))
 
 
 def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: float) -> int:
@@ -166,7 +132,7 @@ def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: 
         raise ValueError(
             "Expected 0 <= lipschitz < 1, a finite initial_residual >= 0 and tolerance > 0. "
             f"Received: lipschitz={lipschitz}, initial_residual={initial_residual}, "
-            f"tolerance={tolerance} <nothing is guaranteed for a map that isn't a contraction>"
+            f"tolerance={tolerance}. Nothing is guaranteed for a map that isn't a contraction."
         )
     error = initial_residual / (1 - lipschitz)
     if error <= tolerance:
@@ -176,86 +142,13 @@ def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: 
     return math.ceil(math.log(tolerance / error) / math.log(lipschitz))
 
 
-def _descend(g: Map, y: tf.Tensor, image: tf.Tensor, settings: _Settings) -> Solution:
-    """Solves x + g(x) = y from x = y, where `image` = g(y); carries no gradient."""
-    residual = -tf.ensure_shape(image, y.shape)
-    size = _norm(residual)
-    state = _State(
-        x=y,
-        residual=residual,
-        size=size,
-        evaluations=tf.ones_like(size, tf.int32),
-        active=_unfinished(size, settings),
-        plain=tf.ones_like(size, tf.bool),
-        secants=((tf.zeros_like(y), tf.zeros_like(y)),) * settings.memory,
-    )
-    (end,) = tf.while_loop(
-        lambda state: tf.reduce_any(state.active),
-        lambda state: (_step(g, y, state, settings),),
-        (state,),
-        maximum_iterations=settings.max_iterations - 1,
-    )
-    error = certified_error(end.size, settings.lipschitz)
-    report = (end.evaluations, error, ~_unfinished(end.size, settings))
-    flat = (tf.squeeze(t, _event_axes(y)) for t in report)
-    return Solution(*(tf.stop_gradient(t) for t in (end.x, *flat)))
-
-
-def _step(g: Map, y: tf.Tensor, state: _State, settings: _Settings) -> _State:
-    """One evaluation of g for every example, which only active ones take notice of."""
-    picard = candidate = state.x + state.residual
-    for change, step in state.secants:
-        candidate -= _inner(change, state.residual) * step
-    residual = y - candidate - tf.ensure_shape(g(candidate), y.shape)
-    size = _norm(residual)
-    better = size < state.size
-    fast = better & (size <= (1 + settings.lipschitz) / 2 * state.size)
-    secants = state.secants
-    if secants:
-        # Where the step was slow, everything learnt is forgotten, so that a Picard step follows.
-        kept = tf.cast(fast, y.dtype)
-        new = _secant(state.residual - residual, picard - candidate - residual, secants, kept)
-        secants = (new, *((change * kept, step) for change, step in secants[:-1]))
-    accepted = state.active & better
-    size = tf.where(accepted, size, state.size)
-    return _State(
-        x=tf.where(accepted, candidate, state.x),
-        residual=tf.where(accepted, residual, state.residual),
-        size=size,
-        evaluations=state.evaluations + tf.cast(state.active, tf.int32),
-        active=state.active & (better | ~state.plain) & _unfinished(size, settings),
-        plain=~fast,
-        secants=secants,
-    )
-
-
-def _unfinished(size: tf.Tensor, settings: _Settings) -> tf.Tensor:
-    error = certified_error(size, settings.lipschitz)
-    return ~((error <= settings.tolerance) & (error < math.inf))  # NaN is unfinished
-
-
-def _secant(
-    change: tf.Tensor, step: tf.Tensor, secants: tuple, kept: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes a pair orthonormal to the others in its first half; 0 if not kept or nothing new."""
-    before = _inner(change, change)
-    for other_change, other_step in secants:
-        overlap = _inner(other_change, change)
-        change -= overlap * other_change
-        step -= overlap * other_step
-    squared = _inner(change, change)
-    scale = tf.where(squared > 1e-4 * before, kept * tf.math.rsqrt(squared), 0)
-    # A diverged candidate leaves NaN here, which must not reach later steps.
-    return tf.math.multiply_no_nan(change, scale), tf.math.multiply_no_nan(step, scale)
-
-
 def _with_gradient(
     g: Map,
     value: tf.Tensor,
     y: tf.Tensor,
     parameters: Sequence[tf.Tensor],
     variables: Sequence[tf.Variable],
-    settings: _Settings,
+    settings: Settings,
 ) -> tf.Tensor:
     """Returns `value`, the known solution of x + g(x, *parameters) = y, as a function of the rest.
 
@@ -297,16 +190,16 @@ def _with_gradient(
     return solution(y, *parameters, *(tf.convert_to_tensor(v) for v in variables))
 
 
-def _adjoint(transpose: Map, upstream: tf.Tensor, settings: _Settings) -> tf.Tensor:
+def _adjoint(transpose: Map, upstream: tf.Tensor, settings: Settings) -> tf.Tensor:
     """u with u + Jᵀu = upstream, where `transpose` is u ↦ Jᵀu; NaN where that failed."""
     # Gradients may be tiny: solve for one of unit size, so that squares don't underflow.
-    scale = tf.reduce_max(tf.abs(upstream), _event_axes(upstream), keepdims=True)
+    scale = tf.reduce_max(tf.abs(upstream), event_axes(upstream), keepdims=True)
     unit = tf.stop_gradient(tf.math.divide_no_nan(upstream, scale))
-    floor = _one_per_example(resolution(unit, settings.lipschitz), unit)
+    floor = one_per_example(resolution(unit, settings.lipschitz), unit)
     relative = tf.minimum(settings.tolerance, GRADIENT_TOLERANCE)
-    tolerance = tf.maximum(relative * _norm(unit), floor)
-    found = _descend(transpose, unit, transpose(unit), settings._replace(tolerance=tolerance))
-    converged = _one_per_example(found.converged, unit) > 0
+    tolerance = tf.maximum(relative * norm(unit), floor)
+    found = descend(transpose, unit, transpose(unit), settings._replace(tolerance=tolerance))
+    converged = one_per_example(found.converged, unit) > 0
     return tf.stop_gradient(tf.where(converged, scale * found.value, math.nan))
 
 
@@ -314,14 +207,14 @@ def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: str, me
     if not y.dtype.is_floating or y.shape.rank in (None, 0):
         raise ValueError(
             f"Expected y to be a floating-point tensor [batch, *event]. Received: {y.shape} "
-            f"{y.dtype.name} <add the batch axis or cast>"
+            f"{y.dtype.name}. Add the batch axis or cast."
         )
     if method not in METHODS:
-        raise ValueError(f"Expected method in {METHODS}. Received: method={method!r} <choose one>")
+        raise ValueError(f"Expected method in {METHODS}. Received: method={method!r}. Choose one.")
     if max_iterations < 1 or memory < 1:
         raise ValueError(
             "Expected max_iterations >= 1 and memory >= 1. Received: "
-            f"max_iterations={max_iterations}, memory={memory} <method='picard' needs no memory>"
+            f"max_iterations={max_iterations}, memory={memory}. Method='picard' needs no memory."
         )
     if isinstance(lipschitz, (int, float, np.number)) and not 0 <= lipschitz < 1:
         raise ValueError(
@@ -334,23 +227,3 @@ def _lift(value: tf.Tensor) -> tf.Tensor:
     value = tf.convert_to_tensor(value)
     half = value.dtype.is_floating and value.dtype.size < 4
     return tf.cast(value, tf.float32) if half else value
-
-
-def _event_axes(y: tf.Tensor) -> list[int]:
-    return list(range(1, y.shape.rank))
-
-
-def _inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Inner products over the event, `[batch, 1, …, 1]`."""
-    return tf.reduce_sum(a * b, _event_axes(a), keepdims=True)
-
-
-def _norm(a: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(_inner(a, a))
-
-
-def _one_per_example(value: object, y: tf.Tensor) -> tf.Tensor:
-    """Lays a scalar or `[batch]` out as `[1 or batch, 1, …, 1]`."""
-    # Not by tf.cast, which takes a Python number to float32 first.
-    value = tf.cast(value, y.dtype) if tf.is_tensor(value) else tf.constant(value, y.dtype)
-    return tf.reshape(value, [-1] + [1] * (y.shape.rank - 1))

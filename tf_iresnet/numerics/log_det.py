@@ -12,8 +12,8 @@ take `g` as a function of `x` alone and return its value together with the log-d
 
     outputs, log_det = PowerSeries(10)(g, x, seed)
 
-Sources: i-ResNet, arXiv 1811.00995, eq. 4 and 5 (series and Hutchinson's estimator); Residual Flows,
-arXiv 1906.02735, eq. 6 and 8 (roulette and Neumann gradient).
+Sources: i-ResNet, arXiv 1811.00995, eq. 4 and 5 (series and Hutchinson's estimator); Residual
+Flows, arXiv 1906.02735, eq. 6 and 8 (roulette and Neumann gradient).
 """
 
 import dataclasses
@@ -104,8 +104,8 @@ class PowerSeries(LogDet):
         probe: "rademacher" or "gaussian".
         gradient: "neumann": an unbiased estimate of the exact gradient at the cost of one product,
             with memory that doesn't grow with `terms`; it is not the derivative of the returned
-            value at this seed. "autodiff": exactly that derivative, memory in proportion to `terms`.
-            "auto": the first in training, the second otherwise.
+            value at this seed. "autodiff": exactly that derivative, memory in proportion to
+            `terms`. "auto": the first in training, the second otherwise.
     """
 
     terms: int = 10
@@ -152,7 +152,8 @@ class RussianRoulette(LogDet):
         _check_positive(exact_terms=self.exact_terms)
         if self.survival is not None and not 0 < self.survival < 1:
             raise ValueError(
-                f"Expected survival to lie between 0 and 1, or None. Received: survival={self.survival}"
+                "Expected survival to lie between 0 and 1, or None. "
+                f"Received: survival={self.survival}"
             )
         _check_common(self)
 

@@ -1,7 +1,8 @@
 """Random probe vectors `v` with `E[v] = 0` and `Cov[v] = I`, drawn from stateless seeds.
 
 Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such law. Rademacher probes have the
-smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv 1811.00995).
+smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv
+1811.00995).
 """
 
 import math
@@ -13,8 +14,8 @@ import tensorflow as tf
 Seed = int | Any | None  # an int32 tensor or array of shape [2]
 Sampler = Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
 
-# Two stateless algorithms exist and XLA may choose another one than eager mode does; naming one
-# makes the same seed give the same bits everywhere.
+# Two stateless algorithms exist and XLA may choose another one than eager mode does: with one
+# named, the same seed gives the same integers everywhere.
 ALGORITHM = "philox"
 
 
@@ -51,8 +52,8 @@ def rademacher(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Uniform numbers in the open interval (0, 1), on a grid of 2⁻²⁴.
 
-    Made from integers: with the same seed and algorithm TensorFlow 2.21 draws the same integers under
-    XLA and outside, but different floats.
+    Made from integers: with the same seed and algorithm TensorFlow 2.21 draws the same integers
+    under XLA and outside, but different floats.
     """
     grid = tf.random.stateless_uniform(shape, seed, 0, 2**24, tf.int32, alg=ALGORITHM)
     return (tf.cast(grid, dtype) + 0.5) / 2**24

@@ -53,7 +53,7 @@ def power_iteration(
     passes = max_iterations if iterations is None else iterations
     if passes < 0:
         raise ValueError(
-            f"Expected a number of passes >= 0. Received: {passes} <0 changes nothing>"
+            f"Expected a number of passes >= 0. Received: {passes}. 0 changes nothing."
         )
     kernel, vector = _lift(kernel), _lift(vector)
     epsilon = np.finfo(kernel.dtype.as_numpy_dtype).eps
@@ -152,7 +152,7 @@ def gram_iteration(kernel: tf.Tensor, iterations: int = 8) -> tf.Tensor:
       ValueError: if `iterations` is less than 1.
     """
     if iterations < 1:
-        raise ValueError(f"Expected iterations >= 1. Received: iterations={iterations} <raise it>")
+        raise ValueError(f"Expected iterations >= 1. Received: iterations={iterations}. Raise it.")
     kernel = _lift(kernel)
     matrix = tf.cast(kernel, tf.float64)
     scale = tf.stop_gradient(_scale(matrix))

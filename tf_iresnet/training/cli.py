@@ -46,8 +46,8 @@ def parse(argv: list[str]) -> list[str]:
 
 def complain(argv: Sequence[str], error: Any) -> int:
     """Writes one line to standard error and returns the exit status."""
-    if isinstance(error, KeyError) and error.args:
-        error = error.args[0]  # str() of a KeyError is quoted
+    while isinstance(error, (AttributeError, KeyError)) and error.args:
+        error = error.args[0]  # ml_collections nests them, and str() of a KeyError is quoted
     line = " ".join(str(error).split())
     print(f"{argv[0].rpartition('/')[2]}: {line}", file=sys.stderr)
     return USAGE_ERROR

@@ -8,9 +8,9 @@ from tf_iresnet.training.options import TrainingOptions
 def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
     """Returns how far a run is, in [0, 1], by its steps or by its clock, whichever is more.
 
-    The clock counts squared: it reaches 1 with the cap as it must, but lags behind at the start,
-    so that the seconds a graph takes to be traced don't spend the learning rate, and a run that
-    ends well before its cap never hears of it.
+    The clock says nothing in the first half of its time and goes from 0 to 1 in the second. So a
+    run that is too slow for its cap is annealed in that half, and one that will be done before its
+    cap follows its steps alone, although the first of them took long to trace.
 
     Args:
         step: steps done.
@@ -20,7 +20,7 @@ def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
     by_steps = step / options.total_steps
     if options.max_minutes is None:
         return min(1.0, by_steps)
-    by_clock = (elapsed / (60 * options.max_minutes)) ** 2
+    by_clock = 2 * elapsed / (60 * options.max_minutes) - 1
     return min(1.0, max(by_steps, by_clock))
 
 
