@@ -14,10 +14,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.num_blocks = 10
-    config.model.hidden_units = (128, 128, 128)
+    config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97
     config.model.activation = "lipswish"
-    config.model.log_det = "auto"
+    config.model.log_det = {"name": "auto", "training": {"name": "power_series", "terms": 4}}
+    config.model.preprocessing = {"name": "logit", "alpha": 1e-6}
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "digits"
@@ -25,14 +26,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.training = ml_collections.ConfigDict()
     config.training.seed = 0
     config.training.batch_size = 128
-    config.training.steps_per_epoch = 50
-    config.training.epochs = 60
+    config.training.steps_per_epoch = 200
+    config.training.epochs = 18
     config.training.max_minutes = 2.8
-    config.training.patience = 15
-    config.training.learning_rate = 2e-3
-    config.training.warmup_steps = 100
+    config.training.patience = None
+    config.training.learning_rate = 4e-3
+    config.training.warmup_steps = 200
     config.training.final_learning_rate = 0.01
-    config.training.weight_decay = 0.0
+    config.training.weight_decay = 1.0
     config.training.clip_norm = 1.0
     config.training.ema_momentum = 0.99
     return config

@@ -23,6 +23,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.name = "table"
     config.data.path = ml_collections.config_dict.placeholder(str)
+    config.data.columns = ml_collections.config_dict.placeholder(tuple)  # all, unless named
+    config.data.dequantize = False  # True adds noise to columns of small whole numbers
+    config.data.validation = 0.1
+    config.data.test = 0.1
 
     config.training = ml_collections.ConfigDict()
     config.training.seed = 0

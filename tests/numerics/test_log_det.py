@@ -174,9 +174,16 @@ def test_auto_is_exact_where_that_is_cheap():
     assert auto.resolve(64, training=False) == log_det.Exact()
     assert auto.resolve(64, training=True) == log_det.RussianRoulette()
     assert auto.resolve(3072, training=False) == log_det.PowerSeries(20)
+    assert log_det.Auto(training="exact").resolve(64, training=True) == log_det.Exact()
 
 
-@pytest.mark.parametrize("estimator", [log_det.get(name) for name in log_det.ESTIMATORS])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *(log_det.get(name) for name in log_det.ESTIMATORS),
+        log_det.Auto(training=log_det.PowerSeries(4), evaluation={"name": "exact"}),
+    ],
+)
 def test_estimators_serialize(estimator):
     assert log_det.get(log_det.serialize(estimator)) == estimator
 

@@ -164,6 +164,10 @@ class ResidualFlow(keras.Model):
 
     # -- the machinery behind the public methods --------------------------------------------------
 
+    def reset_functions(self) -> None:
+        """Forgets the traced functions; needed after a change of a Python attribute of a layer."""
+        self._functions.clear()
+
     def _run(self, name: str, function: Any, *args: Any) -> Any:
         """In eager mode through one `tf.function` per method, otherwise in the caller's graph."""
         if not tf.executing_eagerly():

@@ -187,24 +187,29 @@ class RussianRoulette(LogDet):
 
 @dataclasses.dataclass(frozen=True)
 class Auto(LogDet):
-    """`Exact` for small events; beyond, `RussianRoulette` in training and 20 terms in evaluation.
+    """One estimator in training, where noise averages out, another where figures are quoted.
 
     Args:
-        training_exact: up to this event size training is exact: the products cost less than noise.
-        evaluation_exact: likewise in evaluation, where figures are quoted.
-        terms: terms of the series in evaluation of larger events.
+        training: an estimator, or None: `Exact` up to three dimensions, where the products cost less
+            than noise, otherwise `RussianRoulette`.
+        evaluation: an estimator, or None: `Exact` up to 128 dimensions, otherwise 20 terms of the
+            series.
     """
 
-    training_exact: int = 3
-    evaluation_exact: int = 128
-    terms: int = 20
+    training: LogDet | None = None
+    evaluation: LogDet | None = None
     name: ClassVar[str] = "auto"
+
+    def __post_init__(self):
+        for phase in ("training", "evaluation"):
+            if getattr(self, phase) is not None:
+                object.__setattr__(self, phase, get(getattr(self, phase)))
 
     def resolve(self, event_size: int, training: bool) -> LogDet:
         """The estimator that is used."""
-        if event_size <= (self.training_exact if training else self.evaluation_exact):
-            return Exact()
-        return RussianRoulette() if training else PowerSeries(self.terms)
+        if training:
+            return self.training or (Exact() if event_size <= 3 else RussianRoulette())
+        return self.evaluation or (Exact() if event_size <= 128 else PowerSeries(20))
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0):
         estimator = self.resolve(math.prod(x.shape[1:]), training)
@@ -235,7 +240,11 @@ def get(identifier: str | dict[str, Any] | LogDet) -> LogDet:
 
 def serialize(estimator: LogDet) -> dict[str, Any]:
     """The JSON form of an estimator; `get` reads it."""
-    return {"name": estimator.name, **dataclasses.asdict(estimator)}  # type: ignore[call-overload]
+    fields = {f.name: getattr(estimator, f.name) for f in dataclasses.fields(estimator)}  # type: ignore[arg-type]
+    return {
+        "name": estimator.name,
+        **{k: serialize(v) if isinstance(v, LogDet) else v for k, v in fields.items()},
+    }
 
 
 def _check_positive(**counts: int) -> None:

@@ -44,7 +44,8 @@ def evaluate(
     trained = Trained(workdir, model)
     if output is None and not trained.run.config.exists():
         raise RunError("Expected --output=figures.json for a model without a workdir.")
-    figures: dict[str, Any] = {"model": str(trained.path), "levels": trained.meta()["levels"]}
+    meta = trained.meta()
+    figures: dict[str, Any] = {"model": str(trained.path), "levels": meta["levels"]}
     if table is None:
         dataset = trained.dataset()
         figures |= {"data": dataset.name, "split": split}
@@ -53,10 +54,12 @@ def evaluate(
         figures |= {"data": str(table), "split": "table"}
         points, truth = trained.rows(table), None
     certificate = certificate_of(trained.flow)
-    figures |= evaluation.evaluate(trained.flow, points, certificate, truth, batch_size, examples)
+    figures |= evaluation.evaluate(
+        trained.flow, points, certificate, truth, batch_size, examples, meta["deviation"]
+    )
+    print(report.text(figures))
     path = pathlib.Path(output) if output else trained.run.path / "evaluation.json"
     write_atomically(path, json.dumps(figures, indent=2) + "\n")
-    print(report.text(figures))
     print(f"Written to {path}.")
     return figures
 

@@ -24,6 +24,7 @@ def evaluate(
     truth: Callable[[np.ndarray], Any] | None = None,
     batch_size: int = 500,
     examples: int = 1000,
+    deviation: Any = None,
 ) -> dict[str, Any]:
     """Returns all figures of a flow on some points; every call gives the same ones.
 
@@ -34,6 +35,7 @@ def evaluate(
         truth: the points' true log-density [n], nats, if it is known.
         batch_size: examples a call.
         examples: on how many, at most, the inverse is checked.
+        deviation: as of `reconstruction`.
 
     Returns:
         `examples`, the figures of `likelihood`, of `divergence` if there is a truth, the
@@ -46,7 +48,7 @@ def evaluate(
     if truth is not None:
         figures |= divergence(np.asarray(truth(points.astype(np.float64))), log_q)
     figures["truncation_bound"] = truncation_bound(flow, certificate)
-    figures |= reconstruction(flow, points[:examples], batch_size)
+    figures |= reconstruction(flow, points[:examples], batch_size, deviation)
     figures["lipschitz_bound"] = max(block.lipschitz for block in certificate.blocks)
     figures["invertible"] = certificate.invertible
     return figures
@@ -142,30 +144,36 @@ def _estimators(layer: InvertibleLayer) -> list[tuple[LogDet, int]]:
     return []
 
 
-def reconstruction(flow: ResidualFlow, points: np.ndarray, batch_size: int) -> dict[str, Any]:
+def reconstruction(
+    flow: ResidualFlow, points: np.ndarray, batch_size: int, deviation: Any = None
+) -> dict[str, Any]:
     """Returns how well the inverse undoes the flow, on data and on as many samples.
 
     Args:
         flow: any.
         points: [n, *event].
         batch_size: examples a call.
+        deviation: of each entry [*event], to measure errors by where entries are of different
+            units; None to measure in the data's units.
 
     Returns:
-        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry, in the data's units;
+        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry, in the `error_unit`;
         `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in latent units;
         `inverse_iterations`: the most that any block took for any example; `inverse_converged`:
         whether all of them did; `reconstructed_examples`.
     """
+    unit = 1.0 if deviation is None else np.asarray(deviation)
     errors, sample_errors = [], []
     solutions: list[Solution] = []
     for i, (x, count) in enumerate(in_batches(points, batch_size)):
         z = flow.encode(x)
-        errors.append(np.abs(flow.decode(z) - x)[:count].max())
+        errors.append((np.abs(flow.decode(z) - x) / unit)[:count].max())
         _invert(flow.layer, z, solutions)
         z = flow.base.sample(len(x), tf.constant([1, i]))
         sample_errors.append(np.abs(flow.encode(flow.decode(z)) - z)[:count].max())
     return {
         "reconstruction_error": float(np.max(errors)),
+        "error_unit": "the data's units" if deviation is None else "standard deviations",
         "sample_reconstruction_error": float(np.max(sample_errors)),
         "inverse_iterations": max(int(np.max(s.iterations)) for s in solutions),
         "inverse_converged": all(bool(np.all(s.converged)) for s in solutions),

@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
-from tf_iresnet.certify import certify
+from tf_iresnet.certify import Certificate, certify
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import evaluation, pictures, report, sampling
 from tf_iresnet.training.checkpoints import RunState
@@ -35,27 +36,10 @@ def finish(
     Returns:
         The figures: those of `evaluation.evaluate`, and how training went.
     """
-    options = TrainingOptions(**config["training"])
     meta = sampling.describe(dataset) | {"digest": state.data}
     write_atomically(run.dataset, json.dumps(meta) + "\n")
     certificate = certify(flow)
-    figures: dict[str, Any] = {"data": dataset.name, "split": "test", "levels": dataset.levels}
-    figures |= evaluation.evaluate(
-        flow,
-        dataset.test,
-        certificate,
-        dataset.log_prob,
-        options.evaluation_batch_size,
-        options.evaluation_examples,
-    )
-    figures |= {
-        "parameters": sum(int(w.shape.num_elements()) for w in flow.trainable_weights),
-        "best_epoch": state.best_epoch,
-        "epochs": state.epoch,
-        "validation": state.best,
-        "stopped": state.stopped,
-        "reproducible": not state.capped,
-    }
+    figures = measure(flow, dataset, certificate, TrainingOptions(**config["training"]), state)
     made = pictures.of_run(flow, dataset, certificate, state)
     run.pictures.mkdir(exist_ok=True)
     for picture in made:
@@ -73,6 +57,37 @@ def finish(
     write_atomically(run.report, page)
     write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def measure(
+    flow: ResidualFlow,
+    dataset: data.Dataset,
+    certificate: Certificate,
+    options: TrainingOptions,
+    state: RunState,
+) -> dict[str, Any]:
+    """Returns the figures of the flow on the test split, and of its training."""
+    figures = evaluation.evaluate(
+        flow,
+        dataset.test,
+        certificate,
+        dataset.log_prob,
+        options.evaluation_batch_size,
+        options.evaluation_examples,
+        sampling.describe(dataset)["deviation"],
+    )
+    return {
+        "data": dataset.name,
+        "split": "test",
+        "levels": dataset.levels,
+        **figures,
+        "parameters": sum(int(np.prod(w.shape)) for w in flow.trainable_weights),
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "validation": state.best,
+        "stopped": state.stopped,
+        "reproducible": not state.capped,
+    }
 
 
 def summary(

@@ -59,7 +59,7 @@ _ROWS = (
         "reconstruction_error",
         "reconstruction error",
         "{reconstruction_error:.2g}",
-        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in the data's units",
+        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}",
     ),
     (
         "sample_reconstruction_error",

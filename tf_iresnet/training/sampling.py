@@ -47,10 +47,12 @@ def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
 
 def describe(dataset: data.Dataset) -> dict[str, Any]:
     """Returns what samples need to be written in the form of their data, as JSON takes it."""
+    own_units = dataset.levels is None and dataset.log_prob is None  # a table's columns
     return {
         "name": dataset.name,
         "columns": list(dataset.columns),
         "ranges": np.asarray(dataset.ranges, float).tolist(),
+        "deviation": dataset.scale.tolist() if own_units else None,
         "levels": dataset.levels,
         "bin_width": None if dataset.bin_width is None else dataset.bin_width.tolist(),
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
@@ -60,7 +62,7 @@ def describe(dataset: data.Dataset) -> dict[str, Any]:
 def describe_nothing(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns what `describe` would of data that nothing is known of."""
     columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
-    unknown = dict.fromkeys(("ranges", "levels", "bin_width", "image_shape"))
+    unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
     return {"name": "data", "columns": columns, **unknown}
 
 

@@ -1,0 +1,87 @@
+"""Every config runs: its sections are understood, one step trains, the pictures suit the data."""
+
+import importlib.util
+import inspect
+import pathlib
+
+import numpy as np
+import pytest
+
+from tf_iresnet import mlp_flow
+from tf_iresnet.data import toy
+from tf_iresnet.training import build
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.train import resolve, train_and_evaluate
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+PICTURES = {
+    "toy": {"density", "learning_curve", "lipschitz"},
+    "digits": {"samples", "reconstructions", "learning_curve", "lipschitz"},
+    "tabular": {"marginals", "learning_curve", "lipschitz"},
+}
+
+
+def load(name, *arguments):
+    spec = importlib.util.spec_from_file_location(f"config_{name}", CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*arguments)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A small table of the user's."""
+    rows = np.random.default_rng(0).normal([170, 70, 40], [10, 9, 12], size=(100, 3))
+    path = tmp_path / "table.csv"
+    np.savetxt(path, rows, delimiter=",", header="height,weight,age", comments="")
+    return str(path)
+
+
+def test_each_config_is_tested_here():
+    assert {p.stem for p in CONFIGS.glob("*.py")} == PICTURES.keys()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_one_step_of_a_smaller_model(name, table, tmp_path):
+    config = load(name)
+    if name == "tabular":
+        config.data.path = table
+    config.model.update(num_blocks=2, hidden_units=(8,))
+    config.training.update(
+        epochs=1, steps_per_epoch=1, batch_size=16, evaluation_examples=20,
+        evaluation_batch_size=200,
+    )  # fmt: skip
+    if name == "toy":
+        config.data.update(validation_size=100, test_size=200)
+    figures = train_and_evaluate(config, tmp_path / "run")
+    assert np.isfinite(figures["negative_log_likelihood"])
+    assert figures["invertible"] and figures["inverse_converged"]
+    assert ("kl_divergence" in figures) == (name == "toy")
+    assert {p.stem for p in (tmp_path / "run" / "pictures").iterdir()} == PICTURES[name]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_fields_are_arguments_of_what_they_configure(name):
+    """A field that nothing reads would be changed by a user in vain."""
+    config = load(name)
+    resolved = resolve(config)
+    assert set(resolved["model"]) <= set(inspect.signature(mlp_flow).parameters)
+    assert TrainingOptions(**resolved["training"]) == TrainingOptions.from_config(
+        dict(config.training)
+    )
+    assert load(name).to_json() == config.to_json()
+
+
+@pytest.mark.parametrize("density", toy.DENSITIES)
+def test_the_toy_config_takes_every_density(density):
+    config = load("toy", density)
+    config.data.update(validation_size=10, test_size=10)
+    dataset = build.dataset(resolve(config))
+    assert dataset.name == density and dataset.validation.shape == (10, 2)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_docstring_holds_a_command_that_names_the_config(name):
+    text = (CONFIGS / f"{name}.py").read_text()
+    assert f"python scripts/train.py --config=configs/{name}.py" in text
+    assert "--workdir=" in text

@@ -1,0 +1,228 @@
+"""The four scripts as a user meets them: a table in, a certified density and samples out."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from tf_iresnet import mlp_flow
+from tf_iresnet.certify import certify
+from tf_iresnet.data import TableError
+from tf_iresnet.training import commands
+from tf_iresnet.training.workdir import RunError
+
+ROOT = pathlib.Path(__file__).parents[1]
+# What TensorFlow logs while it is loaded, whatever it is asked.
+TENSORFLOW = re.compile(r"[IWE]0000 |WARNING: All log messages before absl::InitializeLog\(\)")
+COLUMNS = ["height", "weight", "age"]
+
+
+def script(name, *flags, cwd=ROOT):
+    """Runs scripts/`name`.py; returns its exit status, output and what it complained of."""
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, flags)],
+        cwd=cwd, capture_output=True, text=True, timeout=150,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    errors = [line for line in process.stderr.splitlines() if not TENSORFLOW.match(line)]
+    return process.returncode, process.stdout, errors
+
+
+def write_table(path, seed, rows):
+    values = np.random.default_rng(seed).normal([170, 70, 40], [10, 9, 12], size=(rows, 3))
+    pd.DataFrame(values, columns=COLUMNS).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of configs/tabular.py by the command of its docstring, smaller and shorter."""
+    folder = tmp_path_factory.mktemp("scripts")
+    path = write_table(folder / "my.csv", seed=0, rows=300)
+    status, output, errors = script(
+        "train", "--config=configs/tabular.py", f"--config.data.path={path}",
+        f"--workdir={folder / 'run'}", "--config.model.num_blocks=2",
+        "--config.model.hidden_units=(8,)", "--config.training.epochs=2",
+        "--config.training.steps_per_epoch=5", "--config.training.batch_size=32",
+    )  # fmt: skip
+    assert status == 0, errors
+    return folder / "run", output
+
+
+def test_training_ends_with_the_figures_and_where_the_report_is(run):
+    workdir, output = run
+    assert "epoch 2/2 [====================]" in output and "ETA" in output
+    assert "negative log-likelihood" in output and "± " in output
+    assert output.splitlines()[-1] == f"Report: {workdir / 'report.html'}"
+    assert (workdir / "report.html").exists()
+
+
+def test_sampling_writes_a_table_in_the_users_columns_and_units(run, tmp_path):
+    status, _, errors = script(
+        "sample", f"--workdir={run[0]}", "--num=500", "--seed=1", "--output=s.csv", cwd=tmp_path
+    )
+    assert status == 0, errors
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table) == COLUMNS and len(table) == 500
+    assert np.all(np.abs(table.mean() - [170, 70, 40]) < [8, 8, 10])
+
+
+def test_evaluation_is_that_of_training_and_is_written_as_json(run, capsys):
+    workdir, _ = run
+    figures = commands.evaluate(workdir=str(workdir), batch_size=50)
+    written = json.loads((workdir / "evaluation.json").read_text())
+    assert written == figures
+    trained = json.loads((workdir / "figures.json").read_text())
+    for name in ("negative_log_likelihood", "lipschitz_bound"):
+        assert figures[name] == pytest.approx(trained[name], rel=1e-5)
+    text = capsys.readouterr().out
+    for told in ("nats", "truncation bound", "reconstruction error", "iterations of the inverse"):
+        assert told in text
+
+
+def test_new_rows_are_measured_in_the_same_units(run, tmp_path):
+    """By the change of units: grams for kilograms cost ln 1000 nats, and are no longer likely."""
+    path = write_table(tmp_path / "new.csv", seed=1, rows=80)
+    output = tmp_path / "new.json"
+    figures = commands.evaluate(workdir=str(run[0]), table=str(path), output=str(output))
+    flow = keras.models.load_model(run[0] / "model.keras")
+    rows = pd.read_csv(path).to_numpy("float32")
+    assert figures["examples"] == 80
+    assert figures["negative_log_likelihood"] == pytest.approx(
+        -float(np.mean(flow.log_prob(rows))), rel=1e-5
+    )
+    pd.read_csv(path).assign(weight=lambda t: 1000 * t.weight).to_csv(path, index=False)
+    grams = commands.evaluate(
+        workdir=str(run[0]), table=str(path), output=str(output), overwrite=True
+    )
+    assert grams["negative_log_likelihood"] > figures["negative_log_likelihood"] + 100
+
+
+def test_columns_are_found_by_name_and_missed_by_name(run, tmp_path):
+    path = write_table(tmp_path / "new.csv", seed=1, rows=80)
+    output = str(tmp_path / "new.json")
+    straight = commands.evaluate(workdir=str(run[0]), table=str(path), output=output)
+    pd.read_csv(path)[COLUMNS[::-1]].to_csv(path, index=False)
+    turned = commands.evaluate(workdir=str(run[0]), table=str(path), output=output, overwrite=True)
+    assert turned["negative_log_likelihood"] == straight["negative_log_likelihood"]
+    pd.read_csv(path).rename(columns={"age": "years"}).to_csv(path, index=False)
+    with pytest.raises(TableError, match="age"):
+        commands.evaluate(workdir=str(run[0]), table=str(path), output=output, overwrite=True)
+
+
+def test_certifying_a_trained_model_says_yes(run):
+    status, output, errors = script("certify", f"--workdir={run[0]}")
+    assert (status, errors) == (0, [])
+    assert "every block is invertible" in output
+
+
+def loosen(flow):
+    """Makes the stored power-iteration vectors useless, so that norms are not what they seem."""
+    for layer in flow.layer.layers:
+        for variable in layer.variables:
+            if "kernel" in variable.path:
+                kernel = np.zeros(variable.shape, "float32")
+                size = min(kernel.shape[-2:])
+                kernel[..., range(size), range(size)] = 1e-3
+                kernel[..., 0, 0] = 3.0
+                variable.assign(kernel)
+            elif not variable.trainable and "vector" in variable.path:
+                vector = np.zeros(variable.shape, "float32")
+                vector[..., 1] = 1.0
+                variable.assign(vector)
+
+
+def test_a_model_that_is_not_certified_is_exit_status_1_and_its_enforced_copy_is_0(
+    tmp_path, capsys
+):
+    flow = mlp_flow(3, num_blocks=2, hidden_units=(8,), seed=0)
+    loosen(flow)
+    path, copy = tmp_path / "loose.keras", tmp_path / "copy.keras"
+    flow.save(path)
+    before = path.read_bytes()
+    assert commands.certify(model=str(path)) == 1
+    assert "NOT certified" in capsys.readouterr().out
+    assert commands.certify(model=str(path), enforce=True, output=str(copy)) == 0
+    assert certify(keras.models.load_model(copy)).invertible
+    assert path.read_bytes() == before, "the original is left alone"
+
+
+def test_a_run_goes_on_only_with_its_own_config(run):
+    status, _, errors = script(
+        "train", "--config=configs/tabular.py", "--config.data.path=my.csv",
+        f"--workdir={run[0]}",
+    )  # fmt: skip
+    assert status == 2
+    assert len(errors) == 1 and errors[0].startswith("train.py: Expected the config")
+    assert "training.epochs: 2 → " in errors[0]
+
+
+def test_a_bad_table_is_one_line_and_leaves_nothing(tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n3,oops\n")
+    status, _, errors = script(
+        "train", f"--config={ROOT / 'configs' / 'tabular.py'}", "--config.data.path=bad.csv",
+        "--workdir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert status == 2
+    assert len(errors) == 1 and "bad.csv" in errors[0] and "oops" in errors[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "told"),
+    [
+        (
+            "train",
+            ["--config=configs/toy.py", "--config.training.epoch=3", "--workdir=x"],
+            "epochs",
+        ),
+        ("sample", ["--workdir=x", "--num=many", "--output=s.csv"], "num"),
+        ("evaluate", ["--workdir=nowhere"], "config.json"),
+    ],
+)
+def test_wrong_flags_are_one_line(name, flags, told):
+    status, _, errors = script(name, *flags)
+    assert status != 0
+    assert len(errors) == 1 and errors[0].startswith(f"{name}.py: ") and told in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: commands.sample("s.csv"), "either --workdir"),
+        (lambda d: commands.sample("s.csv", workdir="a", model="b"), "either --workdir"),
+        (lambda d: commands.sample("s.csv", model="nowhere.keras"), "nowhere.keras, which isn't"),
+        (lambda d: commands.sample("s.csv", model=str(d / "text.keras")), "to be a .keras file"),
+        (lambda d: commands.sample("s.csv", model=str(d / "dense.keras")), "a ResidualFlow"),
+        (lambda d: commands.certify(model=str(d / "dense.keras")), "ResidualBlock"),
+        (lambda d: commands.certify(model="a", enforce=True), "--enforce and --output"),
+        (lambda d: commands.evaluate(model=str(d / "flow.keras")), "Expected --output"),
+        (
+            lambda d: commands.evaluate(model=str(d / "flow.keras"), output=str(d / "e.json")),
+            "by --data",
+        ),
+        (
+            lambda d: commands.evaluate(
+                model=str(d / "flow.keras"), table=str(d / "my.csv"), output=str(d / "e.json")
+            ),
+            "of 2 columns.*with 3",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(call, message, tmp_path, monkeypatch):
+    (tmp_path / "text.keras").write_text("not a model")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
+    mlp_flow(2, num_blocks=1, hidden_units=(4,), seed=0).save(tmp_path / "flow.keras")
+    write_table(tmp_path / "my.csv", seed=0, rows=30)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=message):
+        call(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
