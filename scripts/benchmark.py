@@ -40,9 +40,8 @@ class Workload:
     def weights(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
         """Kernels `[inputs, outputs]` and biases of each layer of each block, saturated.
 
-        As after training: every singular value of every kernel is beyond the coefficient, and the
-        biases move the units to where their slopes lie between a half and one. The fixed-point
-        iteration then needs as many evaluations as on trained flows, about 10 to 20 to 1e-5.
+        Every singular value of every kernel is beyond the coefficient, as after training. The
+        biases move the units to where their slopes lie between a half and one.
         """
         random = np.random.default_rng(0)
 

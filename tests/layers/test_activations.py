@@ -92,5 +92,5 @@ def test_anything_else_is_refused_with_the_reason(layer, message):
 
 
 def test_maxmin_needs_pairs():
-    with pytest.raises(ValueError, match="even number.*3"):
+    with pytest.raises(ValueError, match=r"even number.*3"):
         layers.MaxMin()(tf.zeros((1, 3)))

@@ -82,7 +82,9 @@ def test_anchor_07_an_inverse_that_fails_is_reported():
         assert not np.any(block.solve(y).converged)
     block = layers.ResidualBlock(Liar(), max_iterations=20, on_failure="raise", solver="picard")
     block.build((None, 3))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="could not invert.*max_iterations=20"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"could not invert.*max_iterations=20"
+    ):
         block.inverse(y)
 
 

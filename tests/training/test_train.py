@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,13 +12,14 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, checkpoints
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.train import resolve, train_and_evaluate
+from tf_iresnet.training.train import reproducible_sums, resolve, train_and_evaluate
 from tf_iresnet.training.workdir import RunError, Workdir
 
 CONFIG = {
@@ -30,6 +32,16 @@ CONFIG = {
         "learning_rate": 5e-3, "ema_momentum": 0.9, "evaluation_batch_size": 200,
         "evaluation_examples": 50,
     },
+}  # fmt: skip
+# Finite data, whose epochs end within those of training, an estimated log-det, and enough blocks
+# and terms for any sum whose order is left to chance to show.
+ESTIMATED = {
+    "model": {
+        "num_blocks": 12, "hidden_units": [8, 8], "log_det": {"name": "power_series", "terms": 4},
+        "preprocessing": {"name": "logit", "alpha": 1e-3},
+    },
+    "data": {"name": "digits"},
+    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128},
 }  # fmt: skip
 
 
@@ -46,16 +58,15 @@ def run(tmp_path_factory):
     return workdir, figures
 
 
-def start(path, kill_at=None):
+def start(config, path, kill_at=None):
     """Trains in a process of its own, which kills itself without warning where it is told to.
 
     `kill_at` is "epoch:step" for the middle of an epoch, or the name of a file, half of which has
     then been written.
     """
     code = f"""
-import json, os, signal, sys
-import keras
-from tf_iresnet.training import callbacks, train, workdir
+import json, os, signal
+from tf_iresnet.training import callbacks, train
 kill_at = {kill_at!r}
 class Kill(callbacks.Pace):
     def on_epoch_begin(self, epoch, logs=None):
@@ -72,9 +83,14 @@ def kill_half_way(descriptor):
         os.kill(os.getpid(), signal.SIGKILL)
     fsync(descriptor)
 os.fsync = kill_half_way
-train.train_and_evaluate(json.loads({json.dumps(CONFIG)!r}), {str(path)!r})
+train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
 """
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    # On as many threads as a user's run has; the tests' own environment says one.
+    threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    environment = {k: v for k, v in os.environ.items() if k not in threads}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=150, env=environment
+    )
 
 
 def contents(workdir):
@@ -99,26 +115,58 @@ def assert_same(expected, found):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
-def test_killed_and_resumed_it_ends_with_the_same_bits(run, tmp_path):
+def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     """Killed amid its second epoch, then half-way through a checkpoint; each in its own process."""
-    resumed = Workdir(tmp_path / "run")
+    whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
+    process = start(ESTIMATED, whole.path)
+    assert process.returncode == 0, process.stderr
     for kill_at in ("1:3", "checkpoint.npz"):
-        process = start(resumed.path, kill_at)
+        process = start(ESTIMATED, resumed.path, kill_at)
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert not resumed.figures.exists()
-    process = start(resumed.path)
+    process = start(ESTIMATED, resumed.path)
     assert process.returncode == 0, process.stderr
     assert "Going on after epoch 1 of 3." in process.stdout
-    assert_same(contents(run[0]), contents(resumed))
+    assert_same(contents(whole), contents(resumed))
+
+
+def test_a_step_from_the_same_state_gives_the_same_bits():
+    """Twelve blocks of four unrolled terms: many additions, whose order must not be left to chance.
+
+    (With TensorFlow's arithmetic optimizer nearly every repetition differs here.)
+    """
+    config = resolve(ESTIMATED)
+    dataset = build.dataset(config)
+    flow = build.flow(config, dataset)
+    options = TrainingOptions(**config["training"])
+    batch = next(iter(build.batches(dataset, options, 0)))
+    variables = [*flow.variables, *flow.optimizer.variables]
+    with reproducible_sums():
+        flow.train_on_batch(batch)
+        start = [v.numpy() for v in variables]
+        ends = []
+        for _ in range(20):
+            for variable, value in zip(variables, start, strict=True):
+                variable.assign(value)
+            flow.train_on_batch(batch)
+            ends.append(np.concatenate([v.numpy().ravel() for v in flow.trainable_variables]))
+    for end in ends[1:]:
+        np.testing.assert_array_equal(end, ends[0])
+
+
+def test_settings_of_tensorflow_are_as_before_after_a_run(run):
+    options = tf.config.optimizer.get_experimental_options()
+    assert options.get("arithmetic_optimization", True)
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_again_and_again_it_ends_with_the_same_bits(run, tmp_path):
-    resumed = Workdir(tmp_path / "run")
+def test_killed_at_random_moments_again_and_again_it_ends_with_the_same_bits(tmp_path):
+    whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
+    assert start(ESTIMATED, whole.path).returncode == 0
     random = np.random.default_rng(0)
     code = (
         "import json; from tf_iresnet.training.train import train_and_evaluate; "
-        f"train_and_evaluate(json.loads({json.dumps(CONFIG)!r}), {str(resumed.path)!r})"
+        f"train_and_evaluate(json.loads({json.dumps(ESTIMATED)!r}), {str(resumed.path)!r})"
     )
     killed = 0
     while True:
@@ -131,7 +179,7 @@ def test_killed_at_random_moments_again_and_again_it_ends_with_the_same_bits(run
             process.wait()
             killed += 1
     assert process.returncode == 0 and killed > 0
-    assert_same(contents(run[0]), contents(resumed))
+    assert_same(contents(whole), contents(resumed))
 
 
 def test_a_run_that_died_over_its_report_only_makes_the_report_again(run, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ from tf_iresnet.layers.contractive import (
     register,
 )
 
-# Largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not CELU, whose gradient at 0 comes out as 2).
+# Largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not CELU, whose
+# gradient at 0 comes out as 2).
 NON_EXPANSIVE = {
     "linear": 1.0,
     "relu": 1.0,

@@ -19,8 +19,8 @@ class Repeated(InvertibleLayer):
 
     It computes what an `InvertibleSequential` of `times` such layers does, but is traced, compiled
     and optimised once, whatever `times` is: unrolled, every residual block costs about a second
-    before the first training step. Each weight of the layer becomes one variable with a leading axis
-    of length `times`.
+    before the first training step. Each weight of the layer becomes one variable with a leading
+    axis of length `times`.
 
     Args:
         layer: the `InvertibleLayer` to repeat, not yet built; its output shape is its input shape.

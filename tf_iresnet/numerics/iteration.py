@@ -18,8 +18,9 @@ class Solution(NamedTuple):
     Attributes:
       value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y.
       iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at y included.
-      residual: `[batch]`, the certified error ‖y − x − g(x)‖/(1 − L) of `value`: no less than its
-        Euclidean distance to the exact solution, up to the rounding inside `g`.
+      residual: `[batch]`, the certified error of `value`: no less than its Euclidean distance to the
+        exact solution, up to the rounding inside `g`. L‖y − x − g(x)‖/(1 − L) at the last point x
+        where `g` was evaluated; `value` is the Picard step y − g(x) from there.
       converged: bool `[batch]`, whether `residual` ≤ tolerance. False means that the cap was
         reached, that `g` breaks its bound L, or that round-off allows no better (`resolution`).
     """
@@ -74,10 +75,11 @@ def descend(g: Map, y: tf.Tensor, image: tf.Tensor, settings: Settings) -> Solut
         (state,),
         maximum_iterations=settings.max_iterations - 1,
     )
-    error = certified_error(end.size, settings.lipschitz)
+    # One more Picard step costs no evaluation, and contracts the error once more.
+    error = settings.lipschitz * certified_error(end.size, settings.lipschitz)
     report = (end.evaluations, error, ~_unfinished(end.size, settings))
     flat = (tf.squeeze(t, event_axes(y)) for t in report)
-    return Solution(*(tf.stop_gradient(t) for t in (end.x, *flat)))
+    return Solution(*(tf.stop_gradient(t) for t in (end.x + end.residual, *flat)))
 
 
 def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
@@ -109,7 +111,7 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
 
 
 def _unfinished(size: tf.Tensor, settings: Settings) -> tf.Tensor:
-    error = certified_error(size, settings.lipschitz)
+    error = settings.lipschitz * certified_error(size, settings.lipschitz)
     return ~((error <= settings.tolerance) & (error < math.inf))  # NaN is unfinished
 
 

@@ -190,8 +190,8 @@ class Auto(LogDet):
     """One estimator in training, where noise averages out, another where figures are quoted.
 
     Args:
-        training: an estimator, or None: `Exact` up to three dimensions, where the products cost less
-            than noise, otherwise `RussianRoulette`.
+        training: an estimator, or None: `Exact` up to three dimensions, where the products cost
+            less than noise, otherwise `RussianRoulette`.
         evaluation: an estimator, or None: `Exact` up to 128 dimensions, otherwise 20 terms of the
             series.
     """
@@ -240,10 +240,10 @@ def get(identifier: str | dict[str, Any] | LogDet) -> LogDet:
 
 def serialize(estimator: LogDet) -> dict[str, Any]:
     """The JSON form of an estimator; `get` reads it."""
-    fields = {f.name: getattr(estimator, f.name) for f in dataclasses.fields(estimator)}  # type: ignore[arg-type]
+    settings = vars(estimator).items()
     return {
         "name": estimator.name,
-        **{k: serialize(v) if isinstance(v, LogDet) else v for k, v in fields.items()},
+        **{key: serialize(v) if isinstance(v, LogDet) else v for key, v in settings},
     }
 
 
