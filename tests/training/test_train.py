@@ -140,6 +140,7 @@ def test_a_step_from_the_same_state_gives_the_same_bits():
     flow = build.flow(config, dataset)
     options = TrainingOptions(**config["training"])
     batch = next(iter(build.batches(dataset, options, 0)))
+    flow.optimizer.build(flow.trainable_variables)
     variables = [*flow.variables, *flow.optimizer.variables]
     with reproducible_sums():
         flow.train_on_batch(batch)

@@ -191,7 +191,7 @@ class ResidualFlow(keras.Model):
             if bad:
                 warnings.warn(
                     f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
-                    "tolerance and are NaN. See tf_iresnet.certify(flow), or raise the blocks' tolerance.",
+                    "tolerance and are NaN. See tf_iresnet.certify(flow), or raise the tolerance.",
                     RuntimeWarning,
                     stacklevel=3,
                 )

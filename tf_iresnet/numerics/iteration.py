@@ -18,9 +18,9 @@ class Solution(NamedTuple):
     Attributes:
       value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y.
       iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at y included.
-      residual: `[batch]`, the certified error of `value`: no less than its Euclidean distance to the
-        exact solution, up to the rounding inside `g`. L‖y − x − g(x)‖/(1 − L) at the last point x
-        where `g` was evaluated; `value` is the Picard step y − g(x) from there.
+      residual: `[batch]`, the certified error of `value`: no less than its Euclidean distance to
+        the exact solution, up to the rounding inside `g`. L‖y − x − g(x)‖/(1 − L) at the last
+        point x where `g` was evaluated; `value` is the Picard step y − g(x) from there.
       converged: bool `[batch]`, whether `residual` ≤ tolerance. False means that the cap was
         reached, that `g` breaks its bound L, or that round-off allows no better (`resolution`).
     """

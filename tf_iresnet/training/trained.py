@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-import tf_iresnet  # noqa: F401  (registers the layers that a .keras file names)
 from tf_iresnet import data
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.streams import TEST
