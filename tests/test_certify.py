@@ -15,10 +15,11 @@ def flow(**kwargs):
 
 
 def spoil(model):
-    """Points the stored vector of one kernel at its smallest singular value, and makes it large."""
+    """One kernel large, its vector at the smallest singular value, and one pass a call to find out."""
     repeated = model.layer.layers[-1]
     with repeated.copy(1) as copy:
         dense = copy.layers[1].branch.layers[1]
+        dense.power_iterations = 1  # as in the papers
         left, _, right = np.linalg.svd(np.random.default_rng(0).normal(size=(16, 16)))
         dense.kernel.assign((left * np.linspace(5, 1, 16)) @ right)
         dense.vector.assign(right[-1])

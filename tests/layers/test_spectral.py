@@ -50,8 +50,9 @@ def test_anchor_04_state_is_made_in_build_without_a_batch_axis():
     assert dense(units=8).vector.shape == (8,)
 
 
-def test_anchor_14_nothing_to_call_after_a_step():
-    """The norm stays with the coefficient over 150 large steps that do nothing but train."""
+@pytest.mark.parametrize("training", [False, True])
+def test_anchor_14_nothing_to_call_after_a_step(training):
+    """150 large optimiser steps leave the norm at the coefficient, training=True or not."""
     layer = dense(coefficient=0.9)
     optimizer = keras.optimizers.Adam(0.05)
     x = tf.constant(np.random.default_rng(0).normal(size=(32, 16)), tf.float32)
@@ -59,13 +60,13 @@ def test_anchor_14_nothing_to_call_after_a_step():
     @tf.function
     def step():
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(tf.square(layer(x, training=True) - 5.0 * x[:, :8]))
+            loss = -tf.reduce_mean(tf.square(layer(x, training=training) - 5.0 * x[:, :8]))
         variables = layer.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     for _ in range(150):
         step()
-        assert norm(layer.normalized_kernel()) <= 0.9 * 1.05
+        assert norm(layer.normalized_kernel()) <= 0.9 * 1.01
 
 
 def test_gradient_flows_through_the_norm():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
@@ -14,7 +15,6 @@ from tf_iresnet.layers.contractive import (
     register,
 )
 from tf_iresnet.numerics import spectral_norm
-from tf_iresnet.numerics.probes import ALGORITHM
 
 
 @register
@@ -99,8 +99,12 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
 
     def _leading_vector(self, shape, dtype):
         """A fresh layer is normalised before its first use."""
-        start = tf.random.stateless_normal(shape, [0, 1], dtype=dtype, alg=ALGORITHM)
-        return spectral_norm.leading_vector(tf.cast(self.kernel.value, dtype), start)
+        return spectral_norm.leading_vector(tf.cast(self.kernel.value, dtype), self._generic())
+
+    def _generic(self) -> tf.Tensor:
+        """A fixed vector `[units]` of about unit length, orthogonal to nothing in particular."""
+        draws = np.random.default_rng(0).normal(size=self.units) / np.sqrt(self.units)
+        return tf.constant(draws, self.variable_dtype)
 
     def compute_output_shape(self, input_shape):
         output_shape = (*input_shape[:-1], self.units)
@@ -114,10 +118,14 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, `[features, units]`, of norm at most `coefficient` up to `tolerance`."""
-        kernel = self.kernel.value
+        kernel, start = self.kernel.value, self.vector.value
+        if not training and self.power_iterations is None:
+            # The stored vector may be from before the weights changed, and then as good as
+            # orthogonal to the direction that grew: leave no direction out.
+            start = spectral_norm.leading_vector(kernel, start + self._generic(), squarings=8)
         sigma, vector = spectral_norm.power_iteration(
             kernel,
-            self.vector.value,
+            start,
             self.tolerance,
             self.max_power_iterations,
             self.power_iterations,
