@@ -15,7 +15,7 @@ def flow(**kwargs):
 
 
 def spoil(model):
-    """One kernel large, its vector at the smallest singular value, and one pass a call to find out."""
+    """One kernel large, its vector at the smallest singular value, and one pass a call."""
     repeated = model.layer.layers[-1]
     with repeated.copy(1) as copy:
         dense = copy.layers[1].branch.layers[1]

@@ -123,7 +123,9 @@ def test_certifying_a_trained_model_says_yes(run, capsys):
 
 
 def loosen(flow):
-    """Makes the stored power-iteration vectors useless, so that norms are not what they seem."""
+    """One pass a call, as in the papers, from useless vectors: norms are not what they seem."""
+    for dense in flow.layer.layers[-1].layer.layers[1].branch.layers:
+        dense.power_iterations = 1
     for layer in flow.layer.layers:
         for variable in layer.variables:
             if "kernel" in variable.path:

@@ -27,8 +27,9 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
     inference; only `training=True` stores where the iteration got to. The kernel variable is not
     overwritten and the gradient flows through the norm.
 
-    The estimate comes from below, and a vector that sits on the second singular value of a kernel
-    that changed abruptly is a few percent low: `tf_iresnet.certify` bounds the norm from above.
+    Outside of training the start includes a generic direction, so a vector that is older than the
+    weights does no harm. The estimate comes from below: `tf_iresnet.certify` bounds the norm from
+    above.
 
     Args:
         units: number of outputs.

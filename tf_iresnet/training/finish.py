@@ -39,8 +39,10 @@ def finish(
     meta = sampling.describe(dataset) | {"digest": state.data}
     write_atomically(run.dataset, json.dumps(meta) + "\n")
     certificate = certify(flow)
-    figures = measure(flow, dataset, certificate, TrainingOptions(**config["training"]), state)
-    made = pictures.of_run(flow, dataset, certificate, state)
+    options = TrainingOptions(**config["training"])
+    figures = measure(flow, dataset, certificate, options, state)
+    batch_size = options.evaluation_batch_size
+    made = pictures.of_run(flow, dataset, certificate, state, batch_size)
     run.pictures.mkdir(exist_ok=True)
     for picture in made:
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)

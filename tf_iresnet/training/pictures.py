@@ -18,13 +18,25 @@ POINTS = 2000
 
 
 def of_run(
-    flow: ResidualFlow, dataset: data.Dataset, certificate: Certificate, state: RunState
+    flow: ResidualFlow,
+    dataset: data.Dataset,
+    certificate: Certificate,
+    state: RunState,
+    batch_size: int = 500,
 ) -> list[Picture]:
-    """Returns the pictures of a finished run: of the data, of the training and of the blocks."""
+    """Returns the pictures of a finished run: of the data, of the training and of the blocks.
+
+    Args:
+        flow: with the weights that were kept.
+        dataset: whose test split is shown beside the model.
+        certificate: of the flow.
+        state: of the run.
+        batch_size: examples a call; the one of the evaluation saves tracing other graphs.
+    """
     metric = "bits_per_dim" if dataset.bits_per_dim else "loss"
     bounds = {block.name: block.lipschitz for block in certificate.blocks}
     return [
-        *of_data(flow, dataset),
+        *of_data(flow, dataset, batch_size),
         _picture(
             "learning_curve",
             "Training and validation loss; the marked epoch's weights were kept.",
@@ -38,12 +50,12 @@ def of_run(
     ]
 
 
-def of_data(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
+def of_data(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures in which model and held-out data can be compared."""
     if dataset.image_shape is not None:
-        return [_images(flow, dataset), _reconstructions(flow, dataset)]
+        return [_images(flow, dataset), _reconstructions(flow, dataset, batch_size)]
     if dataset.event_shape == (2,):
-        return [_density(flow, dataset)]
+        return [_density(flow, dataset, batch_size)]
     return [_marginals(flow, dataset)]
 
 
@@ -70,10 +82,10 @@ def _picture(name: str, caption: str, figure: Figure) -> Picture:
     return Picture(name, caption, plots.png(figure))
 
 
-def _density(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+def _density(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
     extent = dataset.ranges.ravel()
     cells = plots.grid(extent, CELLS).astype(np.float32)
-    model = np.exp(evaluation.log_prob(flow, cells, len(cells) // 4))
+    model = np.exp(evaluation.log_prob(flow, cells, batch_size))
     samples = sampling.draw(flow, len(dataset.test), seed=0)
     coarse = CELLS // 2
     panels = {
@@ -91,10 +103,11 @@ def _images(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     return _picture("samples", caption, _image_grids(panels, dataset))
 
 
-def _reconstructions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+def _reconstructions(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
     originals = dataset.test[:IMAGES]
-    back = np.asarray(flow.decode(flow.encode(originals)))
-    panels = {"held-out": originals, "decode(encode(held-out))": back}
+    batch, count = next(evaluation.in_batches(originals, batch_size))
+    back = np.asarray(flow.decode(flow.encode(batch)))[:count]
+    panels = {"held-out": originals[:count], "decode(encode(held-out))": back}
     caption = "Held-out images and what comes back from their latents."
     return _picture("reconstructions", caption, _image_grids(panels, dataset))
 

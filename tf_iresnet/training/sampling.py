@@ -12,7 +12,7 @@ from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training.workdir import RunError, write_atomically
 
-BATCH = 1000  # a fixed size, so that one graph does for any number of samples
+BATCH = 256  # a fixed size, so that one graph does for any number of samples
 ENDINGS = (".npz", ".csv", ".png")
 
 
