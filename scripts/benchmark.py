@@ -21,7 +21,7 @@ from absl import app, flags
 SUITES = ("train_step", "first_step", "sample")
 PRODUCTS = 4  # terms of the series in training, both sides
 COEFFICIENT = 0.97
-TRUE_ERROR = 1e-5  # median Euclidean error of an inverted example, against float64
+TRUE_ERROR = 1e-4  # largest Euclidean error of an inverted example, against float64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +90,7 @@ class Ours:
         for weight in blocks.weights:
             if weight.name.endswith(("kernel", "bias")):
                 weight.assign(next(stacks))
+        self.flow.store_norms()
         self.flow.compile(optimizer=keras.optimizers.Adam(1e-6))
         self.workload, self.data = workload, workload.data()
 
@@ -106,6 +107,7 @@ class Ours:
     def truth(self) -> np.ndarray:
         double = Ours(self.workload, "float64", tolerance=1e-11)
         double.flow.set_weights(self.flow.get_weights())
+        double.flow.store_norms()
         return double.invert()
 
 
@@ -173,8 +175,9 @@ def serve(side: str, workload: Workload) -> None:
             model.set_tolerance(request["tolerance"])
         if request["do"] == "error":
             truth = model.truth() if truth is None else truth
-            answer = float(np.median(np.linalg.norm(model.invert() - truth, axis=1)))
+            answer = float(np.max(np.linalg.norm(model.invert() - truth, axis=1)))
         else:
+            time.sleep(0.5)  # the other side's idle threads may still be spinning
             start = time.perf_counter()
             for _ in range(request.get("times", 1)):
                 getattr(model, request["do"])()
@@ -233,12 +236,12 @@ def measure_first_step(workload: str, rounds: int) -> dict[str, float]:
 
 
 def measure_sample(workload: str, rounds: int) -> dict[str, float]:
-    """Inverting a batch of latents, each side at its loosest setting with a true error ≤ 1e-5."""
+    """Inverting a batch of latents, each side at its loosest setting that keeps TRUE_ERROR."""
     sides = {"ours": Worker("ours", workload), "peer": Worker("peer", workload)}
     row: dict[str, float] = {}
     for name, side in sides.items():
-        for exponent in range(0, 30):
-            tolerance = 10.0 ** (-exponent / 2)
+        for exponent in range(40):
+            tolerance = 10.0 ** (-exponent / 4)
             error = side("error", tolerance=tolerance)
             if error <= TRUE_ERROR:
                 break

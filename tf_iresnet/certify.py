@@ -2,16 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
-from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.numerics import fixed_point, spectral_norm
 
 
@@ -56,6 +55,10 @@ class Certificate:
         """Whether the bound of every block is below 1."""
         return all(block.certified for block in self.blocks)
 
+    def layers_of(self, block: BlockCertificate) -> tuple[LayerCertificate, ...]:
+        """The spectral layers in the branch of a block, in order."""
+        return tuple(layer for layer in self.layers if layer.name.startswith(f"{block.name} / "))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {**dataclasses.asdict(self), "invertible": self.invertible}
@@ -95,7 +98,9 @@ def certify(model: keras.layers.Layer) -> Certificate:
     """
     layers: list[LayerCertificate] = []
     blocks: list[BlockCertificate] = []
-    for layer in _contracting(model):
+    for layer in walk(model, (ResidualBlock, SpectralDense)):
+        if not layer.built:
+            raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
         if isinstance(layer, ResidualBlock):
             name = f"block {len(blocks)}"
             bound = _bound(layer.branch, name, layers)
@@ -124,36 +129,18 @@ def enforce(model: keras.layers.Layer) -> Certificate:
     Returns:
         The new certificate.
     """
-    for block in _contracting(model):
-        if not isinstance(block, ResidualBlock) or _bound(block.branch, "", []) < 1:
+    for block in walk(model, ResidualBlock):
+        if _bound(block.branch, "", []) < 1:
             continue
-        for layer in _contracting(block.branch):
+        for layer in walk(block.branch, SpectralDense):
             kernel = np.asarray(layer.kernel.value, np.float64)
             bound = float(spectral_norm.upper_bound(kernel))
             if bound > layer.coefficient:
                 # A hair below: storing in the layer's dtype may round up.
                 margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
                 layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
+                layer.normalized_kernel(training=True)  # stores the vector of the new kernel
     return certify(model)
-
-
-def _contracting(layer: keras.layers.Layer) -> Iterator[Any]:
-    """The residual blocks, and the spectral layers outside of any, in order.
-
-    What is yielded has the right weights until the next one is asked for: the copies of a
-    `Repeated` layer take turns in one object.
-    """
-    if isinstance(layer, (ResidualBlock, SpectralDense)):
-        if not layer.built:
-            raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
-        yield layer
-    elif isinstance(layer, Repeated):
-        for index in range(layer.times):
-            with layer.copy(index) as copy:
-                yield from _contracting(copy)
-    else:
-        for inner in layer._flatten_layers(include_self=False, recursive=False):
-            yield from _contracting(inner)
 
 
 def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) -> float:

@@ -69,6 +69,23 @@ def test_anchor_14_nothing_to_call_after_a_step(training):
         assert norm(layer.normalized_kernel()) <= 0.9 * 1.01
 
 
+def test_a_stored_vector_is_used_as_long_as_the_kernel_is_the_one_it_was_stored_for():
+    """Any small change of the norm is noticed, of whatever direction the vector knows nothing."""
+    layer = dense(64, 64)
+    kernel, stored = layer.kernel.numpy(), layer.vector.numpy()
+    np.testing.assert_array_equal(layer._checked(tf.constant(kernel), stored), stored)
+    left, values, right = np.linalg.svd(kernel)
+    np.testing.assert_array_equal(layer._checked(tf.constant(kernel * 1.0001), stored), stored)
+    for index in (1, 30, 63):
+        grown = (left * np.where(np.arange(64) == index, 1.05 * values[0], values)) @ right
+        start = layer._checked(tf.constant(grown.astype("float32")), stored)
+        assert np.linalg.norm(grown @ start.numpy()) >= 0.99 * 1.05 * values[0]
+    layer.kernel.assign(grown)
+    layer.normalized_kernel(training=True)
+    stored = layer.vector.value
+    np.testing.assert_array_equal(layer._checked(layer.kernel.value, stored), stored)
+
+
 def test_gradient_flows_through_the_norm():
     """Against finite differences of the SVD-normalised kernel in float64."""
     layer = dense(5, 4, dtype="float64", coefficient=0.8, tolerance=1e-7, max_power_iterations=5000)

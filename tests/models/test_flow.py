@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
+from tf_iresnet.layers.walk import walk
 
 
 def small_flow(**kwargs):
@@ -35,6 +36,12 @@ def test_training_lowers_the_loss_which_is_nats_and_bits(trained):
     nats, bits = flow.evaluate(x, verbose=0)
     assert nats == pytest.approx(-np.mean(flow.log_prob(x)), rel=1e-5)
     assert bits == pytest.approx(nats / 2 / np.log(2), rel=1e-5)
+
+
+def test_fit_leaves_the_norms_of_the_last_weights_stored(trained):
+    for dense in walk(trained[0], layers.SpectralDense):
+        vector = dense.vector.numpy()
+        np.testing.assert_array_equal(dense._checked(dense.kernel.value, vector), vector)
 
 
 def test_the_density_integrates_to_one(trained):

@@ -52,6 +52,10 @@ def _start(kernel, seed=3):
     return np.random.default_rng(seed).normal(size=kernel.shape[1]).astype(kernel.dtype)
 
 
+def _generic(kernel, vectors=4):
+    return np.random.default_rng(5).normal(size=(kernel.shape[1], vectors)).astype(kernel.dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", KERNELS)
 def test_estimate_norm_and_bounds_are_in_order_and_close(name, dtype):
@@ -78,7 +82,13 @@ def test_every_mode_gives_the_eager_numbers(name, mode):
             sigma, vector = spectral_norm.power_iteration(kernel, start)
             gram = spectral_norm.gram_iteration(kernel)
         gradients = tape.gradient(sigma, kernel), tape.gradient(gram, kernel)
-        return sigma, vector, gram, *gradients, spectral_norm.leading_vector(kernel, start)
+        return (
+            sigma,
+            vector,
+            gram,
+            *gradients,
+            spectral_norm.leading_vector(kernel, start, start[:, np.newaxis]),
+        )
 
     kernel = tf.constant(kernel)
     for ours, eager in zip(MODES[mode](run)(kernel), run(kernel), strict=True):
@@ -116,7 +126,9 @@ def test_stop_proves_a_singular_value_within_half_the_tolerance(tolerance):
 
 def test_one_pass_decides_when_nothing_changed():
     kernel, norm = _kernel("square", "float32")
-    start = spectral_norm.leading_vector(kernel, _start(kernel))
+    start = _start(kernel)
+    for _ in range(4):
+        start = spectral_norm.leading_vector(kernel, start, _generic(kernel))
     one = spectral_norm.power_iteration(kernel, start, iterations=1)
     many = spectral_norm.power_iteration(kernel, start, max_iterations=200)
     np.testing.assert_array_equal(one[1], many[1])
@@ -172,7 +184,8 @@ def test_zero_kernel_has_norm_and_gradient_zero_and_keeps_its_vector():
     np.testing.assert_allclose(vector, [0.6, 0, 0.8], rtol=1e-6)
     np.testing.assert_array_equal(tape.gradient(sigma, kernel), tf.zeros([4, 3]))
     np.testing.assert_array_equal(tape.gradient(gram, kernel), tf.zeros([4, 3]))
-    np.testing.assert_allclose(spectral_norm.leading_vector(kernel, start), vector, rtol=1e-6)
+    leading = spectral_norm.leading_vector(kernel, start, np.ones((3, 1)))
+    np.testing.assert_allclose(leading, vector, rtol=1e-6)
 
 
 def test_a_kernel_with_nan_does_not_spoil_the_stored_vector():
@@ -192,16 +205,37 @@ def test_vector_carries_no_gradient():
     assert tape.gradient(total, kernel) is None
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (16, 128), (128, 16)])
-def test_leading_vector_finds_the_largest_value_beside_a_close_second(shape):
-    # The start hardly contains the leading vector, so power iteration settles on the other.
-    spectrum = np.r_[1, 0.97, np.full(14, 0.3)]
-    kernel = _with_spectrum(*shape, spectrum)
-    right = np.linalg.svd(kernel)[2]
-    start = right[1] + 1e-4 * right[0]
-    assert float(spectral_norm.power_iteration(kernel, start)[0]) < 0.98
-    vector = spectral_norm.leading_vector(kernel, start)
-    assert float(spectral_norm.power_iteration(kernel, vector)[0]) == pytest.approx(1, abs=1e-6)
+SPECTRA = {
+    "close second": lambda: np.r_[1, 0.97, np.full(14, 0.3)],
+    "one percent above all": lambda: np.r_[1, np.full(63, 0.99)],
+    "cluster": lambda: np.r_[np.linspace(1, 0.97, 20), np.linspace(0.9, 0.1, 44)],
+    "Gaussian": lambda: np.linalg.svd(_gaussian(64, 64), compute_uv=False),
+    "far above": lambda: np.r_[1, np.full(63, 1e-3)],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(64, 64), (64, 200), (200, 64)])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_leading_vector_misses_no_direction(name, shape, dtype):
+    # A stored singular vector passes the residual's test whatever its value is.
+    spectrum = SPECTRA[name]()
+    kernel = _with_spectrum(*shape, spectrum / spectrum[0]).astype(dtype)
+    right = np.linalg.svd(kernel)[2].astype(dtype)
+    for index in (0, 1, 10, 15):
+        vector = spectral_norm.leading_vector(kernel, right[index], _generic(kernel))
+        assert np.linalg.norm(vector) == pytest.approx(1, rel=1e-5)
+        assert 0.993 <= float(spectral_norm.power_iteration(kernel, vector)[0]) <= 1 + 1e-5
+    for _ in range(3):
+        vector = spectral_norm.leading_vector(kernel, vector, _generic(kernel))
+    assert np.linalg.norm(kernel @ vector.numpy()) >= 0.994
+
+
+def test_leading_vector_keeps_one_that_leads():
+    kernel = _gaussian(50, 30)
+    leading = np.linalg.svd(kernel)[2][0]
+    kept = spectral_norm.leading_vector(kernel, 7 * leading, _generic(kernel))
+    np.testing.assert_allclose(kept, leading, rtol=1e-12)
 
 
 def test_upper_bound_of_a_kernel_too_large_to_decompose(monkeypatch):

@@ -27,9 +27,9 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
     inference; only `training=True` stores where the iteration got to. The kernel variable is not
     overwritten and the gradient flows through the norm.
 
-    Outside of training the start includes a generic direction, so a vector that is older than the
-    weights does no harm. The estimate comes from below: `tf_iresnet.certify` bounds the norm from
-    above.
+    Outside of training a vector that is older than the weights is noticed, and replaced by a start
+    that leaves no direction out: it costs time only. The estimate comes from below;
+    `tf_iresnet.certify` bounds the norm from above.
 
     Args:
         units: number of outputs.
@@ -95,16 +95,27 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
             trainable=False,
             aggregation="none",  # made from weights only, so replicas agree
         )
+        self.sketch = self.add_weight(
+            name="sketch",
+            shape=(input_shape[-1], self._generic().shape[1]),
+            initializer=lambda shape, dtype: self._sketch(tf.cast(self.kernel.value, dtype)),
+            trainable=False,
+            aggregation="none",
+        )
         if self.nonlinearity is not None and not self.nonlinearity.built:
             self.nonlinearity.build((*input_shape[:-1], self.units))
 
     def _leading_vector(self, shape, dtype):
         """A fresh layer is normalised before its first use."""
-        return spectral_norm.leading_vector(tf.cast(self.kernel.value, dtype), self._generic())
+        generic = self._generic()
+        vector = generic[:, 0]
+        for _ in range(4):
+            vector = spectral_norm.leading_vector(self.kernel.value, vector, generic)
+        return tf.cast(vector, dtype)
 
     def _generic(self) -> tf.Tensor:
-        """A fixed vector `[units]` of about unit length, orthogonal to nothing in particular."""
-        draws = np.random.default_rng(0).normal(size=self.units) / np.sqrt(self.units)
+        """Fixed random vectors `[units, 4]`."""
+        draws = np.random.default_rng(0).normal(size=(self.units, 4))
         return tf.constant(draws, self.variable_dtype)
 
     def compute_output_shape(self, input_shape):
@@ -121,9 +132,7 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
         """`W̃`, `[features, units]`, of norm at most `coefficient` up to `tolerance`."""
         kernel, start = self.kernel.value, self.vector.value
         if not training and self.power_iterations is None:
-            # The stored vector may be from before the weights changed, and then as good as
-            # orthogonal to the direction that grew: leave no direction out.
-            start = spectral_norm.leading_vector(kernel, start + self._generic(), squarings=8)
+            start = self._checked(kernel, start)
         sigma, vector = spectral_norm.power_iteration(
             kernel,
             start,
@@ -133,7 +142,29 @@ class SpectralDense(ContractiveLayer, keras.layers.Dense):
         )
         if training:
             self.vector.assign(vector)
+            self.sketch.assign(self._sketch(kernel))
         return kernel / tf.maximum(tf.ones_like(sigma), sigma / self.coefficient)
+
+    def _sketch(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Four random combinations of the kernel's columns, by which a change of it is noticed."""
+        return tf.matmul(kernel, tf.cast(self._generic(), kernel.dtype))
+
+    def _checked(self, kernel: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+        """The stored vector if the kernel is the one it was stored for, else a better start.
+
+        A vector from before the weights changed may be as good as orthogonal to the direction that
+        grew, and no residual would tell.
+        """
+        kernel = tf.stop_gradient(kernel)
+        # An unbiased estimate of ‖ΔW‖² in the Frobenius norm, which no norm can change more than.
+        change = 2 * tf.nn.l2_loss(self._sketch(kernel) - self.sketch.value) / 4
+        norm = 2 * tf.nn.l2_loss(tf.linalg.matvec(kernel, vector))
+        start = tf.cond(
+            change <= (self.tolerance / 4) ** 2 * norm,
+            lambda: vector,
+            lambda: spectral_norm.leading_vector(kernel, vector, self._generic()),
+        )
+        return tf.stop_gradient(start)
 
     def bind(self, condition=None, training=None):
         parameters = [self.normalized_kernel(training)]

@@ -1,5 +1,6 @@
 """A normalising flow as a Keras model."""
 
+import functools
 import math
 import warnings
 from typing import Any
@@ -10,7 +11,10 @@ import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers, register
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
+from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.models import base as bases
+from tf_iresnet.models import parts
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
@@ -90,7 +94,7 @@ class ResidualFlow(keras.Model):
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning."""
         self._check_condition(condition)
-        return self._checked(self._run("decode", self.layer.inverse, z, condition))
+        return self._checked(self._decode(z, condition))
 
     def sample(self, num: int, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """`num` samples `[num, *event]`; `condition` is `[num, size]`, or `[size]` for all of them.
@@ -105,10 +109,8 @@ class ResidualFlow(keras.Model):
                 condition = tf.tile(condition[tf.newaxis], [num, 1])
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        return self._checked(self._run("sample", self._sample, num, condition, as_seed(seed)))
-
-    def _sample(self, num, condition, seed):
-        return self.layer.inverse(self.base.sample(num, seed), condition)
+        z = self._run("base", self.base.sample, num, as_seed(seed))
+        return self._checked(self._decode(z, condition))
 
     def distribution(self, condition: Any = None) -> Any:
         """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
@@ -128,6 +130,21 @@ class ResidualFlow(keras.Model):
     def metrics(self):
         """Nats per example ("loss") and bits per dimension, in the units of the data."""
         return [self._nats, self._bits]
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As of `keras.Model`; at its end the norms are stored (`store_norms`)."""
+        history = super().fit(*args, **kwargs)
+        self.store_norms()
+        return history
+
+    def store_norms(self) -> None:
+        """Stores where power iteration got to with the weights as they are.
+
+        Calls that find the stored vectors older than the weights bring the norms up to date
+        themselves, each time anew: this spares them it, which is most of the time of a small batch.
+        """
+        for layer in walk(self.layer, SpectralDense):
+            layer.normalized_kernel(training=True)
 
     def train_step(self, data):
         x, condition, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -172,18 +189,25 @@ class ResidualFlow(keras.Model):
         """In eager mode through one `tf.function` per method, otherwise in the caller's graph."""
         if not tf.executing_eagerly():
             return function(*args)
-        if name not in self._functions:
-            # XLA runs the many small operations of a solver in half the time, on CPUs too.
-            self._functions[name] = tf.function(
-                function,
-                reduce_retracing=True,
-                autograph=False,
-                jit_compile=name in ("decode", "sample") or None,
-            )
         arrays = (np.ndarray, list, float)
-        return self._functions[name](
-            *(tf.convert_to_tensor(a) if isinstance(a, arrays) else a for a in args)
-        )
+        args = tuple(tf.convert_to_tensor(a) if isinstance(a, arrays) else a for a in args)
+        return self._traced(name, function)(*args)
+
+    def _traced(self, name: str, function: Any, jit_compile: bool | None = None) -> Any:
+        if name not in self._functions:
+            self._functions[name] = tf.function(
+                function, reduce_retracing=True, autograph=False, jit_compile=jit_compile
+            )
+        return self._functions[name]
+
+    def _decode(self, z: Any, condition: Any) -> tf.Tensor:
+        if not tf.executing_eagerly():
+            return self.layer.inverse(z, condition)
+        # XLA runs the many small operations of a solver in half the time, on CPUs too.
+        inverse = self._traced("inverse", self.layer.inverse, jit_compile=True)
+        number = parts.count(len(z))
+        function = functools.partial(parts.apply, inverse, number)
+        return self._run(f"decode in {number}", function, z, condition)
 
     def _checked(self, x: tf.Tensor) -> tf.Tensor:
         if tf.executing_eagerly():

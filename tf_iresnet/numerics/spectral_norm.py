@@ -58,49 +58,51 @@ def power_iteration(
     kernel, vector = _lift(kernel), _lift(vector)
     epsilon = np.finfo(kernel.dtype.as_numpy_dtype).eps
     growth = -1.0 if iterations is not None else max(tolerance**2 / 2, 2 * epsilon)
-    iterate: Any = _iterate(kernel.dtype)
-    if not tf.executing_eagerly():
-        # In a graph the loop stands by itself: XLA can't differentiate past a function that holds
-        # a loop without a static bound, even where no gradient flows.
-        iterate = iterate.python_function
-    sigma, u, v = iterate(
-        tf.stop_gradient(kernel),
-        tf.stop_gradient(tf.cast(vector, kernel.dtype)),
-        tf.cast(growth, kernel.dtype),
-        passes,
+    sigma, u, v = _apart(
+        _iterate, kernel, tf.cast(vector, kernel.dtype), tf.cast(growth, kernel.dtype), passes
     )
-    # Stopped behind the loop too: a gradient of zeros would differentiate it.
-    sigma, u, v = tf.stop_gradient(sigma), tf.stop_gradient(u), tf.stop_gradient(v)
     return _with_gradient(kernel, sigma, u, v), tf.reshape(v, tf.shape(vector))
 
 
-def leading_vector(kernel: tf.Tensor, vector: tf.Tensor, squarings: int = 10) -> tf.Tensor:
-    """A start for `power_iteration`: 2^squarings of its passes, in `squarings` matrix products.
+def leading_vector(
+    kernel: tf.Tensor, vector: tf.Tensor, generic: tf.Tensor, degree: int = 24
+) -> tf.Tensor:
+    """A start for `power_iteration` that misses no direction: `vector`, or a better one.
 
-    Squares `WᵀW` or `WWᵀ`, the smaller: a few milliseconds for 128×128, once, in `build`.
+    `vector` shows that ‖kernel‖₂ ≥ s = ‖Wv‖ (or the root mean square of the singular values, if
+    that is more). Chebyshev's polynomial T on [0, s²] stays within one up to s, and grows to
+    cosh(2·degree·√(2ε)) at (1 + ε)s: 37 for the degree 24 and ε = 0.4 %. So `T(WᵀW)` makes a
+    generic vector longer only if there is a larger singular value, and then turns it that way.
+    Several are tried, since one may be as good as orthogonal to that very direction.
+
+    Tried on kernels with and without gaps, of up to 512 on a side, from vectors of any singular
+    value: power iteration from here ends at most 0.6 % low. Applied again to its own result it
+    comes closer.
 
     Args:
       kernel: `[inputs, outputs]`, finite; any scale.
-      vector: `[outputs]`, generic (random), non-zero.
-      squarings: each doubles the passes.
+      vector: `[outputs]`, non-zero.
+      generic: `[outputs, vectors]`, random.
+      degree: products of `WᵀW` or `WWᵀ`, the smaller, with a vector.
 
     Returns:
-      The unit vector, `[outputs]`; that of `vector` for a zero kernel. No gradient.
+      A unit vector, `[outputs]`. No gradient.
     """
-    kernel, vector = (tf.stop_gradient(_lift(t)) for t in (kernel, vector))
-    kernel = kernel * _scale(kernel)
-    v = tf.cast(vector, kernel.dtype)[:, tf.newaxis]
+    kernel = _lift(kernel)
+    kernel = tf.stop_gradient(kernel * _scale(kernel))
+    vector, generic = (tf.stop_gradient(tf.cast(t, kernel.dtype)) for t in (vector, generic))
+    vector /= _norm(vector)
     wide = kernel.shape[1] > kernel.shape[0]
-    power = tf.matmul(kernel, kernel, transpose_a=not wide, transpose_b=wide)
-    for _ in range(squarings):
-        power = tf.math.divide_no_nan(power, _norm(power))
-        power = tf.matmul(power, power, transpose_a=True)
-    if wide:
-        image = tf.matmul(kernel, tf.matmul(power, tf.matmul(kernel, v)), transpose_a=True)
-    else:
-        image = tf.matmul(power, v)
-    v = tf.where(_norm(image) > 0, image, v)
-    return (v / _norm(v))[:, 0]
+    gram = tf.matmul(kernel, kernel, transpose_a=not wide, transpose_b=wide)
+    shown = 2 * tf.nn.l2_loss(tf.linalg.matvec(kernel, vector))
+    shown = tf.maximum(shown, tf.linalg.trace(gram) / min(kernel.shape))
+    start = tf.matmul(kernel, generic) if wide else generic
+    results, growth = _apart(_chebyshev, tf.math.divide_no_nan(gram, shown), start, degree)
+    best = tf.argmax(growth)
+    result = results[:, best]
+    result = tf.linalg.matvec(kernel, result, transpose_a=True) if wide else result
+    # Eight times its length, at most an eighth of it is of directions that `vector` outdoes.
+    return tf.where(growth[best] > 8, result / _norm(result), vector)
 
 
 def upper_bound(kernel: np.ndarray | tf.Tensor, iterations: int = 10) -> float:
@@ -186,45 +188,65 @@ def _with_gradient(
     return tf.identity(sigma), grad
 
 
+def _apart(function: Callable, *args: Any) -> Any:
+    """Calls a function that holds a loop; the results carry no gradient."""
+    args = tuple(tf.stop_gradient(tf.convert_to_tensor(arg)) for arg in args)
+    if tf.executing_eagerly():
+        # One trace for all kernels of a dtype: tracing a loop takes longer than running it.
+        function = _traced(function, *((arg.dtype, arg.shape.rank) for arg in args))
+    # In a graph the loop stands by itself: XLA can't differentiate past a function that holds a
+    # loop without a static bound, even where no gradient flows. Nor past a gradient of zeros:
+    # hence a stop behind the loop, too.
+    return tf.nest.map_structure(tf.stop_gradient, function(*args))
+
+
 @functools.lru_cache
-def _iterate(dtype: tf.DType) -> Callable:
-    """One trace for all kernels of a dtype: tracing a loop takes longer than running it."""
+def _traced(function: Callable, *specs: tuple[tf.DType, int]) -> Callable:
+    signature = [tf.TensorSpec([None] * rank, dtype) for dtype, rank in specs]
+    return tf.function(function, input_signature=signature, autograph=False)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], dtype),
-            tf.TensorSpec([None], dtype),
-            tf.TensorSpec([], dtype),
-            tf.TensorSpec([], tf.int32),
-        ],
-        autograph=False,
-        experimental_attributes={"_noinline": True},
-    )
-    def iterate(
-        kernel: tf.Tensor, vector: tf.Tensor, growth: tf.Tensor, passes: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        scale = _scale(kernel)
 
-        def body(count: tf.Tensor, v: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            image = tf.matmul(kernel, v * scale)
-            back = tf.matmul(kernel, image * scale, transpose_a=True)
-            squared, length = 2 * tf.nn.l2_loss(image), _norm(back)
-            v = tf.where(length > 0, back / length, v)
-            return count + 1, v, length - squared > growth * squared
+def _iterate(
+    kernel: tf.Tensor, vector: tf.Tensor, growth: tf.Tensor, passes: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    scale = _scale(kernel)
 
-        v = vector[:, tf.newaxis]
-        v = tf.math.divide_no_nan(v, _norm(v))
-        _, v, _ = tf.while_loop(
-            lambda count, v, go_on: go_on & (count < passes),
-            body,
-            (0, v, True),
-            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, 1]), tf.TensorShape([])),
-        )
+    def body(count: tf.Tensor, v: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image = tf.matmul(kernel, v * scale)
-        length = _norm(image)
-        return length / scale, tf.math.divide_no_nan(image, length), v
+        back = tf.matmul(kernel, image * scale, transpose_a=True)
+        squared, length = 2 * tf.nn.l2_loss(image), _norm(back)
+        v = tf.where(length > 0, back / length, v)
+        return count + 1, v, length - squared > growth * squared
 
-    return iterate
+    v = vector[:, tf.newaxis]
+    v = tf.math.divide_no_nan(v, _norm(v))
+    _, v, _ = tf.while_loop(
+        lambda count, v, go_on: go_on & (count < passes),
+        body,
+        (0, v, True),
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, 1]), tf.TensorShape([])),
+    )
+    image = tf.matmul(kernel, v * scale)
+    length = _norm(image)
+    return length / scale, tf.math.divide_no_nan(image, length), v
+
+
+def _chebyshev(gram: tf.Tensor, start: tf.Tensor, degree: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """T_degree on [0, 1] of `gram`, applied to each column; how often its length each has got."""
+
+    def lengths(columns: tf.Tensor) -> tf.Tensor:
+        return tf.sqrt(tf.reduce_sum(columns**2, 0))
+
+    def body(count: tf.Tensor, before: tf.Tensor, now: tf.Tensor, growth: tf.Tensor) -> tuple:
+        following = 4 * tf.matmul(gram, now) - 2 * now - before
+        step = tf.maximum(tf.ones_like(growth), lengths(following))  # against overflow
+        return count + 1, now / step, following / step, growth * step
+
+    start = tf.math.divide_no_nan(start, lengths(start))
+    now = 2 * tf.matmul(gram, start) - start
+    state = (1, start, now, tf.ones_like(start[0]))
+    _, _, results, growth = tf.while_loop(lambda count, *_: count < degree, body, state)
+    return results, growth
 
 
 def _lift(value: tf.Tensor) -> tf.Tensor:

@@ -12,9 +12,9 @@ from tf_iresnet.certify import Certificate
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.numerics.fixed_point import Solution
-from tf_iresnet.numerics.log_det import LogDet
 
 
 def evaluate(
@@ -126,22 +126,14 @@ def truncation_bound(flow: ResidualFlow, certificate: Certificate) -> float:
     The sum over the residual blocks of `d·Σ_{k>n} Lᵏ/k` (i-ResNet, arXiv 1811.00995, theorem 3), L
     the certified bound; 0 where the log-det is exact.
     """
-    estimators = _estimators(flow.layer)
+    blocks = [
+        (block.log_det, math.prod(block.event_shape or ()))
+        for block in walk(flow.layer, ResidualBlock)
+    ]
     return sum(
         estimator.truncation_bound(block.lipschitz, size)
-        for (estimator, size), block in zip(estimators, certificate.blocks, strict=True)
+        for (estimator, size), block in zip(blocks, certificate.blocks, strict=True)
     )
-
-
-def _estimators(layer: InvertibleLayer) -> list[tuple[LogDet, int]]:
-    """The log-det estimator and event size of every residual block, in order."""
-    if isinstance(layer, InvertibleSequential):
-        return [found for part in layer.layers for found in _estimators(part)]
-    if isinstance(layer, Repeated):
-        return _estimators(layer.layer) * layer.times
-    if isinstance(layer, ResidualBlock):
-        return [(layer.log_det, math.prod(layer.event_shape or ()))]
-    return []
 
 
 def reconstruction(

@@ -52,6 +52,7 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         state = fit(flow, dataset, options, run)
         for variable, value in zip(flow.weights, state.best_weights, strict=True):
             variable.assign(value)
+        flow.store_norms()
         flow.optimizer, flow.compiled = None, False  # whoever loads it compiles it as they like
         trained.save(flow, run.model)
         return finish(flow, dataset, config, state, run)
