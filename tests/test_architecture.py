@@ -40,7 +40,7 @@ UNITS = {
         lazy="bijectors tensorflow_probability",
     ),
     "certify": Unit("certify layers numerics", "tensorflow keras numpy", lazy="models"),
-    "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow"),
+    "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow keras"),
     "training": Unit(
         "training data models certify layers numerics",
         "tensorflow keras numpy absl ml_collections matplotlib jinja2",

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
@@ -54,6 +55,66 @@ def test_a_block_that_is_not_invertible_is_caught_and_enforced():
     assert after.blocks[0] == before.blocks[0] and after.blocks[2] == before.blocks[2]
     x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
     np.testing.assert_allclose(model.decode(model.encode(x)), x, atol=1e-4)
+
+
+def image_flow(coefficient=0.97):
+    """Two blocks of convolutions and of a dense block; unlike a kernel, their operators are big."""
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
+    common = {"kernel_initializer": initializer, "coefficient": coefficient}
+    grow = layers.SpectralConv2D(2, 3, padding="circular", activation="clipswish", **common)
+    blocks = layers.InvertibleSequential(
+        [
+            layers.ResidualBlock(
+                [
+                    layers.LipschitzConcat(grow),
+                    layers.SpectralConv2D(4, 1, activation="lipswish", **common),
+                    layers.SpectralConv2D(2, 3, padding="same", **common),
+                ]
+            ),
+            layers.ResidualBlock([layers.SpectralConv2D(2, 3, padding="same", **common)]),
+        ]
+    )
+    model = tfi.ResidualFlow(blocks)
+    model.build((None, 4, 4, 2))
+    return model, blocks
+
+
+def operator_norm(layer, size=(4, 4)):
+    """Of the normalised kernel's operator, by what it does to every unit image."""
+    channels = layer.kernel.shape[-2]
+    images = tf.reshape(tf.eye(size[0] * size[1] * channels), [-1, *size, channels])
+    g = layer.bind()
+    outputs = layer.linear(images, g.parameters[0])
+    return np.linalg.norm(tf.reshape(outputs, [len(images), -1]), 2)
+
+
+def test_anchor_16_bounds_of_convolutions_are_those_of_their_operators():
+    model, blocks = image_flow()
+    certificate = tfi.certify(model)
+    assert certificate.invertible and len(certificate.layers) == 4
+    concat, *others = blocks.layers[0].branch.layers
+    rows = certificate.layers_of(certificate.blocks[0])
+    for layer, row in zip([concat.layer, *others], rows, strict=True):
+        norm = operator_norm(layer)
+        assert row.estimate <= norm * (1 + 1e-5) and norm <= row.upper_bound * (1 + 1e-6)
+        assert row.upper_bound <= 1.01 * row.coefficient
+        reshaped = np.reshape(layer.normalized_kernel(), [-1, layer.kernel.shape[-1]])
+        assert row.upper_bound > 1.05 * np.linalg.norm(reshaped, 2) or max(layer.kernel_size) == 1
+    product = concat.bound_given(rows[0].upper_bound) * rows[1].upper_bound * rows[2].upper_bound
+    assert certificate.blocks[0].lipschitz == pytest.approx(product)
+
+
+def test_convolutions_are_enforced():
+    model, blocks = image_flow()
+    layer = blocks.layers[1].branch.layers[0]
+    layer.power_iterations = 0
+    layer.vector.assign(np.random.default_rng(0).normal(size=layer.vector.shape))
+    before = tfi.certify(model)
+    assert [block.certified for block in before.blocks] == [True, False]
+    after = tfi.enforce(model)
+    assert after.invertible and after.layers[3].upper_bound <= 0.97
+    assert after.layers[:3] == before.layers[:3]
+    assert operator_norm(layer) <= 0.97 * (1 + 1e-6)
 
 
 def test_guaranteed_iterations_hold():

@@ -1,5 +1,6 @@
 """Every config runs: its sections are understood, one step trains, the pictures suit the data."""
 
+import dataclasses
 import importlib.util
 import inspect
 import pathlib
@@ -7,16 +8,19 @@ import pathlib
 import numpy as np
 import pytest
 
-from tf_iresnet import mlp_flow
+from tf_iresnet import image_flow, mlp_flow
 from tf_iresnet.data import toy
+from tf_iresnet.models.images import Architecture
 from tf_iresnet.training import build
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.train import resolve, train_and_evaluate
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+IMAGES = {"samples", "reconstructions", "interpolations", "learning_curve", "lipschitz"}
 PICTURES = {
     "toy": {"density", "learning_curve", "lipschitz"},
-    "digits": {"samples", "reconstructions", "learning_curve", "lipschitz"},
+    "digits": IMAGES,
+    "digits_image": IMAGES,
     "tabular": {"marginals", "learning_curve", "lipschitz"},
 }
 
@@ -46,7 +50,10 @@ def test_one_step_of_a_smaller_model(name, table, tmp_path):
     config = load(name)
     if name == "tabular":
         config.data.path = table
-    config.model.update(num_blocks=2, hidden_units=(8,))
+    if "architecture" in config.model:
+        config.model.update(blocks=(1, 1), width=4, tail_blocks=1, tail_width=4)
+    else:
+        config.model.update(num_blocks=2, hidden_units=(8,))
     config.training.update(
         epochs=1, steps_per_epoch=1, batch_size=16, evaluation_examples=20,
         evaluation_batch_size=200,
@@ -65,7 +72,11 @@ def test_fields_are_arguments_of_what_they_configure(name):
     """A field that nothing reads would be changed by a user in vain."""
     config = load(name)
     resolved = resolve(config)
-    assert set(resolved["model"]) <= set(inspect.signature(mlp_flow).parameters)
+    known = set(inspect.signature(mlp_flow).parameters)
+    if "architecture" in config.model:
+        known = set(inspect.signature(image_flow).parameters)
+        known |= {field.name for field in dataclasses.fields(Architecture)}
+    assert set(resolved["model"]) <= known
     assert TrainingOptions(**resolved["training"]) == TrainingOptions.from_config(
         dict(config.training)
     )

@@ -21,6 +21,7 @@ if _keras.config.backend() != "tensorflow":
 from tf_iresnet import layers
 from tf_iresnet.certify import Certificate, certify, enforce
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.images import image_flow
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.numerics import log_det
 
@@ -32,6 +33,7 @@ __all__ = [
     "bijectors",
     "certify",
     "enforce",
+    "image_flow",
     "layers",
     "log_det",
     "mlp_flow",

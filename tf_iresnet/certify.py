@@ -7,16 +7,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.normalized import SpectralLayer
 from tf_iresnet.layers.residual import ResidualBlock
-from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.walk import walk
-from tf_iresnet.numerics import fixed_point, spectral_norm
+from tf_iresnet.numerics import fixed_point
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerCertificate:
-    """Of the normalised kernel of one spectral layer: `estimate ≤ ‖W̃‖₂ ≤ upper_bound`."""
+    """Of one spectral layer's normalised linear map: `estimate ≤ ‖W̃‖₂ ≤ upper_bound`.
+
+    A convolution's is its operator at the size it was built for; without one, for every size.
+    """
 
     name: str
     estimate: float
@@ -98,7 +102,7 @@ def certify(model: keras.layers.Layer) -> Certificate:
     """
     layers: list[LayerCertificate] = []
     blocks: list[BlockCertificate] = []
-    for layer in walk(model, (ResidualBlock, SpectralDense)):
+    for layer in walk(model, (ResidualBlock, SpectralLayer)):
         if not layer.built:
             raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
         if isinstance(layer, ResidualBlock):
@@ -132,12 +136,12 @@ def enforce(model: keras.layers.Layer) -> Certificate:
     for block in walk(model, ResidualBlock):
         if _bound(block.branch, "", []) < 1:
             continue
-        for layer in walk(block.branch, SpectralDense):
-            kernel = np.asarray(layer.kernel.value, np.float64)
-            bound = float(spectral_norm.upper_bound(kernel))
+        for layer in walk(block.branch, SpectralLayer):
+            bound = layer.norm_bound(normalized=False)
             if bound > layer.coefficient:
                 # A hair below: storing in the layer's dtype may round up.
                 margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
+                kernel = np.asarray(layer.kernel.value, np.float64)
                 layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
                 layer.normalized_kernel(training=True)  # stores the vector of the new kernel
     return certify(model)
@@ -150,12 +154,11 @@ def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) ->
             _bound(inner, f"{path} / layer {index}", found)
             for index, inner in enumerate(layer.layers)
         )
-    if not isinstance(layer, SpectralDense):
+    if isinstance(layer, LipschitzConcat):
+        return layer.bound_given(_bound(layer.layer, path, found))
+    if not isinstance(layer, SpectralLayer):
         return float(layer.lipschitz_bound())
-    kernel = np.asarray(layer.normalized_kernel(), np.float64)
-    vector = np.asarray(layer.vector.value, np.float64)
-    estimate = float(np.linalg.norm(kernel @ vector) / np.linalg.norm(vector))
-    upper = float(spectral_norm.upper_bound(kernel))
-    found.append(LayerCertificate(path, estimate, upper, layer.coefficient))
+    upper = layer.norm_bound()
+    found.append(LayerCertificate(path, layer.norm_estimate(), upper, layer.coefficient))
     slope = 1.0 if layer.nonlinearity is None else float(layer.nonlinearity.lipschitz_bound())
     return upper * slope

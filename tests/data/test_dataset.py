@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_iresnet import data
 
 
-@pytest.fixture(params=["toy", "digits", "table"])
+@pytest.fixture(params=["toy", "digits", "table", "digits_image", "patches"])
 def dataset(request, tmp_path):
     if request.param != "table":
         return data.load(request.param)
@@ -38,13 +38,14 @@ def test_fields_fit_together(dataset):
     assert dataset.shift.dtype == dataset.scale.dtype == np.float32
     assert len(dataset.columns) == len(dataset.ranges) == d
     assert np.all(dataset.ranges[:, 0] < dataset.ranges[:, 1])
-    inside = (dataset.test >= dataset.ranges[:, 0]) & (dataset.test <= dataset.ranges[:, 1])
+    test, (low, high) = dataset.test.reshape(-1, d), dataset.ranges.T
+    inside = (test >= low) & (test <= high)
     assert inside.mean() > 0.95
 
 
 def test_shift_and_scale_standardise_training_batches(dataset):
     x = stream(dataset, 0, 250).reshape(-1, dataset.event_size)
-    standard = (x - dataset.shift) / dataset.scale
+    standard = (x - dataset.shift.ravel()) / dataset.scale.ravel()
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=0.1)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=0.1)
 
@@ -66,7 +67,9 @@ def test_toy_knows_the_truth():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist", {}, r"toy, digits, table\. Received: name='mnist'"),
+        ("minst", {}, r"toy, digits, table, .*cifar100\. Received: name='minst'"),
+        ("mnist", {"pad": 1}, r"options .*'mnist': padded, .*Received: .*'pad'"),
+        ("image_folder", {}, r"options .*'image_folder': path, .*Received: missing .*'path'"),
         ("toy", {"density": "blob"}, r"8gaussians, .*Received: name='blob'"),
         ("toy", {"size": 3}, r"options .*'toy': density, .*Received: .*'size'"),
         ("table", {}, r"options .*'table': path, .*Received: missing .*'path'"),

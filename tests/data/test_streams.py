@@ -33,7 +33,7 @@ def test_numbers_have_the_same_bits_in_every_mode(jit_compile):
 
 def test_streams_of_different_uses_steps_and_seeds_differ():
     seeds = [0, 1, -1, 2**31 - 1, streams.VALIDATION, streams.TEST, streams.STATISTICS]
-    uses = [streams.COMPONENT, streams.POSITION, streams.SHUFFLE, streams.DEQUANTIZATION]
+    uses = range(streams.COMPONENT, streams.CROP + 1)
     draws = {
         tuple(streams.bits([4], streams.key(seed, step, use)).numpy())
         for seed, step, use in itertools.product(seeds, [0, 1, 10**9], uses)

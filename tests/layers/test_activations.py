@@ -79,7 +79,9 @@ def test_known_keras_activations_are_accepted(layer, accepted):
     [
         (keras.layers.Dense(2), "Dense.*SpectralDense"),
         (keras.layers.BatchNormalization(), "BatchNormalization.*ActNorm"),
-        (keras.layers.Dropout(0.1), "Dropout.*no inverse"),
+        (keras.layers.Dropout(0.1), "Dropout.*no single map to invert.*weight decay"),
+        (keras.layers.SpatialDropout2D(0.1), "SpatialDropout2D.*no single map"),
+        (keras.layers.GaussianNoise(0.1), "GaussianNoise.*no single map"),
         (keras.layers.ELU(alpha=2.0), "ELU"),
         (keras.layers.Activation("gelu"), "gelu.*1.13.*lipswish"),
         (keras.layers.Activation("silu"), "silu.*1.1.*lipswish"),

@@ -16,17 +16,26 @@ import tensorflow as tf
 from tf_iresnet import layers, log_det
 
 EVENT = (3,)
+# Event shapes of the entries whose isn't `EVENT`.
+EVENTS: dict[str, tuple[int, ...]] = {
+    "act_norm_image": (2, 3, 2),
+    "squeeze": (4, 2, 2),
+    "reshape": (2, 6),
+    "multi_scale": (4, 2, 1),
+    "multi_scale_conditional": (4, 2, 1),
+    "residual_image": (2, 3, 2),
+}
 CONDITION = 2
 
 
-def branch(dtype, activation="sine", **kwargs):
+def branch(dtype, activation="sine", features=EVENT[0], **kwargs):
     initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)  # beyond the coefficient
     common = {"kernel_initializer": initializer, "dtype": dtype, **kwargs}
     if dtype == "float64":  # the gradient of the norm is exact at the exact singular vectors
         common |= {"tolerance": 1e-7, "max_power_iterations": 5000}
     return [
         layers.SpectralDense(8, 0.8, activation=activation, **common),
-        layers.SpectralDense(EVENT[0], 0.8, bias_initializer="ones", **common),
+        layers.SpectralDense(features, 0.8, bias_initializer="ones", **common),
     ]
 
 
@@ -39,6 +48,38 @@ def residual(dtype, estimator="exact", activation="sine", **kwargs):
 
 def pair(dtype):
     return layers.InvertibleSequential([layers.ActNorm(dtype=dtype), residual(dtype)], dtype=dtype)
+
+
+def residual_concat(dtype):
+    hidden, last = branch(dtype, "clipswish")
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    return layers.ResidualBlock(
+        [layers.LipschitzConcat(hidden), last], "exact", tolerance=tolerance, dtype=dtype
+    )
+
+
+def residual_image(dtype):
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
+    common = {"padding": "same", "kernel_initializer": initializer, "dtype": dtype}
+    common |= {"coefficient": 0.8, "condition_size": CONDITION}
+    if dtype == "float64":
+        common |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    return layers.ResidualBlock(
+        [
+            layers.SpectralConv2D(3, 3, activation="sine", **common),
+            layers.SpectralConv2D(2, 1, **common),
+        ],
+        "exact",
+        tolerance=tolerance,
+        dtype=dtype,
+    )
+
+
+def multi_scale(dtype):
+    """Of images `[4, 2, 1]`: `[2, 1, 4]` in the first stage, `[2, 1, 2]` in the second."""
+    first = [layers.Squeeze(dtype=dtype), layers.ActNorm(dtype=dtype)]
+    return layers.MultiScale([first, residual(dtype, features=2)], dtype=dtype)
 
 
 LAYERS = {
@@ -60,6 +101,17 @@ LAYERS = {
     "implicit": lambda dtype: layers.InvertibleSequential(
         [residual(dtype), layers.Inverse(residual(dtype), dtype=dtype)], dtype=dtype
     ),
+    "act_norm_image": lambda dtype: layers.ActNorm(dtype=dtype),
+    "residual_concat": residual_concat,
+    "squeeze": lambda dtype: layers.Squeeze(dtype=dtype),
+    "reshape": lambda dtype: layers.Reshape([3, -1], dtype=dtype),
+    "multi_scale": multi_scale,
+    "multi_scale_conditional": lambda dtype: layers.MultiScale(
+        [layers.Squeeze(dtype=dtype), residual(dtype, features=4, condition_size=CONDITION)],
+        factor_out=False,
+        dtype=dtype,
+    ),
+    "residual_image": residual_image,
 }
 names = pytest.mark.parametrize("name", LAYERS)
 
@@ -67,12 +119,12 @@ names = pytest.mark.parametrize("name", LAYERS)
 def build(name, dtype, batch=4):
     """The layer with weights that aren't at their defaults, data and condition."""
     random = np.random.default_rng(0)
-    layer = LAYERS[name](dtype)
-    layer.build((None, *EVENT))
+    layer, event = LAYERS[name](dtype), EVENTS.get(name, EVENT)
+    layer.build((None, *event))
     for weight in layer.weights:
         if weight.name.endswith(("log_scale", "shift", "condition_kernel")):
             weight.assign(random.normal(size=weight.shape) / 2)
-    x = tf.constant(random.uniform(0.1, 0.9, (batch, *EVENT)), dtype)
+    x = tf.constant(random.uniform(0.1, 0.9, (batch, *event)), dtype)
     condition = None
     if layer.condition_size:
         condition = tf.constant(random.normal(size=(batch, CONDITION)), dtype)
@@ -85,7 +137,8 @@ def exact_log_det(layer, x, condition):
         tape.watch(x)
         y = layer(x, condition)
     jacobian = np.asarray(tape.batch_jacobian(y, x), np.float64)
-    return np.linalg.slogdet(jacobian)[1]
+    size = np.prod(x.shape[1:])
+    return np.linalg.slogdet(jacobian.reshape(-1, size, size))[1]
 
 
 @names
@@ -108,6 +161,11 @@ def test_inverse_and_log_det(name, mode, dtype, run_in_mode):
     assert log_det.shape == x.shape[:1] and log_det.dtype == x.dtype
 
 
+def inner(a, b):
+    """`⟨aᵢ, bᵢ⟩` of each example, `[batch]`."""
+    return tf.reduce_sum(a * b, range(1, a.shape.rank))
+
+
 @names
 def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_mode):
     """Of `Σ wᵢ(log_detᵢ + ⟨cᵢ, yᵢ⟩)`, and through the inverse, in inputs and weights together."""
@@ -115,19 +173,21 @@ def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_m
     random = np.random.default_rng(2)
     weights = tf.constant([1.0, -3.0, 0.1, 7.0], tf.float64)
     cotangent = tf.constant(random.normal(size=x.shape))
+    latent = tf.constant(random.normal(size=layer.compute_output_shape(x.shape)))
     variables = layer.trainable_variables
     directions = [tf.constant(random.normal(size=v.shape)) for v in [x, *variables]]
 
     def forward(x):
         y, log_det = layer.forward_with_log_det(x, condition)
-        return tf.reduce_sum(weights * (log_det + tf.reduce_sum(cotangent * y, 1)))
+        return tf.reduce_sum(weights * (log_det + inner(latent, y)))
 
     def backward(y):
         x, log_det = layer.inverse_with_log_det(y, condition)
-        return tf.reduce_sum(weights * (log_det + tf.reduce_sum(cotangent * x, 1)))
+        return tf.reduce_sum(weights * (log_det + inner(cotangent, x)))
 
     y = tf.identity(layer(x, condition))
     for function, point in ((forward, x), (backward, y)):
+        directions[0] = tf.constant(random.normal(size=point.shape))
 
         def slope(point, function=function):
             with tf.GradientTape() as tape:
@@ -159,7 +219,7 @@ def test_config_gives_an_equal_layer(name):
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy)["config"] == config["config"]
     if not copy.built:
-        copy.build((None, *EVENT))
+        copy.build((None, *EVENTS.get(name, EVENT)))
     copy.set_weights(layer.get_weights())
     for ours, theirs in zip(
         layer.forward_with_log_det(x, condition),
@@ -188,7 +248,9 @@ def test_keras_files_load_in_a_fresh_process_without_custom_objects(tmp_path):
     expected = {}
     for name in LAYERS:
         layer, x, condition = build(name, "float32")
-        inputs = [keras.Input(EVENT)] + ([] if condition is None else [keras.Input([CONDITION])])
+        inputs = [keras.Input(x.shape[1:])] + (
+            [] if condition is None else [keras.Input([CONDITION])]
+        )
         model = keras.Model(inputs, layer(*inputs))
         model.save(tmp_path / f"{name}.keras")
         arguments = [x] if condition is None else [x, condition]

@@ -31,6 +31,24 @@ def test_anchor_11_a_constant_feature_does_not_explode():
     np.testing.assert_allclose(np.exp(layer.log_scale), 100.0, rtol=1e-5)
 
 
+def test_act_norm_of_images_is_per_channel():
+    """Statistics over batch and positions; log-det H·W·Σ log s, by definition and by Jacobian."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 4, 5, 2)) * [0.5, 3.0] + [1.0, -2.0]
+    layer = layers.ActNorm(dtype="float64")
+    y = layer(x, training=True).numpy()
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-9)
+    np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-9)
+    few = tf.constant(x[:2])
+    with tf.GradientTape() as tape:
+        tape.watch(few)
+        y, log_det = layer.forward_with_log_det(few)
+    jacobian = tape.batch_jacobian(y, few).numpy().reshape(2, 40, 40)
+    np.testing.assert_allclose(log_det, 4 * 5 * np.sum(layer.log_scale), rtol=1e-12)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-9)
+    np.testing.assert_allclose(layer.inverse(y), few, rtol=1e-12)
+
+
 def test_anchor_12_logit_is_accurate_at_both_ends():
     """Against float64 closed forms at distances down to 1e-7 from 0 and 1."""
     layer = layers.Logit(0.0)

@@ -12,6 +12,7 @@ RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(4000, 2)) @ np.array([[1.0, 0.5], [0.0, 0.3]])
 EXTENT = plots.window(POINTS)
 IMAGES = RNG.uniform(0, 16, (10, 64))
+COLOUR = RNG.uniform(0, 255, (10, 5, 6, 3))
 ROWS = [
     {"epoch": e, "loss": 3 / e, "val_loss": 3 / e + 0.1, "bits_per_dim": 4 / e}
     | {"val_bits_per_dim": 4 / e + 0.1}
@@ -24,9 +25,17 @@ FIGURES = {
     "image_grids": lambda: plots.image_grids(
         {"data": IMAGES, "samples": IMAGES[::-1]}, (8, 8), (0, 16), "grey"
     ),
+    "image_grids_of_one_channel": lambda: plots.image_grids(
+        {"data": IMAGES.reshape(-1, 8, 8, 1)}, (8, 8, 1), (0, 16), "grey"
+    ),
+    "image_grids_in_colour": lambda: plots.image_grids(
+        {"data": COLOUR, "samples": COLOUR[::-1]}, (5, 6, 3), (0, 255), "level"
+    ),
     "learning_curve": lambda: plots.learning_curve(ROWS, best_epoch=9, metric="bits_per_dim"),
     "learning_curve_of_one_epoch": lambda: plots.learning_curve(ROWS[:1], 1, "loss"),
-    "lipschitz_bounds": lambda: plots.lipschitz_bounds({"block 1": 0.9, "block 2": 1.2}),
+    "lipschitz_bounds": lambda: plots.lipschitz_bounds(
+        {"block 1": (0.9, [0.95, 0.94]), "block 2": (1.2, [1.2, 1.0, 1.0])}
+    ),
     "marginals": lambda: plots.marginals(
         {"data": POINTS, "samples": POINTS + 1}, ["height", "weight"]
     ),
@@ -71,6 +80,32 @@ def test_tiles_are_read_in_rows():
     np.testing.assert_array_equal(canvas[1:3, 4:6], images[1])
     np.testing.assert_array_equal(canvas[4:6, 1:3], images[2])
     assert np.isnan(canvas[0]).all()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_colours_fill_their_range_and_gaps_are_transparent(flat):
+    images = COLOUR.reshape(10, -1) if flat else COLOUR
+    figure = plots.image_grids({"data": images}, [5, 6, 3], (0, 255), "level", columns=3)
+    canvas = figure.axes[0].images[0].get_array()
+    assert canvas.shape == (4 * 6 + 1, 3 * 7 + 1, 4)
+    np.testing.assert_allclose(canvas[1:6, 8:14, :3], COLOUR[1] / 255)
+    np.testing.assert_allclose(canvas[7:12, 1:7, :3], COLOUR[3] / 255)
+    assert np.all(canvas[1:6, 8:14, 3] == 1) and np.all(canvas[0, :, 3] == 0)
+    assert np.all(canvas[-6:-1, 8:, 3] == 0), "no eleventh image"
+    assert len(figure.axes) == 1, "no scale of greys"
+
+
+def test_one_channel_is_drawn_as_two_dimensions_are():
+    flat, image = (FIGURES[name]() for name in ("image_grids", "image_grids_of_one_channel"))
+    np.testing.assert_array_equal(
+        flat.axes[0].images[0].get_array(), image.axes[0].images[0].get_array()
+    )
+
+
+def test_values_beyond_the_range_are_cut_off():
+    figure = plots.image_grids({"data": 3 * COLOUR - 200}, (5, 6, 3), (0, 255), "level")
+    canvas = np.asarray(figure.axes[0].images[0].get_array())
+    assert canvas.min() == 0 and canvas.max() == 1
 
 
 def test_learning_curve_marks_the_epoch_that_was_kept():

@@ -36,6 +36,58 @@ def test_samples_come_in_the_units_of_the_data(flow):
     assert np.all(np.abs(samples.mean(axis=0) - [40, 70]) < 4 * error)
 
 
+def test_temperature_scales_the_latents_about_their_mean(flow):
+    """The flow is affine, so its samples move with them: towards the image of the mean."""
+    plain = sampling.draw(flow, 20, seed=3, batch_size=10)
+    for temperature in (0.0, 0.5, 2.0):
+        scaled = sampling.draw(flow, 20, seed=3, batch_size=10, temperature=temperature)
+        expected = [40, 70] + temperature * (plain - [40, 70])
+        np.testing.assert_allclose(scaled, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"temperature >= 0\. Received: temperature=-1"):
+        sampling.draw(flow, 20, seed=3, temperature=-1)
+
+
+def test_the_mean_is_that_of_a_learned_base():
+    flow = ResidualFlow([Rescale(2.0)], base="learned_normal")
+    flow.build((None, 2))
+    flow.base.loc.assign([1.0, -3.0])
+    flow.base.log_scale.assign([1.0, 0.0])
+    np.testing.assert_allclose(sampling.draw(flow, 3, 0, temperature=0.0), [[0.5, -1.5]] * 3)
+    u, v = RNG.normal(size=(2, 4, 2))
+    scale = np.exp([1.0, 0.0])
+    way = sampling.between(flow, u * scale + [1, -3], v * scale + [1, -3], 5)
+    standard = ResidualFlow([Rescale(2.0)])
+    standard.build((None, 2))
+    np.testing.assert_allclose(
+        way, sampling.between(standard, u, v, 5) * scale + [1, -3], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_way_between_latents_is_an_arc_in_equal_steps():
+    flow = ResidualFlow([Rescale(2.0)])
+    flow.build((None, 2, 3, 1))
+    first, last = RNG.normal(size=(2, 5, 2, 3, 1))
+    first, last = (
+        z / np.linalg.norm(z.reshape(5, -1), axis=1)[:, None, None, None] for z in (first, last)
+    )
+    way = sampling.between(flow, first, last, 9)
+    assert way.shape == (5, 9, 2, 3, 1) and way.dtype == np.float32
+    np.testing.assert_allclose(way[:, 0], first, atol=1e-6)
+    np.testing.assert_allclose(way[:, -1], last, atol=1e-6)
+    points = way.reshape(5, 9, -1)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1, rtol=1e-5)
+    steps = np.sum(points[:, 1:] * points[:, :-1], axis=-1)
+    np.testing.assert_allclose(steps, np.tile(steps[:, :1], 8), rtol=1e-4)
+
+
+def test_latents_in_one_direction_or_none_are_joined_by_a_line(flow):
+    first = np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])
+    last = np.array([[2.0, 4.0], [1.0, -1.0], [1.0, 2.0]])
+    way = sampling.between(flow, first, last, 3)
+    np.testing.assert_allclose(way[[0, 2], 1], (first + last)[[0, 2]] / 2, rtol=1e-6)
+    assert np.all(np.isfinite(way))
+
+
 def test_csv_has_the_columns_of_the_table_and_every_bit(tmp_path):
     path = tmp_path / "samples.csv"
     sampling.write(path, SAMPLES, META)
@@ -61,8 +113,16 @@ def test_npz_needs_no_pickle(tmp_path):
             RNG.uniform(0, 17, (5, 64)),
             {**sampling.describe_nothing((64,)), "levels": 17, "image_shape": [8, 8]},
         ),
+        (
+            RNG.uniform(0, 256, (5, 6, 5, 3)),
+            {**sampling.describe_nothing((90,)), "levels": 256, "image_shape": [6, 5, 3]},
+        ),
+        (
+            RNG.uniform(0, 17, (5, 8, 8, 1)),
+            {**sampling.describe_nothing((64,)), "levels": 17, "image_shape": [8, 8, 1]},
+        ),
     ],
-    ids=["table", "plane", "images"],
+    ids=["table", "plane", "images", "colour", "one channel"],
 )
 def test_png_is_a_picture(samples, meta, tmp_path):
     path = tmp_path / "samples.png"

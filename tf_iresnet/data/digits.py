@@ -3,7 +3,11 @@
 A data set that is real, comes with a package and is small enough to learn in minutes.
 """
 
+from typing import Any
+
 import numpy as np
+
+from tf_iresnet.data.dataset import Labels
 
 LEVELS = 17
 IMAGE_SHAPE = (8, 8)
@@ -20,6 +24,19 @@ def load_digits() -> dict[str, np.ndarray]:
     Raises:
         ImportError: without scikit-learn.
     """
+    return _split(_bunch().data.astype(np.uint8))
+
+
+def load_labels() -> Labels:
+    """Returns which digit each image of `load_digits` shows.
+
+    Raises:
+        ImportError: without scikit-learn.
+    """
+    return Labels(**_split(_bunch().target.astype(np.int32)), classes=tuple("0123456789"))
+
+
+def _bunch() -> Any:
     try:
         import sklearn.datasets
     except ImportError as error:
@@ -27,7 +44,10 @@ def load_digits() -> dict[str, np.ndarray]:
             "Expected scikit-learn, which the digits come with. "
             "Install it with: pip install 'tf_iresnet[examples]'"
         ) from error
-    levels = sklearn.datasets.load_digits().data.astype(np.uint8)
-    order = np.random.RandomState(_SPLIT_SEED).permutation(len(levels))
+    return sklearn.datasets.load_digits()
+
+
+def _split(rows: np.ndarray) -> dict[str, np.ndarray]:
+    order = np.random.RandomState(_SPLIT_SEED).permutation(len(rows))
     ends = np.cumsum(list(SIZES.values()))
-    return dict(zip(SIZES, np.split(levels[order], ends[:-1]), strict=True))
+    return dict(zip(SIZES, np.split(rows[order], ends[:-1]), strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data import digits, tables, toy
+from tf_iresnet.data import digits, images, tables, toy
 from tf_iresnet.data.dataset import Batches, Dataset, finite_dataset
 from tf_iresnet.data.streams import STATISTICS, TEST, VALIDATION
 
@@ -59,7 +59,9 @@ def load_digits() -> Dataset:
     shift, scale = _dequantized_statistics(parts["train"], np.ones(height * width))
     return finite_dataset(
         "digits",
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         bin_width=np.ones(height * width),
         shift=shift,
         scale=scale,
@@ -67,6 +69,7 @@ def load_digits() -> Dataset:
         ranges=np.tile(np.array([0, digits.LEVELS], np.float32), (height * width, 1)),
         levels=digits.LEVELS,
         image_shape=digits.IMAGE_SHAPE,
+        labels=digits.load_labels(),
     )
 
 
@@ -126,6 +129,13 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "toy": load_toy,
     "digits": load_digits,
     "table": load_table,
+    "digits_image": images.load_digits_image,
+    "patches": images.load_patches,
+    "image_folder": images.load_image_folder,
+    "mnist": images.load_mnist,
+    "fashion_mnist": images.load_fashion_mnist,
+    "cifar10": images.load_cifar10,
+    "cifar100": images.load_cifar100,
 }
 
 
@@ -133,12 +143,12 @@ def load(name: str, **options: Any) -> Dataset:
     """Returns the data set of that name.
 
     Args:
-        name: "toy", "digits" or "table".
-        options: of `load_toy`, `load_digits` or `load_table`.
+        name: a key of `DATASETS`.
+        options: of the function it stands for.
 
     Raises:
         ValueError: for an unknown name or option, or one that is missing.
-        TableError: for a table that can't be used.
+        DataError: for a table, a folder or a download that can't be used.
     """
     if name not in DATASETS:
         raise ValueError(

@@ -14,10 +14,10 @@ from tf_iresnet.numerics.probes import as_seed, fold_in
 Seed: TypeAlias = int | tuple[int, int] | tf.Tensor
 Step: TypeAlias = int | tf.Tensor
 
-# The four uses. The offset keeps them apart from a model's own noise under the same seed and step:
+# The uses. The offset keeps them apart from a model's own noise under the same seed and step:
 # equal keys would give the data and the probes of the log-det estimator the same bits.
 _DATA = 0x64617461
-COMPONENT, POSITION, SHUFFLE, DEQUANTIZATION = range(_DATA, _DATA + 4)
+COMPONENT, POSITION, SHUFFLE, DEQUANTIZATION, FLIP, CROP = range(_DATA, _DATA + 6)
 
 # Seeds no int maps to (an int s is the pair [0, s]), so that no training run, whatever its seed,
 # has seen the numbers that its model is validated, tested or scaled with.

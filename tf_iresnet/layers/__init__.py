@@ -9,11 +9,15 @@ from tf_iresnet.layers.activations import (
     NonExpansive,
     Sine,
 )
+from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.contractive import BoundFunction, ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.convolution import SpectralConv1D, SpectralConv2D, SpectralConv3D
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.layers.repeated import Repeated
+from tf_iresnet.layers.reshaping import ChannelPad, Reshape, Squeeze
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 
@@ -22,6 +26,7 @@ __all__ = [
     "BoundFunction",
     "CLipSwish",
     "CPila",
+    "ChannelPad",
     "ContractiveLayer",
     "ContractiveSequential",
     "FullSort",
@@ -29,12 +34,19 @@ __all__ = [
     "InvertibleLayer",
     "InvertibleSequential",
     "LipSwish",
+    "LipschitzConcat",
     "Logit",
     "MaxMin",
+    "MultiScale",
     "NonExpansive",
     "Repeated",
     "Rescale",
+    "Reshape",
     "ResidualBlock",
     "Sine",
+    "SpectralConv1D",
+    "SpectralConv2D",
+    "SpectralConv3D",
     "SpectralDense",
+    "Squeeze",
 ]

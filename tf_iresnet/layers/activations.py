@@ -200,15 +200,15 @@ INSTEAD = {
     "Dense": "its norm isn't bounded; use tf_iresnet.layers.SpectralDense",
     "BatchNormalization": "it divides by a variance that may be small; use "
     "tf_iresnet.layers.ActNorm outside the branch",
-    "Dropout": "a random branch has no inverse; use weight decay",
 }
+RANDOM = "it is a new function at every call, and no single map to invert; use weight decay"
 
 
 def _refuse(layer: keras.layers.Layer) -> ContractiveLayer:
     name = type(layer).__name__
-    reason = INSTEAD.get(
-        name, "its Lipschitz constant isn't known; use a layer of tf_iresnet.layers"
-    )
+    unknown = "its Lipschitz constant isn't known; use a layer of tf_iresnet.layers"
+    random = name.endswith(("Dropout", "Noise")) or name.startswith("SpatialDropout")
+    reason = RANDOM if random else INSTEAD.get(name, unknown)
     raise ValueError(
         "Expected every layer of a branch to be a ContractiveLayer or a known non-expansive "
         f"activation. Received: {name} {layer.name!r}: {reason}."

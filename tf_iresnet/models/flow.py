@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers, register
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
-from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.layers.normalized import SpectralLayer
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models import base as bases
 from tf_iresnet.models import parts
@@ -143,7 +143,7 @@ class ResidualFlow(keras.Model):
         Calls that find the stored vectors older than the weights bring the norms up to date
         themselves, each time anew: this spares them it, which is most of the time of a small batch.
         """
-        for layer in walk(self.layer, SpectralDense):
+        for layer in walk(self.layer, SpectralLayer):
             layer.normalized_kernel(training=True)
 
     def train_step(self, data):

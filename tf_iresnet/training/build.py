@@ -13,6 +13,7 @@ from tf_iresnet import data
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.images import image_flow
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
@@ -23,8 +24,8 @@ def _blamed_on(section: str) -> Iterator[None]:
     """Turns the library's complaints about arguments into ones about the config's section."""
     try:
         yield
-    except data.TableError:
-        raise  # names file, row and column already
+    except data.DataError:
+        raise  # names the file already
     except (ValueError, TypeError) as error:
         raise RunError(f"config.{section}: {error}") from error
 
@@ -34,11 +35,13 @@ def dataset(config: Mapping[str, Any]) -> data.Dataset:
 
     Raises:
         RunError: for an unknown name or option.
-        tf_iresnet.data.TableError: for a bad table.
+        tf_iresnet.data.DataError: for a bad table, or images that can't be used.
     """
     options = dict(config["data"])
     if options.get("name") == "table" and not options.get("path"):
         raise RunError("Expected a table to train on: add --config.data.path=my.csv.")
+    if options.get("name") == "image_folder" and not options.get("path"):
+        raise RunError("Expected a folder of images to train on: add --config.data.path=my/images.")
     with _blamed_on("data"):
         return data.load(options.pop("name", None), **options)
 
@@ -47,28 +50,35 @@ def preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
     """Returns the layers between data and network, by a name or `{"name": …, arguments}`.
 
     "standardize" subtracts the training data's mean and divides by its standard deviation, entry
-    by entry; "logit" (with `alpha`) stretches dequantised levels over the real line, which spreads
-    out the many values at both ends.
+    by entry. Dequantised levels, brought into [0, 1) first, have two more: "centered" subtracts ½
+    (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) stretches them over the
+    real line, which spreads out the many values at both ends (Residual Flows, arXiv 1906.02735).
+    All take events of any shape, and densities stay those of the levels.
 
     Args:
         choice: as in a config.
         dataset: whose statistics or levels are used.
 
     Raises:
-        ValueError, TypeError: for an unknown name or argument, or continuous data with "logit".
+        ValueError, TypeError: for an unknown name or argument, or continuous data with "centered"
+            or "logit".
     """
     arguments = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = arguments.pop("name", None)
     if name == "standardize":
         return [Rescale.standardize(dataset.shift, dataset.scale, **arguments)]
-    if name == "logit":
-        if dataset.levels is None:
-            raise ValueError(
-                f"Expected data of a known number of levels for preprocessing={choice!r}. "
-                f"Received: {dataset.name}, which is continuous; use 'standardize'."
-            )
-        return [Rescale(1 / dataset.levels), Logit(**arguments)]
-    raise ValueError(f"Expected preprocessing 'standardize' or 'logit'. Received: {choice!r}.")
+    if name not in ("centered", "logit"):
+        raise ValueError(
+            f"Expected preprocessing 'standardize', 'centered' or 'logit'. Received: {choice!r}."
+        )
+    if dataset.levels is None:
+        raise ValueError(
+            f"Expected data of a known number of levels for preprocessing={choice!r}. "
+            f"Received: {dataset.name}, which is continuous; use 'standardize'."
+        )
+    if name == "centered":
+        return [Rescale(1 / dataset.levels, -0.5, **arguments)]
+    return [Rescale(1 / dataset.levels), Logit(**arguments)]
 
 
 def flow(config: Mapping[str, Any], dataset: data.Dataset) -> ResidualFlow:
@@ -77,16 +87,35 @@ def flow(config: Mapping[str, Any], dataset: data.Dataset) -> ResidualFlow:
     Its first layers are the `preprocessing`, so that it takes, gives and measures data in their
     own units.
 
+    A `model` that names an `architecture` is made by `image_flow`, for images; any other one by
+    `mlp_flow`, for vectors.
+
     Raises:
-        RunError: for a wrong argument of `mlp_flow`.
+        RunError: for a wrong argument of either, or data that it isn't for.
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
     with _blamed_on("model"):
-        first = preprocessing(arguments.pop("preprocessing"), dataset)
-        model = mlp_flow(dataset.event_size, seed=options.seed, preprocessing=first, **arguments)
+        _expect_events(3 if "architecture" in arguments else 1, dataset)
+        arguments["preprocessing"] = preprocessing(arguments["preprocessing"], dataset)
+        if "architecture" in arguments:
+            model = image_flow(dataset.event_shape, seed=options.seed, **arguments)
+        else:
+            model = mlp_flow(dataset.event_size, seed=options.seed, **arguments)
     model.compile(optimizer(options, model), jit_compile=options.jit_compile)
     return model
+
+
+def _expect_events(rank: int, dataset: data.Dataset) -> None:
+    if len(dataset.event_shape) == rank:
+        return
+    expected = {
+        1: "examples that are vectors, or config.model.architecture for images",
+        3: "examples that are images [height, width, channels], or no config.model.architecture",
+    }
+    raise ValueError(
+        f"Expected {expected[rank]}. Received: {dataset.name} of shape {dataset.event_shape}."
+    )
 
 
 def optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimizers.Optimizer:

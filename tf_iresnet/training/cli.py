@@ -13,19 +13,19 @@ INTERRUPTED = 130
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags, runs `main()` and exits with what it returns.
 
-    Errors that the user can put right (wrong flags, config, workdir, table or file) come out as
+    Errors that the user can put right (wrong flags, config, workdir, data or file) come out as
     one line on standard error; anything else is our mistake and keeps its traceback.
     """
 
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             return complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
-        from tf_iresnet.data import TableError
+        from tf_iresnet.data import DataError
         from tf_iresnet.training.workdir import RunError
 
         try:
             return main() or 0
-        except (RunError, TableError) as error:
+        except (RunError, DataError) as error:
             return complain(argv, error)
         except OSError as error:  # a disk that is full, a directory that may not be written
             return complain(argv, error)

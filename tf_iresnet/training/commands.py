@@ -71,6 +71,7 @@ def sample(
     num: int = 1000,
     seed: int = 0,
     overwrite: bool = False,
+    temperature: float = 1.0,
 ) -> None:
     """Draws samples of a trained flow into a file; see `sampling.write` for its form.
 
@@ -81,6 +82,7 @@ def sample(
         num: how many.
         seed: the same one gives the same samples.
         overwrite: whether an existing `output` may be replaced.
+        temperature: of `sampling.draw`; 1 for samples of the flow's density.
 
     Raises:
         RunError: for what the user can put right.
@@ -88,7 +90,8 @@ def sample(
     path = pathlib.Path(output)
     sampling.check_output(path, overwrite)
     trained = Trained(workdir, model)
-    sampling.write(path, sampling.draw(trained.flow, num, seed), trained.meta())
+    samples = sampling.draw(trained.flow, num, seed, temperature=temperature)
+    sampling.write(path, samples, trained.meta())
     print(f"{num} samples in {path}.")
 
 

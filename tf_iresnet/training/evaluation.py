@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.walk import walk
@@ -184,6 +185,8 @@ def _invert(layer: InvertibleLayer, y: tf.Tensor, solutions: list[Solution]) -> 
             with layer.copy(index) as part:
                 y = _invert(part, y, solutions)
         return y
+    if isinstance(layer, MultiScale):
+        return layer.back_through_stages(y, lambda _, stage, y: _invert(stage, y, solutions))
     if isinstance(layer, ResidualBlock):
         solutions.append(layer.solve(y))
         return solutions[-1].value

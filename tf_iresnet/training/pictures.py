@@ -14,6 +14,7 @@ from tf_iresnet.training.report import Picture
 
 CELLS = 160  # a side of a density map: fine enough for the narrowest toy
 IMAGES = 64
+PAIRS, STEPS = 9, 9  # of the interpolations: rows and columns
 POINTS = 2000
 
 
@@ -34,7 +35,10 @@ def of_run(
         batch_size: examples a call; the one of the evaluation saves tracing other graphs.
     """
     metric = "bits_per_dim" if dataset.bits_per_dim else "loss"
-    bounds = {block.name: block.lipschitz for block in certificate.blocks}
+    bounds = {
+        block.name: (block.lipschitz, [layer.upper_bound for layer in certificate.layers_of(block)])
+        for block in certificate.blocks
+    }
     return [
         *of_data(flow, dataset, batch_size),
         _picture(
@@ -44,7 +48,8 @@ def of_run(
         ),
         _picture(
             "lipschitz",
-            "Upper bound on the Lipschitz constant of each residual block.",
+            "Upper bounds: on the Lipschitz constant of each residual block (bars) and on the "
+            "spectral norm of each of its layers (dots).",
             plots.lipschitz_bounds(bounds),
         ),
     ]
@@ -53,7 +58,11 @@ def of_run(
 def of_data(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures in which model and held-out data can be compared."""
     if dataset.image_shape is not None:
-        return [_images(flow, dataset), _reconstructions(flow, dataset, batch_size)]
+        return [
+            _images(flow, dataset),
+            _reconstructions(flow, dataset, batch_size),
+            _interpolations(flow, dataset, batch_size),
+        ]
     if dataset.event_shape == (2,):
         return [_density(flow, dataset, batch_size)]
     return [_marginals(flow, dataset)]
@@ -68,7 +77,7 @@ def of_samples(samples: np.ndarray, meta: dict[str, Any]) -> Figure:
     """
     if meta["image_shape"] is not None:
         shown = {"samples": samples[:IMAGES]}
-        return plots.image_grids(shown, meta["image_shape"], **_grey(meta["levels"]))
+        return plots.image_grids(shown, meta["image_shape"], **_scale(meta))
     columns = meta["columns"]
     if samples.shape[1:] == (2,):
         extent = np.ravel(meta["ranges"]) if meta["ranges"] else plots.window(samples)
@@ -112,10 +121,28 @@ def _reconstructions(flow: ResidualFlow, dataset: data.Dataset, batch_size: int)
     return _picture("reconstructions", caption, _image_grids(panels, dataset))
 
 
-def _image_grids(panels: dict[str, np.ndarray], dataset: data.Dataset) -> Figure:
+def _interpolations(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
+    count = min(PAIRS, len(dataset.test) // 2)
+    ends = dataset.test[: 2 * count]
+    encoded = [flow.encode(x).numpy()[:n] for x, n in evaluation.in_batches(ends, batch_size)]
+    first, last = np.split(np.concatenate(encoded), 2)
+    way = np.concatenate(sampling.between(flow, first, last, STEPS))
+    decoded = [flow.decode(z).numpy()[:n] for z, n in evaluation.in_batches(way, batch_size)]
+    title = "decode(from encode(left) to encode(right))"
+    figure = _image_grids({title: np.concatenate(decoded)}, dataset, columns=STEPS)
+    caption = (
+        "Each row leads from one held-out image to another, in equal steps on an arc between their "
+        "latents."
+    )
+    return _picture("interpolations", caption, figure)
+
+
+def _image_grids(
+    panels: dict[str, np.ndarray], dataset: data.Dataset, columns: int | None = None
+) -> Figure:
     meta = sampling.describe(dataset)
     whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
-    return plots.image_grids(whole, meta["image_shape"], **_grey(dataset.levels))
+    return plots.image_grids(whole, meta["image_shape"], **_scale(meta), columns=columns)
 
 
 def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
@@ -126,7 +153,8 @@ def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     return _picture("marginals", caption, figure)
 
 
-def _grey(levels: int | None) -> dict[str, Any]:
+def _scale(meta: dict[str, Any]) -> dict[str, Any]:
+    levels = meta["levels"]
     if levels is None:
         return {"limits": (0.0, 1.0), "unit": "intensity"}
     return {"limits": (0, levels - 1), "unit": f"grey level, 0 to {levels - 1}"}

@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import matplotlib.patches
 import matplotlib.ticker
 import numpy as np
@@ -71,39 +72,53 @@ def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequen
 
 
 def image_grids(
-    panels: Mapping[str, np.ndarray], shape: Sequence[int], limits: tuple[float, float], unit: str
+    panels: Mapping[str, np.ndarray],
+    shape: Sequence[int],
+    limits: tuple[float, float],
+    unit: str,
+    columns: int | None = None,
 ) -> Figure:
     """Draws grids of small images beside one another, each pixel a plain square.
 
     Args:
-        panels: title → images [n, height·width], the same n for all.
-        shape: `(height, width)`.
-        limits: values of black and white.
-        unit: what a pixel's value counts, for the scale.
+        panels: title → images [n, *shape] or [n, prod(shape)], the same n for all.
+        shape: `(height, width)`, `(height, width, 1)` or, in colour, `(height, width, 3)`.
+        limits: values of black and white, or of none and all of a colour; what is beyond is cut
+            off.
+        unit: what a pixel's value counts, for the scale that grey images get.
+        columns: images in a row; as many as there are rows if None.
     """
     count = len(next(iter(panels.values())))
-    columns = int(np.ceil(np.sqrt(count)))
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    shape = shape[:2] if tuple(shape[2:]) == (1,) else shape
     figure = Figure(figsize=(4.6 * len(panels) + 0.8, 5.0), layout="constrained")
     plots = figure.subplots(1, len(panels), squeeze=False)[0]
     for plot, (title, images) in zip(plots, panels.items(), strict=True):
+        canvas = tile(images.reshape(-1, *shape), columns)
+        if canvas.ndim == 3:
+            canvas = _red_green_blue_alpha((canvas - limits[0]) / (limits[1] - limits[0]))
         image = plot.imshow(
-            tile(images.reshape(-1, *shape[:2]), columns),
-            cmap="gray",
-            vmin=limits[0],
-            vmax=limits[1],
-            interpolation="nearest",
+            canvas, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest"
         )
         plot.set_title(title)
         plot.axis("off")
-    figure.colorbar(image, ax=list(plots), label=unit, shrink=0.8)
+    if len(shape) == 2:  # a scale of greys would say nothing of colours
+        figure.colorbar(image, ax=list(plots), label=unit, shrink=0.8)
     return figure
 
 
+def _red_green_blue_alpha(canvas: np.ndarray) -> np.ndarray:
+    """Colours [height, width, 3], full at 1, as matplotlib takes them: NaN is transparent."""
+    there = np.isfinite(canvas).all(axis=-1, keepdims=True)
+    colours = np.clip(np.where(there, canvas, 0), 0, 1)
+    return np.concatenate([colours, there], axis=-1)
+
+
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """Returns images [n, height, width] in rows of `columns`, a transparent pixel between."""
-    count, height, width = images.shape
+    """Returns images [n, height, width, …] in rows of `columns`, a pixel of NaN between them."""
+    count, height, width, *rest = images.shape
     rows = -(-count // columns)
-    canvas = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
+    canvas = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *rest), np.nan)
     for i, picture in enumerate(images):
         top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
         canvas[top : top + height, left : left + width] = picture
@@ -149,25 +164,36 @@ def _focus(plot: Axes, values: np.ndarray) -> None:
         plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
 
 
-def lipschitz_bounds(blocks: Mapping[str, float]) -> Figure:
-    """Draws the certified Lipschitz bound of each residual block and the line it stays below.
+def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Figure:
+    """Draws the certified Lipschitz bound of each residual block and of each layer in it.
 
     Args:
-        blocks: name → upper bound on the Lipschitz constant of its branch.
+        blocks: name → upper bound on the Lipschitz constant of its branch, and on the spectral
+            norm of each of the branch's layers, from the first.
     """
-    figure = Figure(figsize=(7.0, 1.4 + 0.26 * len(blocks)), layout="constrained")
+    figure = Figure(figsize=(7.0, 1.9 + 0.26 * len(blocks)), layout="constrained")
     plot = figure.subplots()
-    names, bounds = list(blocks), np.array(list(blocks.values()))
-    bars = plot.barh(names, bounds, color=[DATA if b < 1 else MODEL for b in bounds])
+    bounds = np.array([bound for bound, _ in blocks.values()])
+    bars = plot.barh(list(blocks), bounds, color=[DATA if b < 1 else MODEL for b in bounds])
     plot.bar_label(bars, [f"{b:.3f}" for b in bounds], label_type="center", color="white")
-    line = plot.axvline(1.0, color="black", linestyle="--")
+    depth = max(len(layers) for _, layers in blocks.values())
+    shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.25, 0.85, depth))
+    handles: list[Any] = [plot.axvline(1.0, color="black", linestyle="--")]
+    for index, shade in enumerate(shades):
+        norms = [layers[index] if index < len(layers) else np.nan for _, layers in blocks.values()]
+        offset = 0.7 * ((index + 1) / (depth + 1) - 0.5)  # equal norms side by side, not hidden
+        places = np.arange(len(blocks)) + offset
+        style: dict[str, Any] = {"color": shade, "markeredgecolor": "black", "linestyle": ""}
+        handles += plot.plot(norms, places, "o", markersize=4, clip_on=False, **style)
+    top = max(1.0, bounds.max(), max(max(layers) for _, layers in blocks.values()))
     plot.set(
-        title="Certified Lipschitz bound of each block",
-        xlabel="upper bound on Lip(g), x ↦ x + g(x)",
-        xlim=(0, max(1.15, 1.15 * float(bounds.max(initial=1.0)))),
+        title="Certified Lipschitz bound of each block and norm of each layer",
+        xlabel="upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers",
+        xlim=(0, 1.15 * top),
     )
     plot.invert_yaxis()
-    figure.legend([line], ["below 1 the block is invertible"], loc="outside lower center")
+    names = ["below 1 the block is invertible", *(f"layer {index}" for index in range(depth))]
+    figure.legend(handles, names, loc="outside lower center", ncols=min(6, depth + 1))
     return figure
 
 

@@ -16,7 +16,9 @@ BATCH = 256  # a fixed size, so that one graph does for any number of samples
 ENDINGS = (".npz", ".csv", ".png")
 
 
-def draw(flow: ResidualFlow, num: int, seed: int, batch_size: int = BATCH) -> np.ndarray:
+def draw(
+    flow: ResidualFlow, num: int, seed: int, batch_size: int = BATCH, temperature: float = 1.0
+) -> np.ndarray:
     """Returns samples, float [num, *event], in the units of the data.
 
     Args:
@@ -24,10 +26,54 @@ def draw(flow: ResidualFlow, num: int, seed: int, batch_size: int = BATCH) -> np
         num: how many.
         seed: the same one gives the same samples; fewer of them are the first of more.
         batch_size: samples a call.
+        temperature: by which the latents' distance from their mean is multiplied. Below 1 samples
+            come from the dense middle, likelier and less varied; at 0 they are all the image of
+            the mean. Only at 1 do they follow the flow's density.
+
+    Raises:
+        ValueError: for a negative temperature.
     """
-    batches = range(-(-num // batch_size))
-    parts = [flow.sample(batch_size, seed=tf.constant([seed, i])).numpy() for i in batches]
-    return np.concatenate(parts)[:num]
+    if not temperature >= 0:
+        raise ValueError(f"Expected temperature >= 0. Received: temperature={temperature}.")
+
+    def sample(index: int) -> np.ndarray:
+        key = tf.constant([seed, index])
+        if temperature == 1:
+            return flow.sample(batch_size, seed=key).numpy()
+        mean = flow.base.loc.value
+        latents = flow.base.sample(batch_size, key)
+        return flow.decode(mean + temperature * (latents - mean)).numpy()
+
+    return np.concatenate([sample(i) for i in range(-(-num // batch_size))])[:num]
+
+
+def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray:
+    """Returns latents on the way from some to others, [n, steps, *latent], both ends included.
+
+    The way is an arc about the mean of the base, `(sin((1 − t)θ) u₀ + sin(tθ) u₁) / sin θ` of
+    standardised latents at an angle θ (Shoemake 1985, "Animating rotation with quaternion curves").
+    In d dimensions almost all normal latents are about √d from their mean; the straight way would
+    lead through the middle, where there are none.
+
+    Args:
+        flow: whose base is normal.
+        first: latents [n, *latent].
+        last: latents [n, *latent].
+        steps: at least 2.
+    """
+    mean, scale = flow.base.loc.numpy(), np.exp(flow.base.log_scale.numpy())
+    u, v = (
+        ((np.asarray(z, np.float64) - mean) / scale).reshape(len(z), 1, -1) for z in (first, last)
+    )
+    lengths = np.linalg.norm(u, axis=-1, keepdims=True) * np.linalg.norm(v, axis=-1, keepdims=True)
+    cosine = np.sum(u * v, axis=-1, keepdims=True) / np.maximum(lengths, 1e-30)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    t = np.linspace(0, 1, steps)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        arc = (np.sin((1 - t) * angle) * u + np.sin(t * angle) * v) / np.sin(angle)
+    way = np.where(np.sin(angle) > 1e-4, arc, (1 - t) * u + t * v)  # an arc that is straight
+    latents = way.reshape(len(u), steps, *mean.shape) * scale + mean
+    return latents.astype(flow.base.loc.numpy().dtype)
 
 
 def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:

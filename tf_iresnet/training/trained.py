@@ -85,8 +85,13 @@ class Trained:
 
         Raises:
             tf_iresnet.data.TableError: for a bad table.
-            RunError: if it has another number of columns.
+            RunError: if it has another number of columns, or the model is of images.
         """
+        if len(self.flow.event_shape) != 1:
+            raise RunError(
+                "Expected a model of vectors to measure on a table. "
+                f"Received: {self.path}, a model of examples of shape {self.flow.event_shape}."
+            )
         meta, size = self.meta(), self.flow.event_size
         known = meta["columns"] if self.run.dataset.exists() else None
         table = data.tables.load_table(path, known)

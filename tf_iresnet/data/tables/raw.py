@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tf_iresnet.data.errors import DataError
 
-class TableError(ValueError):
+
+class TableError(DataError):
     """What keeps a table from being used, on one line: where, what, and what to do about it.
 
     Args:

@@ -1,0 +1,156 @@
+"""A user's folder: their pixels, their classes, and each file that can't be used by its name."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_iresnet import data
+from tf_iresnet.training import build
+from tf_iresnet.training.workdir import RunError
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (30, 12, 12, 3), np.uint8)
+GIF = b"GIF89a" + bytes.fromhex("01000100800000000000ffffff2c00000000010001000002024401003b")
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode = tf.io.encode_png if path.suffix == ".png" else tf.io.encode_jpeg
+    path.write_bytes(encode(image).numpy())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Thirty colour images of 12×12 pixels, and a file of another kind."""
+    for i, image in enumerate(PIXELS):
+        write(tmp_path / "mine" / f"{i:02}.png", image)
+    (tmp_path / "mine" / "notes.txt").write_text("not an image")
+    return tmp_path / "mine"
+
+
+def everything(dataset):
+    """All images, as levels, uint8, sorted, and the number of them in each part."""
+    count = 30 - len(dataset.validation) - len(dataset.test)
+    parts = (dataset.train_batches(count, 0)(0).numpy(), dataset.validation, dataset.test)
+    images = np.floor(np.concatenate(parts)).astype(np.uint8)
+    return sorted(image.tobytes() for image in images), [len(part) for part in parts]
+
+
+def test_images_of_the_size_keep_their_pixels_and_each_is_in_one_part(folder):
+    before = sorted(p.stat() for p in folder.iterdir())
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert dataset.name == "mine" and dataset.event_shape == (12, 12, 3) and dataset.levels == 256
+    assert dataset.labels is None
+    images, counts = everything(dataset)
+    assert images == sorted(image.tobytes() for image in PIXELS)
+    assert counts == [24, 3, 3]
+    assert sorted(p.stat() for p in folder.iterdir()) == before
+
+
+def test_the_seed_alone_decides_the_split(folder):
+    first, again, other = (
+        data.load("image_folder", path=str(folder), size=12, test=0.3, split_seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert len(first.test) == 9
+    np.testing.assert_array_equal(first.test, again.test)
+    assert not np.array_equal(first.test, other.test)
+
+
+def test_larger_images_are_cut_to_their_middle_and_averaged(tmp_path):
+    """Of 12 × 20 pixels the 12 × 12 in the middle, in squares of 3 × 3."""
+    wide = RNG.integers(0, 256, (30, 12, 20, 3), np.uint8)
+    for i, image in enumerate(wide):
+        write(tmp_path / f"{i:02}.png", image)
+    images, _ = everything(data.load("image_folder", path=tmp_path, size=4))
+    means = wide[:, :, 4:16].reshape(30, 4, 3, 4, 3, 3).mean(axis=(2, 4))
+    found = np.sort(np.frombuffer(b"".join(images), np.uint8).reshape(30, -1).mean(axis=1))
+    np.testing.assert_allclose(found, np.sort(means.reshape(30, -1).mean(axis=1)), atol=0.5)
+
+
+def test_folders_within_are_classes(tmp_path):
+    for i, image in enumerate(PIXELS):
+        write(tmp_path / ("cats" if i % 3 else "dogs") / "more" / f"{i}.png", image)
+    dataset = data.load("image_folder", path=tmp_path, size=12)
+    assert dataset.classes == ("cats", "dogs")
+    source = {image.tobytes(): i % 3 == 0 for i, image in enumerate(PIXELS)}
+    x, label = dataset.labelled_batches(24, 0)(0)
+    for images, labels in [(x.numpy(), label.numpy()), (dataset.test, dataset.labels.test)]:
+        levels = np.floor(images).astype(np.uint8)
+        assert [source[image.tobytes()] for image in levels] == list(labels)
+
+
+@pytest.mark.parametrize("grey_first", [True, False])
+def test_grey_among_colour_is_refused_by_name_or_made_one_kind(grey_first, folder):
+    odd = folder / ("00.png" if grey_first else "17.jpg")
+    odd.unlink(missing_ok=True)
+    write(odd, PIXELS[0, :, :, :1])
+    pattern = r"01\.png: .*a grey .*00\.png" if grey_first else r"17\.jpg: .*a colour .*00\.png"
+    with pytest.raises(data.DataError, match=pattern + r".*channels=3 or grey with channels=1"):
+        data.load("image_folder", path=folder, size=12)
+    for channels in (1, 3):
+        dataset = data.load("image_folder", path=folder, size=12, channels=channels)
+        assert dataset.event_shape == (12, 12, channels)
+
+
+def test_all_grey_is_one_channel(tmp_path):
+    for i, image in enumerate(PIXELS[:10, :, :, :1]):
+        write(tmp_path / f"{i}.png", image)
+    dataset = data.load("image_folder", path=tmp_path, size=12)
+    assert dataset.event_shape == (12, 12, 1)
+    assert (len(dataset.validation), len(dataset.test)) == (2, 2)
+
+
+def test_transparency_is_refused_unless_left_out(folder):
+    write(folder / "clear.png", RNG.integers(0, 256, (12, 12, 4), np.uint8))
+    with pytest.raises(data.DataError, match=r"clear\.png: .*colour with transparency\. .*nels=3"):
+        data.load("image_folder", path=folder, size=12)
+    assert data.load("image_folder", path=folder, size=12, channels=3).event_shape == (12, 12, 3)
+
+
+BAD = {
+    "moving.gif": (GIF, r"moving\.gif: Expected PNG and JPEG images\. Received: \.gif"),
+    "really.png": (GIF, r"really\.png: Expected a PNG or JPEG image\. Received: another kind"),
+    "empty.jpg": (b"", r"empty\.jpg: .*Received: an empty file"),
+    "broken.png": (b"\x89PNG\r\n\x1a\nbroken", r"broken\.png: Expected a whole PNG or JPEG"),
+    "broken.jpeg": (b"\xff\xd8\xffbroken", r"broken\.jpeg: Expected a whole PNG or JPEG"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_named(name, folder):
+    content, message = BAD[name]
+    (folder / name).write_bytes(content)
+    with pytest.raises(data.DataError, match=message):
+        data.load("image_folder", path=folder, size=12)
+
+
+def test_an_image_cut_short_is_named(folder):
+    whole = (folder / "05.png").read_bytes()
+    (folder / "05.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(data.DataError, match=r"05\.png: Expected a whole PNG or JPEG image"):
+        data.load("image_folder", path=folder, size=12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 13}, r"00\.png: Expected at least 13x13 pixels\. Received: 12x12"),
+        ({"size": 1}, r"size to be at least 2 pixels\. Received: size=1"),
+        ({"channels": 4}, r"channels to be 1 .*Received: channels=4"),
+        ({"validation": 0.5, "test": 0.5}, r"fractions .*validation=0\.5, test=0\.5"),
+        ({"size": 12, "validation": 0.5, "test": 0.45}, r"some of them to train on.*30 in all"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message, folder):
+    with pytest.raises(ValueError, match=message):
+        data.load("image_folder", path=folder, **options)
+
+
+def test_too_few_images_or_no_folder_is_said(tmp_path):
+    with pytest.raises(data.DataError, match=r"at least 10 PNG or JPEG files.*Received: 0"):
+        data.load("image_folder", path=tmp_path)
+    with pytest.raises(data.DataError, match=r"nowhere: .*no such folder.*relative ones start in"):
+        data.load("image_folder", path=tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"add --config\.data\.path=my/images"):
+        build.dataset({"data": {"name": "image_folder"}})

@@ -1,0 +1,238 @@
+"""Layers that move entries and change none: squeezing, reshaping, padding with channels."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.invertible import InvertibleLayer
+
+
+class _Rearrangement(InvertibleLayer):
+    """The same entries in another shape: subclasses give `apply(x)`, `undo(y)` and the shape.
+
+    A permutation of the coordinates, so the log-determinant is 0 and both directions are exact.
+    """
+
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        raise TypeError(f"{type(self).__name__} must define apply()")
+
+    def undo(self, y: tf.Tensor) -> tf.Tensor:
+        raise TypeError(f"{type(self).__name__} must define undo()")
+
+    def transform(self, x, condition, training, seed):
+        return self.apply(x), tf.zeros(tf.shape(x)[:1], x.dtype)
+
+    def invert(self, y, condition):
+        expect_outputs(self, y)
+        return self.undo(y)
+
+
+@register
+class Squeeze(_Rearrangement):
+    """Trades space for channels: blocks of `factor` positions an axis become channels.
+
+    On images it is `tf.nn.space_to_depth`, its inverse `tf.nn.depth_to_space`: channel
+    `(i·factor + j)·C + c` holds channel `c` of row `i`, column `j` of the block. It goes between
+    the scales of an image flow (Real NVP, arXiv 1605.08803, section 3.6), see `MultiScale`.
+
+    Args:
+        factor: side of a block, at least 2.
+
+    Input shape: `[batch, height, width, channels]`, or with another number of spatial axes.
+    Output shape: `[batch, height/factor, width/factor, channels·factor²]`.
+
+    Raises:
+        ValueError: for a factor below 2, events without a spatial axis, and sizes that `factor`
+            doesn't divide.
+
+    Example:
+
+        layer = tf_iresnet.layers.Squeeze()
+        layer(tf.zeros((8, 32, 32, 3)))  # [8, 16, 16, 12]
+    """
+
+    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (isinstance(factor, int) and factor >= 2):
+            raise ValueError(f"Expected factor to be an integer ≥ 2. Received: factor={factor!r}")
+        self.factor = factor
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if len(self.event_shape) < 2:
+            raise ValueError(
+                f"Expected {self.name!r} inputs with spatial axes, [batch, height, width, "
+                f"channels]. Received: shape={tuple(input_shape)}. Give vectors a shape with "
+                "tf_iresnet.layers.Reshape first."
+            )
+        if any(size % self.factor for size in self.event_shape[:-1]):
+            raise ValueError(
+                f"Expected spatial sizes that factor={self.factor} divides. Received: event shape "
+                f"{self.event_shape}. Crop or pad the data, squeeze fewer times, or choose a "
+                "factor that divides them."
+            )
+        # A batch in blocks, [B, H/f, f, W/f, f, C], and the same with the axes of a block last.
+        *sizes, channels = self.event_shape
+        n, small, inside = len(sizes), [s // self.factor for s in sizes], [self.factor] * len(sizes)
+        mixed = [size for pair in zip(small, inside, strict=True) for size in pair]
+        self._mixed, self._separate = (-1, *mixed, channels), (-1, *small, *inside, channels)
+        self._order = (0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1)
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        small = (size // self.factor for size in sizes)
+        return (batch, *small, channels * self.factor ** len(sizes))
+
+    def apply(self, x):
+        y = tf.transpose(tf.reshape(x, self._mixed), self._order)
+        return tf.reshape(y, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
+
+    def undo(self, y):
+        back = sorted(range(len(self._order)), key=self._order.__getitem__)
+        x = tf.transpose(tf.reshape(y, self._separate), back)
+        return tf.reshape(x, [-1, *self.event_shape])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@register
+class Reshape(_Rearrangement):
+    """Each example in another shape, in row-major order: `tf.reshape` with an inverse.
+
+    It goes between convolutions and fully connected blocks, such as end the image flows of Residual
+    Flows (arXiv 1906.02735). `Reshape([-1])` flattens.
+
+    Args:
+        target_shape: event shape of the output; one entry may be -1.
+
+    Input shape: `[batch, *event]`. Output shape: `[batch, *target_shape]`.
+
+    Raises:
+        ValueError: for a target that isn't a shape, or that an event doesn't fit into.
+
+    Example:
+
+        tf_iresnet.layers.InvertibleSequential([
+            tf_iresnet.layers.Reshape([-1]),
+            tf_iresnet.layers.ResidualBlock([
+                tf_iresnet.layers.SpectralDense(128, activation="lipswish"),
+                tf_iresnet.layers.SpectralDense(64),
+            ]),
+            tf_iresnet.layers.Reshape([8, 8, 1]),
+        ])
+    """
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = tuple(int(size) for size in target_shape)
+        sizes = self.target_shape
+        if not sizes or sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+            raise ValueError(
+                "Expected target_shape to be positive sizes, of which one may be -1. "
+                f"Received: target_shape={sizes}"
+            )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        size, known = math.prod(input_shape[1:]), abs(math.prod(self.target_shape))
+        if size % known or (-1 not in self.target_shape and size != known):
+            raise ValueError(
+                f"Expected events of a size that fits target_shape={self.target_shape}. "
+                f"Received: event shape {tuple(input_shape[1:])}, which has {size} entries."
+            )
+        return (input_shape[0], *(size // known if n == -1 else n for n in self.target_shape))
+
+    def apply(self, x):
+        return tf.reshape(x, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
+
+    def undo(self, y):
+        return tf.reshape(y, [-1, *self.event_shape])
+
+    def get_config(self):
+        return {**super().get_config(), "target_shape": list(self.target_shape)}
+
+
+@register
+class ChannelPad(InvertibleLayer):
+    """Appends channels of zeros: the injective padding of i-ResNet classifiers.
+
+    More channels make an invertible network wider; the published ones for CIFAR10 append 13 to the
+    3 (i-ResNet, arXiv 1811.00995). The map is injective, not bijective: its Jacobian isn't square,
+    so there is no log-determinant and no density. It is an `InvertibleLayer` all the same, since it
+    composes like one wherever no log-determinant is asked for: `call` and `inverse` work, also
+    inside an `InvertibleSequential`, while `forward_with_log_det` and `inverse_with_log_det` raise.
+
+    `inverse` drops the channels, whatever is in them: `inverse(layer(x))` is `x` exactly, but
+    `layer(inverse(y))` is `y` only where these channels are 0.
+
+    Args:
+        channels: how many to append, at least 1.
+
+    Input shape: `[batch, …, features]`. Output shape: `[batch, …, features + channels]`.
+
+    Raises:
+        ValueError: for fewer than 1 channel, and from the methods that return a log-determinant.
+
+    Example:
+
+        layer = tf_iresnet.layers.ChannelPad(13)
+        layer(tf.zeros((8, 32, 32, 3)))  # [8, 32, 32, 16]
+    """
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (isinstance(channels, int) and channels >= 1):
+            raise ValueError(
+                f"Expected channels to be an integer ≥ 1. Received: channels={channels!r}"
+            )
+        self.channels = channels
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + self.channels)
+
+    def call(self, inputs, condition=None, training=None):
+        x, _ = self._prepare(inputs, condition)
+        return tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), [0, self.channels]])
+
+    def invert(self, y, condition):
+        expect_outputs(self, y)
+        return y[..., : -self.channels]
+
+    def transform(self, x, condition, training, seed):
+        self._refuse()
+
+    def invert_with_log_det(self, y, condition, seed):
+        self._refuse()
+
+    def _refuse(self) -> None:
+        raise ValueError(
+            "Expected a bijection, to have a log-determinant. Received: "
+            f"ChannelPad {self.name!r}, which is injective only: it is for classifiers, where "
+            "`call` and `inverse` are all that is needed. In a density model use "
+            "tf_iresnet.layers.Squeeze to have more channels."
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels}
+
+
+def expect_outputs(layer: InvertibleLayer, y: tf.Tensor) -> None:
+    """Raises unless `y` is a batch of what the layer returns.
+
+    A reshape would take rows of another size for more or fewer examples.
+    """
+    if layer.event_shape is None:
+        raise ValueError(f"{layer.name!r} has no shape yet: call it, or build(input_shape).")
+    shape = layer.compute_output_shape((None, *layer.event_shape))[1:]
+    if not y.shape[1:].is_compatible_with(shape):
+        raise ValueError(
+            f"Expected outputs of {layer.name!r} to invert, of shape [batch, "
+            f"{', '.join(map(str, shape))}]. Received: shape={tuple(y.shape)}"
+        )
