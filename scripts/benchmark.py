@@ -246,7 +246,8 @@ def measure_sample(workload: str, rounds: int) -> dict[str, float]:
             if error <= TRUE_ERROR:
                 break
         row |= {f"{name}_tolerance": tolerance, f"{name}_error": error}
-    ours_ms, peer_ms = in_turns(list(sides.values()), rounds, "invert", 3)
+    times = 3 if WORKLOADS[workload].blocks > 50 else 20
+    ours_ms, peer_ms = in_turns(list(sides.values()), rounds, "invert", times)
     for side in sides.values():
         side.close()
     return {"ours_ms": ours_ms, "peer_ms": peer_ms, **row}

@@ -143,7 +143,7 @@ def enforce(model: keras.layers.Layer) -> Certificate:
                 margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
                 kernel = np.asarray(layer.kernel.value, np.float64)
                 layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
-                layer.normalized_kernel(training=True)  # stores the vector of the new kernel
+                layer.store_norm()
     return certify(model)
 
 

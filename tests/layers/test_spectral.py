@@ -81,7 +81,7 @@ def test_a_stored_vector_is_used_as_long_as_the_kernel_is_the_one_it_was_stored_
         start = layer._checked(tf.constant(grown.astype("float32")), stored)
         assert np.linalg.norm(grown @ start.numpy()) >= 0.99 * 1.05 * values[0]
     layer.kernel.assign(grown)
-    layer.normalized_kernel(training=True)
+    layer.store_norm()
     stored = layer.vector.value
     np.testing.assert_array_equal(layer._checked(layer.kernel.value, stored), stored)
 

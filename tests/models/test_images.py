@@ -15,7 +15,12 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+SLOW = {"resflow-mnist"}  # which a config's test trains too
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SMALL]
+)
 def test_a_small_flow_of_each_kind(name, tmp_path):
     flow = tfi.image_flow((4, 4, 2), name, log_det="exact", seed=1, **SMALL[name])
     x = tf.constant(np.random.default_rng(0).normal(size=(3, 4, 4, 2)), tf.float32)

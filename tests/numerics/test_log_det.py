@@ -82,10 +82,12 @@ def test_power_series_is_the_truncated_series_of_its_probe(mode, dtype, run_in_m
 def test_mean_over_probes_is_the_log_det(estimator):
     """Within 3.5 standard errors over 1,000 examples, each of which has its own probes."""
     g, kernel = linear(0.8)
-    draws = np.concatenate(
-        [estimator(g, tf.zeros((50, SIZE), tf.float64), tf.constant([3, i]), lipschitz=0.8)[1]
-         for i in range(20)]
-    )  # fmt: skip
+
+    @tf.function
+    def values(seed):
+        return estimator(g, tf.zeros((50, SIZE), tf.float64), seed, lipschitz=0.8)[1]
+
+    draws = np.concatenate([values(tf.constant([3, i])) for i in range(20)])
     truth = np.linalg.slogdet(np.eye(SIZE) + kernel)[1]
     # Examples of a call share their N, so the standard error comes from the means of calls.
     means = draws.reshape(20, 50).mean(1)

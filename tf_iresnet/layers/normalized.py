@@ -136,8 +136,15 @@ class SpectralLayer(ContractiveLayer):
         normalized, vector = self._normalize(kernel, start)
         if training:
             self.vector.assign(vector)
-            self.sketch.assign(self._sketch(kernel))
         return normalized
+
+    def store_norm(self) -> None:
+        """Stores the vector of the kernel as it is, and that it is this kernel's (eager mode).
+
+        `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
+        """
+        self.normalized_kernel(training=True)
+        self.sketch.assign(self._sketch(self.kernel.value))
 
     def _normalize(self, kernel: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sigma, vector = spectral_norm.power_iteration(

@@ -14,6 +14,8 @@ from tf_iresnet.layers.contractive import (
     register,
 )
 from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
+from tf_iresnet.layers.normalized import SpectralLayer
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.numerics import fixed_point, log_det
 
 
@@ -87,6 +89,11 @@ class ResidualBlock(InvertibleLayer):
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.branch.condition_size
+
+    @property
+    def state(self):
+        sketches = {id(layer.sketch) for layer in walk(self.branch, SpectralLayer)}
+        return [v for v in self.non_trainable_variables if id(v) not in sketches]
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -94,7 +94,7 @@ class ResidualFlow(keras.Model):
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning."""
         self._check_condition(condition)
-        return self._checked(self._decode(z, condition))
+        return self._decode(z, condition)
 
     def sample(self, num: int, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """`num` samples `[num, *event]`; `condition` is `[num, size]`, or `[size]` for all of them.
@@ -110,7 +110,7 @@ class ResidualFlow(keras.Model):
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
         z = self._run("base", self.base.sample, num, as_seed(seed))
-        return self._checked(self._decode(z, condition))
+        return self._decode(z, condition)
 
     def distribution(self, condition: Any = None) -> Any:
         """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
@@ -144,7 +144,7 @@ class ResidualFlow(keras.Model):
         themselves, each time anew: this spares them it, which is most of the time of a small batch.
         """
         for layer in walk(self.layer, SpectralLayer):
-            layer.normalized_kernel(training=True)
+            layer.store_norm()
 
     def train_step(self, data):
         x, condition, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -206,19 +206,15 @@ class ResidualFlow(keras.Model):
         # XLA runs the many small operations of a solver in half the time, on CPUs too.
         inverse = self._traced("inverse", self.layer.inverse, jit_compile=True)
         number = parts.count(len(z))
-        function = functools.partial(parts.apply, inverse, number)
-        return self._run(f"decode in {number}", function, z, condition)
-
-    def _checked(self, x: tf.Tensor) -> tf.Tensor:
-        if tf.executing_eagerly():
-            bad = int(tf.reduce_sum(tf.cast(tf.reduce_any(_flat_nan(x), 1), tf.int32)))
-            if bad:
-                warnings.warn(
-                    f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
-                    "tolerance and are NaN. See tf_iresnet.certify(flow), or raise the tolerance.",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+        function = functools.partial(_decode_and_count, inverse, number)
+        x, bad = self._run(f"decode in {number}", function, z, condition)
+        if bad := int(bad):
+            warnings.warn(
+                f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
+                "tolerance and are NaN. See tf_iresnet.certify(flow), or raise the tolerance.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         return x
 
     def _check_condition(self, condition: Any) -> None:
@@ -243,5 +239,10 @@ class ResidualFlow(keras.Model):
         return cls(**config)
 
 
-def _flat_nan(x: tf.Tensor) -> tf.Tensor:
-    return tf.math.is_nan(tf.reshape(x, [tf.shape(x)[0], -1]))
+def _decode_and_count(
+    inverse: Any, number: int, z: tf.Tensor, condition: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The inverse, in a number of parts, and how many rows of it are NaN."""
+    x = parts.apply(inverse, number, z, condition)
+    nan = tf.math.is_nan(x)
+    return x, tf.math.count_nonzero(tf.reduce_any(nan, list(range(1, nan.shape.rank))))
