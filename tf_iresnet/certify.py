@@ -137,7 +137,7 @@ def enforce(model: keras.layers.Layer) -> Certificate:
         if _bound(block.branch, "", []) < 1:
             continue
         for layer in walk(block.branch, SpectralLayer):
-            bound = layer.norm_bound(normalized=False)
+            bound = layer.norm_bound(layer.kernel.value)
             if bound > layer.coefficient:
                 # A hair below: storing in the layer's dtype may round up.
                 margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
@@ -158,7 +158,8 @@ def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) ->
         return layer.bound_given(_bound(layer.layer, path, found))
     if not isinstance(layer, SpectralLayer):
         return float(layer.lipschitz_bound())
-    upper = layer.norm_bound()
-    found.append(LayerCertificate(path, layer.norm_estimate(), upper, layer.coefficient))
+    kernel = layer.normalized_kernel()
+    estimate, upper = layer.norm_estimate(kernel), layer.norm_bound(kernel)
+    found.append(LayerCertificate(path, estimate, upper, layer.coefficient))
     slope = 1.0 if layer.nonlinearity is None else float(layer.nonlinearity.lipschitz_bound())
     return upper * slope

@@ -81,6 +81,10 @@ class LipschitzConcat(ContractiveLayer):
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.layer.condition_size
 
+    @property
+    def state(self):
+        return self.layer.state
+
     def build(self, input_shape):
         if not self.layer.built:
             self.layer.build(input_shape)

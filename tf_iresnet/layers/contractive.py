@@ -32,6 +32,11 @@ class ContractiveLayer(keras.layers.Layer):
 
     condition_size: int | None = None
 
+    @property
+    def state(self) -> list[keras.Variable]:
+        """Variables that are assigned to under `training=True`."""
+        return self.non_trainable_variables
+
     def lipschitz_bound(self) -> float:
         """Upper bound on the Lipschitz constant in the input, for every condition."""
         raise TypeError(f"{type(self).__name__} must define lipschitz_bound()")
@@ -83,6 +88,10 @@ class ContractiveSequential(ContractiveLayer):
         if len(sizes) > 1:
             raise ValueError(f"Expected one condition_size in a branch. Received: {sorted(sizes)}")
         return sizes.pop() if sizes else None
+
+    @property
+    def state(self):
+        return [variable for layer in self.layers for variable in layer.state]
 
     def build(self, input_shape):
         for layer in self.layers:

@@ -26,13 +26,6 @@ class SpectralConv(SpectralLayer):
         dilation_rate: int | tuple[int, ...] = 1,
         groups: int = 1,
         activation: Any = None,
-        use_bias: bool = True,
-        *,
-        coefficient: float = 0.97,
-        power_iterations: int | None = None,
-        condition_size: int | None = None,
-        tolerance: float = 1e-2,
-        max_power_iterations: int = 100,
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
@@ -59,13 +52,7 @@ class SpectralConv(SpectralLayer):
             padding="same" if padding == "circular" else padding,
             data_format=data_format,
             dilation_rate=dilation_rate,
-            use_bias=use_bias,
-            coefficient=coefficient,
             activation=activation,
-            power_iterations=power_iterations,
-            condition_size=condition_size,
-            tolerance=tolerance,
-            max_power_iterations=max_power_iterations,
             **kwargs,
         )
         self.padding = padding
@@ -143,11 +130,8 @@ class SpectralConv(SpectralLayer):
         operator, slack = self._operator(None)
         shape = (*operator.output_size(self.kernel_size), self.filters)
         generic = tf.random.stateless_normal((4, *shape), [0, 0], dtype=kernel.dtype)
-        vector = spectral_norm.leading_vector(kernel, generic[0], generic, 4, operator)
-        sigma, _ = spectral_norm.power_iteration(
-            kernel, vector, self.tolerance, self.max_power_iterations, operator=operator
-        )
-        return kernel / tf.maximum(tf.ones_like(sigma), sigma * slack / self.coefficient)
+        start = spectral_norm.leading_vector(kernel, generic[0], generic, 4, operator)
+        return self._normalize(kernel, start, operator, slack)[0]
 
     def linear(self, x, kernel, shift=None):
         if not self._fits(x):

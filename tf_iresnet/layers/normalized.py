@@ -23,7 +23,8 @@ class SpectralLayer(ContractiveLayer):
 
     A subclass inherits from a Keras layer as well, which makes `kernel` and `bias`, and gives
     `units`, `linear` and, unless its map is a matrix, `operator` and what depends on it. It keeps
-    `vector`, where power iteration got to, and `sketch`, which tells the kernel that was for.
+    `vector`, where training's power iteration got to, and what `store_norm` found: `leading`, the
+    vector of a kernel, and `sketch`, which tells that kernel from others.
     """
 
     operator: Operator = MATRIX
@@ -33,12 +34,12 @@ class SpectralLayer(ContractiveLayer):
     def __init__(
         self,
         *args: Any,
-        coefficient: float,
-        activation: Any,
-        power_iterations: int | None,
-        condition_size: int | None,
-        tolerance: float,
-        max_power_iterations: int,
+        coefficient: float = 0.97,
+        activation: Any = None,
+        power_iterations: int | None = None,
+        condition_size: int | None = None,
+        tolerance: float = 1e-2,
+        max_power_iterations: int = 100,
         **kwargs: Any,
     ) -> None:
         for name in ("lora_rank", "quantization_config"):
@@ -76,31 +77,31 @@ class SpectralLayer(ContractiveLayer):
                 shape=(self.condition_size, self.units),
                 initializer="glorot_uniform",
             )
-        self.vector = self.add_weight(
-            name="vector",
-            shape=self._vector_shape(),
-            initializer=self._first_vector,
-            trainable=False,
-            aggregation="none",  # made from weights only, so replicas agree
-        )
-        self.sketch = self.add_weight(
-            name="sketch",
-            shape=(int(np.prod(self.kernel.shape[:-1])), 4),
-            initializer=lambda shape, dtype: self._sketch(tf.cast(self.kernel.value, dtype)),
-            trainable=False,
-            aggregation="none",
-        )
+        self.vector = self._add_state("vector", self._vector_shape(), self._first_vector)
+        self.leading = self._add_state("leading", self.vector.shape, lambda: self.vector.value)
+        sketch_shape = (int(np.prod(self.kernel.shape[:-1])), 4)
+        self.sketch = self._add_state("sketch", sketch_shape, self._sketch)
         if self.nonlinearity is not None and not self.nonlinearity.built:
             self.nonlinearity.build(self._linear_output_shape(input_shape))
 
-    def _first_vector(self, shape, dtype):
-        """A fresh layer is normalised before its first use."""
-        return tf.cast(self._leading_vector(self.kernel.value), dtype)
+    def _add_state(self, name, shape, value):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=lambda shape, dtype: tf.cast(value(), dtype),
+            trainable=False,
+            aggregation="none",  # made from weights only, so replicas agree
+        )
 
-    def _leading_vector(self, kernel: tf.Tensor) -> tf.Tensor:
-        generic = self._generic()
-        vector = tf.gather(generic, 0, axis=self.operator.axis)
-        return self._better_vector(kernel, vector, rounds=4)
+    @property
+    def state(self):
+        inner = [] if self.nonlinearity is None else self.nonlinearity.state
+        return [self.vector, *inner]
+
+    def _first_vector(self) -> tf.Tensor:
+        """A fresh layer is normalised before its first use."""
+        vector = tf.gather(self._generic(), 0, axis=self.operator.axis)
+        return self._better_vector(self.kernel.value, vector, rounds=4)
 
     def _better_vector(self, kernel: tf.Tensor, vector: tf.Tensor, rounds: int = 1) -> tf.Tensor:
         operand = self._operand(kernel)
@@ -130,10 +131,10 @@ class SpectralLayer(ContractiveLayer):
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, of the kernel's shape: of norm at most `coefficient` up to `tolerance`."""
-        kernel, start = self.kernel.value, self.vector.value
-        if not training and self.power_iterations is None:
-            start = self._checked(kernel, start)
-        normalized, vector = self._normalize(kernel, start)
+        kernel = self.kernel.value
+        iterated = training or self.power_iterations is not None
+        start = self.vector.value if iterated else self._start(kernel)
+        normalized, vector = self._normalize(kernel, start, self.operator, self.slack)
         if training:
             self.vector.assign(vector)
         return normalized
@@ -144,61 +145,59 @@ class SpectralLayer(ContractiveLayer):
         `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
         """
         self.normalized_kernel(training=True)
-        self.sketch.assign(self._sketch(self.kernel.value))
+        self.leading.assign(self.vector.value)
+        self.sketch.assign(self._sketch())
 
-    def _normalize(self, kernel: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _normalize(
+        self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         sigma, vector = spectral_norm.power_iteration(
             self._operand(kernel),
             start,
             self.tolerance,
             self.max_power_iterations,
             self.power_iterations,
-            operator=self.operator,
+            operator=operator,
         )
-        limit = self.coefficient / self.slack
+        limit = self.coefficient / slack
         return kernel / tf.maximum(tf.ones_like(sigma), sigma / limit), vector
 
-    def _sketch(self, kernel: tf.Tensor) -> tf.Tensor:
+    def _sketch(self, kernel: tf.Tensor | None = None) -> tf.Tensor:
         """Four random combinations of the kernel's columns, by which a change of it is noticed."""
+        kernel = self.kernel.value if kernel is None else kernel
         matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
         return tf.matmul(matrix, tf.cast(self._draws(), kernel.dtype))
 
-    def _checked(self, kernel: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-        """The stored vector if the kernel is the one it was stored for, else a better start.
+    def _start(self, kernel: tf.Tensor) -> tf.Tensor:
+        """`leading` if the kernel is the one it was stored for, else a start that took a search.
 
         A vector from before the weights changed may be as good as orthogonal to the direction that
         grew, and no residual would tell.
         """
+        leading = self.leading.value
         kernel = tf.stop_gradient(kernel)
         # An unbiased estimate of ‖ΔW‖² in the Frobenius norm. The norm can't change by more than
         # ‖ΔW‖, that of an operator whose kernel has many taps by more than √taps ‖ΔW‖.
         taps = math.prod(kernel.shape[:-2])
         change = 2 * tf.nn.l2_loss(self._sketch(kernel) - self.sketch.value) / 4 * taps
-        image = self.operator.apply(self._operand(kernel), self.operator.stack(vector))
+        image = self.operator.apply(self._operand(kernel), self.operator.stack(leading))
         start = tf.cond(
             change <= (self.tolerance / 4) ** 2 * 2 * tf.nn.l2_loss(image),
-            lambda: vector,
-            lambda: self._better_vector(kernel, vector),
+            lambda: leading,
+            lambda: self._better_vector(kernel, self.vector.value),
         )
         return tf.stop_gradient(start)
 
-    def norm_bound(self, normalized: bool = True) -> float:
-        """A number that is certainly ≥ the norm of the linear map, in float64 (eager mode).
-
-        Args:
-            normalized: of the map as inference uses it; otherwise, of the kernel as it is stored.
-        """
-        kernel = self.normalized_kernel() if normalized else self.kernel.value
+    def norm_bound(self, kernel: tf.Tensor) -> float:
+        """A number that is certainly ≥ the norm of the map with that kernel, in float64 (eager)."""
         return float(self._upper_bound(np.asarray(kernel, np.float64)))
 
     def _upper_bound(self, kernel: np.ndarray) -> float:
         return spectral_norm.upper_bound(kernel)
 
-    def norm_estimate(self) -> float:
-        """The norm of the normalised map as the stored vector shows it: from below."""
-        kernel, vector = (
-            tf.cast(t, tf.float64) for t in (self.normalized_kernel(), self.vector.value)
-        )
+    def norm_estimate(self, kernel: tf.Tensor) -> float:
+        """The norm of the map with that kernel as the stored vector shows it: from below."""
+        kernel, vector = (tf.cast(t, tf.float64) for t in (kernel, self.vector.value))
         image = self.operator.apply(self._operand(kernel), self.operator.stack(vector))
         return float(tf.norm(image) / tf.norm(vector))
 

@@ -14,8 +14,6 @@ from tf_iresnet.layers.contractive import (
     register,
 )
 from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
-from tf_iresnet.layers.normalized import SpectralLayer
-from tf_iresnet.layers.walk import walk
 from tf_iresnet.numerics import fixed_point, log_det
 
 
@@ -92,8 +90,7 @@ class ResidualBlock(InvertibleLayer):
 
     @property
     def state(self):
-        sketches = {id(layer.sketch) for layer in walk(self.branch, SpectralLayer)}
-        return [v for v in self.non_trainable_variables if id(v) not in sketches]
+        return self.branch.state
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -52,22 +52,9 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
         units: int,
         coefficient: float = 0.97,
         activation: Any = None,
-        power_iterations: int | None = None,
-        condition_size: int | None = None,
-        tolerance: float = 1e-2,
-        max_power_iterations: int = 100,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            units,
-            coefficient=coefficient,
-            activation=activation,
-            power_iterations=power_iterations,
-            condition_size=condition_size,
-            tolerance=tolerance,
-            max_power_iterations=max_power_iterations,
-            **kwargs,
-        )
+        super().__init__(units, coefficient=coefficient, activation=activation, **kwargs)
 
     def linear(self, x, kernel, shift=None):
         return affine(x, kernel, shift)
