@@ -15,8 +15,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
-from tf_iresnet.numerics.operators import output_size, padding_before
+from tf_iresnet.numerics.operators import dilated, output_size, padding_before
 
 WORK = 2**30  # matrices × side³ up to which an axis is kept as it is: a few seconds
 EIGENVALUES_UP_TO = 96  # side beyond which Gram iteration is faster, when there are many matrices
@@ -56,7 +57,7 @@ def upper_bound(
         )
     if not np.all(np.isfinite(kernel)):
         return math.inf
-    kernel = _dilated(kernel, dilation)
+    kernel = dilated(tf.constant(kernel), dilation).numpy()
     if size is None:
         return _for_every_size(kernel, (1,) * axes if padding == "circular" else strides)
     kept = _kept(kernel, size, strides, padding)
@@ -104,13 +105,6 @@ def _for_every_size(kernel: np.ndarray, strides: tuple[int, ...]) -> float:
     kernel = _polyphase(kernel, strides)
     rings = tuple(n // stride for n, stride in zip(rings, strides, strict=True))
     return _largest(kernel, rings) * factor
-
-
-def _dilated(kernel: np.ndarray, dilation: tuple[int, ...]) -> np.ndarray:
-    shape = [(k - 1) * rate + 1 for k, rate in zip(kernel.shape, dilation, strict=False)]
-    result = np.zeros((*shape, *kernel.shape[-2:]))
-    result[tuple(slice(None, None, rate) for rate in dilation)] = kernel
-    return result
 
 
 def _polyphase(kernel: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
