@@ -19,7 +19,9 @@ def test_parts_are_put_together_in_order(rows, number):
 
 def test_small_batches_are_not_divided(monkeypatch):
     monkeypatch.setattr(parts.os, "sched_getaffinity", lambda pid: range(4), raising=False)
-    assert [parts.count(n) for n in (0, 1, 127, 128, 255, 10_000)] == [1, 1, 1, 2, 3, 4]
+    least = parts.LEAST_ROWS
+    rows = (0, 1, 2 * least - 1, 2 * least, 4 * least - 1, 100 * least)
+    assert [parts.count(n) for n in rows] == [1, 1, 1, 2, 3, 4]
 
 
 def test_decoding_does_not_depend_on_the_number_of_parts(monkeypatch):
