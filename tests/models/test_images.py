@@ -10,7 +10,13 @@ from tf_iresnet.models.images import ARCHITECTURES
 
 SMALL = {
     "resflow-mnist": {"blocks": (2, 2), "width": 6, "tail_blocks": 1, "tail_width": 5},
-    "idensenet-cifar10": {"blocks": (1, 1), "growth": 4, "tail_blocks": 1, "tail_growth": 4},
+    "idensenet-cifar10": {
+        "blocks": (1, 1),
+        "growth": 4,
+        "depth": 1,
+        "tail_blocks": 1,
+        "tail_growth": 4,
+    },
     "resflow-imagenet64": {"blocks": (1, 1), "width": 6, "tail_blocks": 1, "tail_width": 5},
 }
 

@@ -72,26 +72,26 @@ def test_power_series_is_the_truncated_series_of_its_probe(mode, dtype, run_in_m
 @pytest.mark.parametrize(
     "estimator",
     [
-        log_det.PowerSeries(80, probes=50),
-        log_det.PowerSeries(80, probes=50, probe="gaussian"),
-        log_det.RussianRoulette(probes=50),
-        log_det.RussianRoulette(exact_terms=4, survival=0.8, probes=50),
+        log_det.PowerSeries(80, probes=5),
+        log_det.PowerSeries(80, probes=5, probe="gaussian"),
+        log_det.RussianRoulette(probes=5),
+        log_det.RussianRoulette(exact_terms=4, survival=0.8, probes=5),
     ],
     ids=lambda e: f"{e.name}-{e.probe}",
 )
 def test_mean_over_probes_is_the_log_det(estimator):
-    """Within 3.5 standard errors over 1,000 examples, each of which has its own probes."""
+    """Within 3.5 standard errors over 10,000 examples, each of which has its own probes."""
     g, kernel = linear(0.8)
 
-    @tf.function
+    @tf.function(autograph=False)
     def values(seed):
         return estimator(g, tf.zeros((50, SIZE), tf.float64), seed, lipschitz=0.8)[1]
 
-    draws = np.concatenate([values(tf.constant([3, i])) for i in range(20)])
+    draws = np.concatenate([values(tf.constant([3, i])) for i in range(200)])
     truth = np.linalg.slogdet(np.eye(SIZE) + kernel)[1]
     # Examples of a call share their N, so the standard error comes from the means of calls.
-    means = draws.reshape(20, 50).mean(1)
-    assert abs(means.mean() - truth) < 3.5 * means.std(ddof=1) / math.sqrt(20)
+    means = draws.reshape(200, 50).mean(1)
+    assert abs(means.mean() - truth) < 3.5 * means.std(ddof=1) / math.sqrt(200)
 
 
 def test_anchor_06_the_value_is_true_and_has_a_gradient():
