@@ -1,4 +1,4 @@
-"""Measures a trained flow on data it wasn't trained on, prints the figures and writes them as JSON.
+"""Measures a trained model on data that is new to it, prints the figures and writes them as JSON.
 
     python scripts/evaluate.py --workdir=runs/digits
     python scripts/evaluate.py --workdir=runs/my --data=new_rows.csv --output=new_rows.json

@@ -3,6 +3,7 @@
     python scripts/sample.py --workdir=runs/my --num=10000 --output=samples.csv
     python scripts/sample.py --workdir=runs/digits --num=64 --seed=3 --output=samples.png
     python scripts/sample.py --workdir=runs/digits --num=64 --temperature=0.7 --output=likely.png
+    python scripts/sample.py --workdir=runs/hybrid --num=64 --label=3 --output=threes.png
 
 A .csv has the columns of the table the flow was trained on; an .npz holds the arrays `samples`
 [num, …] and `columns`; a .png shows the samples. A --temperature below 1 draws nearer to the middle
@@ -29,6 +30,9 @@ TEMPERATURE = flags.DEFINE_float(
     "Scale of the latents about their mean; 1 is the density's.",
     lower_bound=0.0,
 )
+LABEL = flags.DEFINE_integer(
+    "label", None, "Which class to draw, of a flow that tells classes; all if not given."
+)
 OUTPUT = flags.DEFINE_string("output", None, "The file to write: .npz, .csv or .png.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 flags.mark_flag_as_required("output")
@@ -45,6 +49,7 @@ def main() -> None:
         output=OUTPUT.value,
         overwrite=OVERWRITE.value,
         temperature=TEMPERATURE.value,
+        label=LABEL.value,
     )
 
 

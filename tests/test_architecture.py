@@ -29,7 +29,7 @@ class Unit(NamedTuple):
     lazy: str = ""
 
 
-# numerics ← layers ← {bijectors, models, certify} ← training ← scripts; data beside them.
+# numerics ← layers ← {bijectors, models, certify} ← training ← comparisons ← scripts; data beside.
 UNITS = {
     "numerics": Unit("numerics", "tensorflow numpy"),
     "layers": Unit("layers numerics", "tensorflow keras numpy"),
@@ -46,10 +46,15 @@ UNITS = {
         "tensorflow keras numpy absl ml_collections matplotlib jinja2",
         lazy="bijectors package pandas sklearn tensorboard",
     ),
+    "comparisons": Unit(
+        "comparisons training data models certify layers numerics",
+        "tensorflow keras numpy",
+        lazy="tensorflow_probability sklearn",
+    ),
     # The public face: what is heavy there, `bijectors` and `training`, is reached lazily.
     "package": Unit("certify layers models numerics", "keras", lazy="bijectors data training"),
     "scripts": Unit(
-        "package bijectors certify data layers models numerics scripts training",
+        "package bijectors certify comparisons data layers models numerics scripts training",
         "tensorflow keras numpy absl ml_collections",
         lazy="torch normflows",
     ),

@@ -8,20 +8,37 @@ import pathlib
 import numpy as np
 import pytest
 
-from tf_iresnet import image_flow, mlp_flow
+from tf_iresnet import image_classifier, image_flow, image_hybrid, mlp_flow
 from tf_iresnet.data import toy
-from tf_iresnet.models.images import Architecture
+from tf_iresnet.data.registry import DATASETS
+from tf_iresnet.models import architectures
+from tf_iresnet.models.architectures import Architecture
 from tf_iresnet.training import build
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.train import resolve, train_and_evaluate
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-IMAGES = {"samples", "reconstructions", "interpolations", "learning_curve", "lipschitz"}
+ALWAYS = {"learning_curve", "lipschitz", "spectra"}
+IMAGES = {"samples", "reconstructions", "interpolations"} | ALWAYS
 PICTURES = {
-    "toy": {"density", "learning_curve", "lipschitz"},
+    "toy": {"density"} | ALWAYS,
     "digits": IMAGES,
     "digits_image": IMAGES,
-    "tabular": {"marginals", "learning_curve", "lipschitz"},
+    "digits_classifier": {"reconstructions"} | ALWAYS,
+    "digits_hybrid": {"class_samples"} | IMAGES,
+    "patches": IMAGES,
+    "tabular": {"marginals"} | ALWAYS,
+    "iresnet": IMAGES,
+    "iresnet_classifier": {"reconstructions"} | ALWAYS,
+    "resflow": IMAGES,
+    "idensenet": IMAGES,
+}
+# Published experiments, and the data sets that they are for.
+PUBLISHED = {
+    "iresnet": ("mnist", "cifar10"),
+    "iresnet_classifier": ("cifar10", "cifar10-54", "cifar100", "cifar100-54"),
+    "resflow": ("mnist", "cifar10", "imagenet32", "imagenet64", "celeba256"),
+    "idensenet": ("cifar10", "imagenet32"),
 }
 
 
@@ -45,13 +62,21 @@ def test_each_config_is_tested_here():
     assert {p.stem for p in CONFIGS.glob("*.py")} == PICTURES.keys()
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in PUBLISHED else n for n in PICTURES]
+)
 def test_one_step_of_a_smaller_model(name, table, tmp_path):
     config = load(name)
+    if name in PUBLISHED:
+        config.data = {"name": "digits_image"}  # for images that aren't on every machine
     if name == "tabular":
         config.data.path = table
     if "architecture" in config.model:
-        config.model.update(blocks=(1, 1), width=4, tail_blocks=1, tail_width=4)
+        config.model.update(blocks=(1, 1), width=4)
+        if config.model.get("task") != "classifier":
+            config.model.update(tail_blocks=1, tail_width=4)
+        if name == "idensenet":
+            config.model.update(growth=4, depth=2, tail_growth=4)
     else:
         config.model.update(num_blocks=2, hidden_units=(8,))
     config.training.update(
@@ -61,7 +86,10 @@ def test_one_step_of_a_smaller_model(name, table, tmp_path):
     if name == "toy":
         config.data.update(validation_size=100, test_size=200)
     figures = train_and_evaluate(config, tmp_path / "run")
-    assert np.isfinite(figures["negative_log_likelihood"])
+    task = config.model.get("task", "density")
+    assert ("accuracy" in figures) == (task != "density")
+    if task != "classifier":
+        assert np.isfinite(figures["negative_log_likelihood"])
     assert figures["invertible"] and figures["inverse_converged"]
     assert ("kl_divergence" in figures) == (name == "toy")
     assert {p.stem for p in (tmp_path / "run" / "pictures").iterdir()} == PICTURES[name]
@@ -74,7 +102,9 @@ def test_fields_are_arguments_of_what_they_configure(name):
     resolved = resolve(config)
     known = set(inspect.signature(mlp_flow).parameters)
     if "architecture" in config.model:
-        known = set(inspect.signature(image_flow).parameters)
+        task = config.model.get("task", "density")
+        make = {"density": image_flow, "classifier": image_classifier, "hybrid": image_hybrid}
+        known = set(inspect.signature(make[task]).parameters) | {"task"}
         known |= {field.name for field in dataclasses.fields(Architecture)}
     assert set(resolved["model"]) <= known
     assert TrainingOptions(**resolved["training"]) == TrainingOptions.from_config(
@@ -89,6 +119,31 @@ def test_the_toy_config_takes_every_density(density):
     config.data.update(validation_size=10, test_size=10)
     dataset = build.dataset(resolve(config))
     assert dataset.name == density and dataset.validation.shape == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [(name, data) for name, all_ in PUBLISHED.items() for data in all_]
+)
+def test_published_experiments_fit_together(name, data):
+    config = resolve(load(name, data))
+    chosen = architectures.get(config["model"]["architecture"])
+    coefficient = config["model"].get("coefficient", chosen.coefficient)
+    assert coefficient == chosen.coefficient
+    options = dict(config["data"])
+    inspect.signature(DATASETS[options.pop("name")]).bind(**options)
+    assert (options.get("path", "") is None) == (data in ("imagenet32", "imagenet64", "celeba256"))
+    images = {"mnist": 55e3, "cifar": 45e3, "image": 1.281e6, "celeb": 27e3}[data[:5]]
+    training = TrainingOptions(**config["training"])
+    assert training.steps_per_epoch * training.batch_size == pytest.approx(images, rel=0.02)
+    if name == "iresnet_classifier":
+        assert sum(chosen.blocks) == (54 if data.endswith("-54") else 21)
+        assert training.decay_epochs == (60, 120, 160)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_unknown_data_set_of_a_published_experiment_is_named(name):
+    with pytest.raises(ValueError, match=r"Expected .*cifar10.* after the colon.*'cifar11'"):
+        load(name, "cifar11")
 
 
 @pytest.mark.parametrize("name", PICTURES)

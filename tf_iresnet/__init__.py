@@ -20,8 +20,10 @@ if _keras.config.backend() != "tensorflow":
 
 from tf_iresnet import layers
 from tf_iresnet.certify import Certificate, certify, enforce
+from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.images import image_flow
+from tf_iresnet.models.hybrid import HybridFlow
+from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.numerics import log_det
 
@@ -29,11 +31,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Certificate",
+    "HybridFlow",
+    "IResNetClassifier",
     "ResidualFlow",
     "bijectors",
     "certify",
     "enforce",
+    "image_classifier",
     "image_flow",
+    "image_hybrid",
     "layers",
     "log_det",
     "mlp_flow",

@@ -372,3 +372,35 @@ def test_the_bound_of_an_unnormalised_kernel_is_that_of_its_operator():
     expected = convolution.upper_bound(kernel, (4, 4))
     assert layer.norm_bound(layer.kernel.value) == pytest.approx(expected)
     assert expected > 5
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_spectrum_is_that_of_the_materialised_operator(kernel):
+    layer = build((5, 4), 2, 3, kernel, padding="same")
+    for used in (layer.normalized_kernel(), layer.kernel.value):
+        found = layer.singular_values(used)
+        expected = np.linalg.svd(operator_with(layer, used), compute_uv=False)
+        expected = expected if kernel > 1 else np.linalg.svd(used.numpy()[0, 0], compute_uv=False)
+        np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-4, atol=1e-5)
+        assert np.all(expected[len(found) :] < 1e-5)
+    assert layer.dense_entries() == (5 * 4 * 2 * 5 * 4 * 3 if kernel > 1 else 6)
+
+
+def operator_with(layer, kernel):
+    """The dense matrix of the linear map with that kernel, [inputs, outputs]."""
+    basis = tf.reshape(tf.eye(40), (40, 5, 4, 2))
+    return np.asarray(layer.linear(basis, kernel)).reshape(40, -1)
+
+
+def test_without_a_coefficient_the_kernel_stays_as_it_is():
+    layer = build((5, 4), 2, 3, 3, coefficient=None, padding="same")
+    layer.kernel.assign(5 * layer.kernel)
+    np.testing.assert_array_equal(layer.normalized_kernel(True), layer.kernel.value)
+    assert layer.lipschitz_bound() == np.inf
+    layer.store_norm()
+    sigma = norm(operator_with(layer, layer.kernel.value))
+    assert 0.99 * sigma <= layer.norm_estimate(layer.kernel.value) <= sigma * (1 + 1e-5)
+    assert layer.norm_bound(layer.kernel.value) >= sigma * (1 - 1e-6)
+    np.testing.assert_array_equal(
+        layer(tf.ones((1, 7, 6, 2))).shape, (1, 7, 6, 3), "another size than it was built for"
+    )

@@ -1,4 +1,4 @@
-"""Image flows: small ones by exact Jacobians, the published ones by their numbers of parameters."""
+"""Image flows and classifiers: small ones, against exact Jacobians and each other."""
 
 import keras
 import numpy as np
@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 import tf_iresnet as tfi
-from tf_iresnet.models.images import ARCHITECTURES
+from tf_iresnet.layers.convolution import SpectralConv2D
+from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.walk import walk
+from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 
 SMALL = {
     "resflow-mnist": {"blocks": (2, 2), "width": 6, "tail_blocks": 1, "tail_width": 5},
@@ -48,21 +51,74 @@ def test_a_small_flow_of_each_kind(name, tmp_path):
     np.testing.assert_array_equal(loaded.log_prob(x), flow.log_prob(x))
 
 
-# Millions of parameters: Residual Flows, arXiv 1906.02735, table 4's models as published in their
-# code; i-DenseNets, arXiv 2102.02694, section 5.
-@pytest.mark.slow
+def test_a_classifier_shares_the_blocks_and_keeps_its_features_images():
+    small = {"blocks": (2, 1), "width": (3, 5), "pad_channels": 2}
+    model = image_classifier((4, 4, 1), 3, seed=1, **small)
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 4, 4, 1)), tf.float32)
+    features = model.layer(x)
+    assert features.shape == (5, 2, 2, 12)
+    np.testing.assert_allclose(model.layer.inverse(features), x, atol=1e-4)
+    assert model(x).shape == (5, 3)
+    assert convolutions(model) == [(3, 3, 3, 3), (1, 1, 3, 3), (3, 3, 3, 3)] * 2 + [
+        (3, 3, 12, 5), (1, 1, 5, 5), (3, 3, 5, 12)
+    ]  # fmt: skip
+
+
+def test_without_a_coefficient_every_block_is_an_ordinary_one():
+    small = {"blocks": (1, 1), "width": 2, "pad_channels": 0, "coefficient": None}
+    model = image_classifier((4, 4, 1), 2, seed=0, **small)
+    blocks = list(walk(model.layer, ResidualBlock))
+    assert len(blocks) == 2
+    assert all(not block.constrained and block.lipschitz == np.inf for block in blocks)
+    x = np.ones((1, 4, 4, 1), "float32")
+    assert np.all(np.isfinite(model(x)))
+
+
+def test_a_hybrid_is_the_same_network_as_the_flow():
+    small = {"blocks": (1,), "width": 2, "tail_blocks": 0}
+    arguments = {"log_det": "exact", "seed": 3, **small}
+    flow = tfi.image_flow((2, 2, 2), "resflow-mnist", **arguments)
+    hybrid = image_hybrid((2, 2, 2), 3, "resflow-mnist", density_weight=0.5, **arguments)
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 2, 2, 2)), tf.float32)
+    np.testing.assert_array_equal(hybrid.encode(x), flow.encode(x))
+    assert hybrid(x).shape == (3, 3) and hybrid.density_weight == 0.5
+
+
+def convolutions(model):
+    """Kernels' shapes in order, as often as there are copies."""
+    return [tuple(layer.kernel.shape) for layer in walk(model.layer, SpectralConv2D)]
+
+
+def test_the_base_is_the_architectures_unless_another_is_asked_for():
+    small = {"blocks": (1,), "width": 2, "squeeze_first": False, "seed": 0}
+    assert tfi.image_flow((2, 2, 2), "iresnet-cifar10", **small).base.learned
+    assert not tfi.image_flow((2, 2, 2), "iresnet-cifar10", base="normal", **small).base.learned
+
+
 @pytest.mark.parametrize(
-    ("name", "millions"), [("resflow-cifar10", 25.2), ("idensenet-cifar10", 24.9)]
+    ("make", "changes", "message"),
+    [
+        (
+            image_flow,
+            {"architecture": "resnet"},
+            r"Expected the name of an architecture: .*'resnet'",
+        ),
+        (image_flow, {"widht": 3}, r"Expected fields of an architecture: .*widht"),
+        (image_flow, {"blocks": (2, 0)}, r"at least 1 .*\(2, 0\)"),
+        (image_flow, {"width": [4, 4]}, r"each of the 3 scales.*\(4, 4\)"),
+        (image_flow, {"pad_channels": 2}, r"no log-determinant.*pad_channels=2.*image_classifier"),
+        (image_flow, {"coefficient": None}, r"Expected a coefficient.*None.*image_classifier"),
+        (image_hybrid, {"num_classes": 2, "pad_channels": 2}, "no log-determinant"),
+        (image_hybrid, {"num_classes": 2, "base": "normal"}, "no base: HybridFlow.*'normal'"),
+        (image_classifier, {"num_classes": 2, "base": "normal"}, "no base: IResNetClassifier"),
+        (image_classifier, {"num_classes": 2, "factor_out": True}, "Pass factor_out=False"),
+        (
+            image_classifier,
+            {"num_classes": 2, "architecture": "resflow-mnist"},
+            r"tail_blocks=4 \('resflow-mnist'\).*Pass tail_blocks=0",
+        ),
+    ],
 )
-def test_published_architectures_have_their_number_of_parameters(name, millions):
-    flow = tfi.image_flow((32, 32, 3), name, seed=0)
-    count = sum(int(np.prod(w.shape)) for w in flow.trainable_weights)
-    assert count == pytest.approx(1e6 * millions, rel=0.01)
-
-
-def test_errors():
-    with pytest.raises(ValueError, match=r"Expected the name of an architecture: .*'resnet'"):
-        tfi.image_flow((8, 8, 1), "resnet")
-    with pytest.raises(ValueError, match=r"Expected fields of an architecture: .*widht"):
-        tfi.image_flow((8, 8, 1), widht=3)
-    assert {"iresnet-cifar10", "resflow-imagenet32", "idensenet-imagenet32"} <= set(ARCHITECTURES)
+def test_what_does_not_go_together_is_refused(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make((8, 8, 1), **changes)

@@ -1,5 +1,7 @@
 """A mistake in the `training` section is named before anything starts."""
 
+import re
+
 import pytest
 
 from tf_iresnet.training.options import TrainingOptions
@@ -21,11 +23,37 @@ from tf_iresnet.training.workdir import RunError
         ("final_learning_rate", 1.5),
         ("jit_compile", "yes"),
         ("learning_rate", "fast"),
+        ("optimizer", "adagrad"),
+        ("momentum", 1.0),
+        ("decay", "linear"),
+        ("decay_epochs", (60, 120)),  # without decay="steps"
     ],
 )
 def test_useless_values_are_named(field, value):
-    with pytest.raises(RunError, match=f"(?s)config.training.*{value}|config.training.*str"):
+    with pytest.raises(
+        RunError, match=f"(?s)config.training.*{re.escape(str(value))}|config.training.*str"
+    ):
         TrainingOptions.from_config({field: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, r"decay_epochs.*such as \(60, 120, 160\).*\(\)"),
+        ({"decay_epochs": (60, 60)}, r"decay_epochs.*increasing.*\(60, 60\)"),
+        ({"decay_epochs": (0, 60)}, r"decay_epochs.*increasing"),
+        ({"decay_epochs": (60,), "decay_factor": 0.0}, r"decay_factor.*in \(0, 1\].*0.0"),
+    ],
+)
+def test_useless_steps_of_the_learning_rate_are_named(fields, message):
+    with pytest.raises(RunError, match=message):
+        TrainingOptions.from_config({"decay": "steps", **fields})
+
+
+def test_lists_are_as_good_as_tuples():
+    """JSON knows no others."""
+    options = TrainingOptions.from_config({"decay": "steps", "decay_epochs": [60, 120]})
+    assert options == TrainingOptions(decay="steps", decay_epochs=(60, 120))
 
 
 def test_a_misspelt_field_is_met_with_the_right_one():

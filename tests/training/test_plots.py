@@ -36,6 +36,7 @@ FIGURES = {
     "lipschitz_bounds": lambda: plots.lipschitz_bounds(
         {"block 1": (0.9, [0.95, 0.94]), "block 2": (1.2, [1.2, 1.0, 1.0])}
     ),
+    "spectra": lambda: plots.spectra({"used": [POINTS[:, 0], POINTS[:5, 1]], "stored": [[2.0]]}),
     "marginals": lambda: plots.marginals(
         {"data": POINTS, "samples": POINTS + 1}, ["height", "weight"]
     ),

@@ -103,4 +103,4 @@ def test_what_does_not_suit_the_data_is_refused(choice, name, message):
 
 def test_fully_connected_blocks_take_no_images(images):
     with pytest.raises(RunError, match=r"are vectors.*noise of shape \(4, 5, 3\)"):
-        build.flow({"model": {"num_blocks": 1}, "training": {}}, images)
+        build.model({"model": {"num_blocks": 1}, "training": {}}, images)

@@ -43,7 +43,7 @@ def test_temperature_scales_the_latents_about_their_mean(flow):
         scaled = sampling.draw(flow, 20, seed=3, batch_size=10, temperature=temperature)
         expected = [40, 70] + temperature * (plain - [40, 70])
         np.testing.assert_allclose(scaled, expected, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"temperature >= 0\. Received: temperature=-1"):
+    with pytest.raises(ValueError, match=r"temperature ≥ 0\. Received: temperature=-1"):
         sampling.draw(flow, 20, seed=3, temperature=-1)
 
 

@@ -1,5 +1,7 @@
 """The learning rate rises to its peak, comes down to its end, and does both whatever the clock."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,29 @@ def test_warm_up_ends_at_the_peak_and_the_decay_takes_over():
     assert rates.max() == pytest.approx(2e-3, rel=0.01)
     assert np.all(np.diff(rates[50:]) < 0)
     assert learning_rate(1000, progress(1000, 0.0, OPTIONS), OPTIONS) == pytest.approx(2e-4)
+
+
+def test_a_constant_rate_stays_at_its_peak():
+    options = dataclasses.replace(OPTIONS, decay="constant")
+    rates = [learning_rate(s, progress(s, 0.0, options), options) for s in range(1000)]
+    assert np.all(np.diff(rates[:50]) > 0)
+    assert set(rates[49:]) == {2e-3}
+
+
+@pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(200, 7), (180, 391)])
+def test_a_rate_in_steps_falls_at_the_first_step_after_each_of_its_epochs(epochs, steps_per_epoch):
+    """At every product of these numbers, whatever the rounding of a run's progress."""
+    options = TrainingOptions(
+        epochs=epochs, steps_per_epoch=steps_per_epoch, learning_rate=0.1, warmup_steps=0,
+        decay="steps", decay_epochs=(60, 120, 160),
+    )  # fmt: skip
+    for passed, epoch in enumerate(options.decay_epochs):
+        for step, power in (
+            (epoch * steps_per_epoch - 1, passed),
+            (epoch * steps_per_epoch, passed + 1),
+        ):
+            rate = learning_rate(step, progress(step, 0.0, options), options)
+            assert rate == pytest.approx(0.1 * 0.2**power, rel=1e-12)
 
 
 def test_without_a_cap_the_clock_changes_nothing():

@@ -137,7 +137,7 @@ def test_a_step_from_the_same_state_gives_the_same_bits():
     """
     config = resolve(ESTIMATED)
     dataset = build.dataset(config)
-    flow = build.flow(config, dataset)
+    flow = build.model(config, dataset)
     options = TrainingOptions(**config["training"])
     batch = next(iter(build.batches(dataset, options, 0)))
     flow.optimizer.build(flow.trainable_variables)
@@ -213,7 +213,7 @@ def test_everything_promised_is_there(run):
     names = {p.name for p in workdir.path.iterdir()}
     assert names >= {"config.json", "metrics.csv", "model.keras", "figures.json", "report.html"}
     pictures = {p.name for p in workdir.pictures.iterdir()}
-    assert pictures == {"density.png", "learning_curve.png", "lipschitz.png"}
+    assert pictures == {"density.png", "learning_curve.png", "lipschitz.png", "spectra.png"}
     assert figures["invertible"] and figures["inverse_converged"]
     assert figures["stopped"] == "all epochs were done"
     assert not list(workdir.path.rglob("*partial*")), "temporary files are cleared away"
@@ -302,7 +302,7 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
     config = resolve({**CONFIG, "data": {"name": "table", "path": str(path)}})
     workdir = Workdir(tmp_path / "run")
     dataset = build.dataset(config)
-    flow = build.flow(config, dataset)
+    flow = build.model(config, dataset)
     digest = build.fingerprint(dataset, TrainingOptions(**config["training"]))
     flow.optimizer.build(flow.trainable_variables)
     with workdir.claim(config):
@@ -315,7 +315,7 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
 def test_weight_decay_is_applied_to_kernels_and_to_nothing_else():
     """Defect 15 of the field: a decay that is a no-op. Decoupled: θ ← θ − rate·decay·θ."""
     config = resolve(changed(training={"weight_decay": 0.5, "learning_rate": 0.1}))
-    flow = build.flow(config, build.dataset(config))
+    flow = build.model(config, build.dataset(config))
     variables = flow.trainable_variables
     for i, v in enumerate(variables):
         v.assign(np.random.default_rng(i).normal(size=v.shape))
@@ -330,7 +330,7 @@ def test_weight_decay_is_applied_to_kernels_and_to_nothing_else():
 def test_the_global_norm_of_the_gradient_is_clipped():
     """Two gradients that differ beyond the bound only give the same first and second moments."""
     config = resolve(changed(training={"clip_norm": 1.0}))
-    flow = build.flow(config, build.dataset(config))
+    flow = build.model(config, build.dataset(config))
     variables = flow.trainable_variables
     ones = [keras.ops.ones_like(v) for v in variables]
     flow.optimizer.apply([1e3 * g for g in ones], variables)
@@ -343,10 +343,10 @@ def test_a_checkpoint_that_is_no_checkpoint_is_named(tmp_path):
     config = resolve(CONFIG)
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(b"PK\x03\x04 half a file")
-    flow = build.flow(config, build.dataset(config))
+    flow = build.model(config, build.dataset(config))
     with pytest.raises(RunError, match=r"checkpoint\.npz.*Delete it"):
         checkpoints.load(path, flow)
     checkpoints.save(path, flow, checkpoints.RunState(epoch=4))
     wider = resolve(changed(model={"hidden_units": [8, 16]}))
     with pytest.raises(RunError, match=r"checkpoint\.npz.*other shapes"):
-        checkpoints.load(path, build.flow(wider, build.dataset(wider)))
+        checkpoints.load(path, build.model(wider, build.dataset(wider)))

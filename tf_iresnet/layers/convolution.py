@@ -193,7 +193,7 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
         groups: 1, the only one.
         activation: name, Keras function or layer that is known to be non-expansive.
         use_bias: whether a bias is added.
-        coefficient: bound on the operator's norm, above 0.
+        coefficient: bound on the operator's norm, above 0; None leaves the kernel as it is.
         power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
             call, as the papers do.
         condition_size: size of a condition vector; an unconstrained linear map of it is added at

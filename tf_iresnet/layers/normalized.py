@@ -34,7 +34,7 @@ class SpectralLayer(ContractiveLayer):
     def __init__(
         self,
         *args: Any,
-        coefficient: float = 0.97,
+        coefficient: float | None = 0.97,
         activation: Any = None,
         power_iterations: int | None = None,
         condition_size: int | None = None,
@@ -49,8 +49,11 @@ class SpectralLayer(ContractiveLayer):
                 )
         kwargs.pop("lora_alpha", None)
         super().__init__(*args, **kwargs)
-        if not coefficient > 0:
-            raise ValueError(f"Expected coefficient > 0. Received: coefficient={coefficient}")
+        if coefficient is not None and not coefficient > 0:
+            raise ValueError(
+                "Expected coefficient > 0, or None for a layer without a bound. "
+                f"Received: coefficient={coefficient}"
+            )
         self.coefficient = coefficient
         self.nonlinearity = activations.get(activation, self.dtype_policy.name)
         self.power_iterations = power_iterations
@@ -126,12 +129,16 @@ class SpectralLayer(ContractiveLayer):
         return self.nonlinearity.compute_output_shape(output_shape)
 
     def lipschitz_bound(self):
+        if self.coefficient is None:
+            return math.inf
         slope = 1.0 if self.nonlinearity is None else self.nonlinearity.lipschitz_bound()
         return self.coefficient * slope
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, of the kernel's shape: of norm at most `coefficient` up to `tolerance`."""
         kernel = self.kernel.value
+        if self.coefficient is None:
+            return kernel
         iterated = training or self.power_iterations is not None
         start = self.vector.value if iterated else self._start(kernel)
         normalized, vector = self._normalize(kernel, start, self.operator, self.slack)
@@ -144,6 +151,8 @@ class SpectralLayer(ContractiveLayer):
 
         `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
         """
+        if self.coefficient is None:  # then no training kept the vector up
+            self.vector.assign(self._better_vector(self.kernel.value, self.vector.value, rounds=4))
         self.normalized_kernel(training=True)
         self.leading.assign(self.vector.value)
         self.sketch.assign(self._sketch())
@@ -151,6 +160,8 @@ class SpectralLayer(ContractiveLayer):
     def _normalize(
         self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.coefficient is None:
+            return kernel, start
         sigma, vector = spectral_norm.power_iteration(
             self._operand(kernel),
             start,
@@ -200,6 +211,16 @@ class SpectralLayer(ContractiveLayer):
         kernel, vector = (tf.cast(t, tf.float64) for t in (kernel, self.vector.value))
         image = self.operator.apply(self._operand(kernel), self.operator.stack(vector))
         return float(tf.norm(image) / tf.norm(vector))
+
+    def dense_entries(self) -> int:
+        """Entries of the dense matrix that `singular_values` decomposes."""
+        inputs = self.operator.inputs(self._operand(self.kernel).shape)
+        return inputs * math.prod(self._vector_shape())
+
+    def singular_values(self, kernel: tf.Tensor) -> np.ndarray:
+        """All singular values of the map with that kernel, from the largest: by a dense SVD."""
+        shape = self._vector_shape()
+        return spectral_norm.singular_values(self._operand(kernel), self.operator, shape)
 
     def bind(self, condition=None, training=None):
         return self._bound(self.normalized_kernel(training), condition, training)

@@ -35,6 +35,9 @@ class ResidualBlock(InvertibleLayer):
         on_failure: what becomes of an example that wasn't certified by then: "nan", or "raise", an
             `InvalidArgumentError` in eager and graph mode (XLA drops assertions; check
             `solve(…).converged` there), or "keep", the last iterate.
+        constrained: False accepts a branch without a bound below 1: an ordinary residual block, to
+            compare with. It may have no inverse, or several; the solver then stops where
+            `tolerance` bounds the residual, which proves nothing, and there is no log-determinant.
 
     Raises:
         ValueError: for a branch whose bound isn't below 1, or that changes the shape.
@@ -57,6 +60,7 @@ class ResidualBlock(InvertibleLayer):
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
         on_failure: str = "nan",
+        constrained: bool = True,
         **kwargs: Any,
     ) -> None:
         if isinstance(branch, (list, tuple)):
@@ -64,10 +68,11 @@ class ResidualBlock(InvertibleLayer):
         super().__init__(**inherit_dtype(kwargs, getattr(branch, "layers", [branch])))
         self.branch = activations.as_contractive(branch)
         self.lipschitz = float(self.branch.lipschitz_bound())
-        if not self.lipschitz < 1:
+        if constrained and not self.lipschitz < 1:
             raise ValueError(
                 "Expected a branch with Lipschitz bound below 1, or the block has no inverse. "
-                f"Received: bound={self.lipschitz}. Lower the coefficient of its spectral layers."
+                f"Received: bound={self.lipschitz}. Lower the coefficient of its spectral layers, "
+                "or pass constrained=False for an ordinary residual block."
             )
         self.log_det = _estimators.get(log_det)
         if solver not in ("anderson", "picard"):
@@ -83,6 +88,7 @@ class ResidualBlock(InvertibleLayer):
         self.tolerance = tolerance
         self.max_iterations = max_iterations
         self.on_failure = on_failure
+        self.constrained = constrained
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
@@ -108,6 +114,11 @@ class ResidualBlock(InvertibleLayer):
         return x + self.branch.bind(condition, training)(x)
 
     def transform(self, x, condition, training, seed):
+        if not self.lipschitz < 1:
+            raise ValueError(
+                "Expected a constrained block, to have a log-determinant. Received: "
+                f"{self.name!r} with constrained=False and bound={self.lipschitz}."
+            )
         g = self.branch.bind(condition, training)
         gx, value = self.log_det(g, x, seed, training=training, lipschitz=self.lipschitz)
         return x + gx, value
@@ -131,17 +142,19 @@ class ResidualBlock(InvertibleLayer):
     def solve(self, y: tf.Tensor, condition: tf.Tensor | None = None) -> fixed_point.Solution:
         """The inverse with its iterations, certified error and success of each example."""
         g = self.branch.bind(condition)
+        # Without a bound, that of ½: then the tolerance is one on the residual.
+        lipschitz = self.lipschitz if self.lipschitz < 1 else 0.5
         solution = fixed_point.solve(
             g.function,
             y,
             g.parameters,
-            lipschitz=self.lipschitz,
+            lipschitz=lipschitz,
             tolerance=self.tolerance,
             max_iterations=self.max_iterations,
             method=self.solver,
         )
         # An example that got as far as its dtype can resolve is solved.
-        enough = solution.residual <= fixed_point.resolution(y, self.lipschitz)
+        enough = solution.residual <= fixed_point.resolution(y, lipschitz)
         return solution._replace(converged=solution.converged | enough)
 
     def get_config(self):
@@ -153,6 +166,7 @@ class ResidualBlock(InvertibleLayer):
             "tolerance": self.tolerance,
             "max_iterations": self.max_iterations,
             "on_failure": self.on_failure,
+            "constrained": self.constrained,
         }
 
     @classmethod

@@ -25,7 +25,8 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
 
     Args:
         units: number of outputs.
-        coefficient: bound on the spectral norm, above 0.
+        coefficient: bound on the spectral norm, above 0; None leaves the kernel as it is, for
+            comparison with an ordinary network.
         activation: name, Keras function or layer that is known to be non-expansive.
         power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
             call, as the papers do.
@@ -50,7 +51,7 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
     def __init__(
         self,
         units: int,
-        coefficient: float = 0.97,
+        coefficient: float | None = 0.97,
         activation: Any = None,
         **kwargs: Any,
     ) -> None:

@@ -1,85 +1,24 @@
-"""Flows for images: published architectures by name, and changes to them."""
+"""Image flows and image classifiers: published architectures by name, and changes to them."""
 
-import dataclasses
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from tf_iresnet.layers import activations
-from tf_iresnet.layers.concatenation import LipschitzConcat
-from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.multiscale import MultiScale
-from tf_iresnet.layers.normalization import ActNorm
-from tf_iresnet.layers.repeated import Repeated
-from tf_iresnet.layers.reshaping import Reshape, Squeeze
-from tf_iresnet.layers.residual import ResidualBlock
-from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.models.architectures import Architecture, get
 from tf_iresnet.models.base import DiagonalNormal
+from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What an image flow is made of.
-
-    Attributes:
-        blocks: residual blocks at each scale; a `Squeeze` comes between scales.
-        width: hidden channels of a plain branch.
-        kernels: sizes of its convolutions.
-        growth: channels that each layer of a densely connected branch adds (i-DenseNet), by 3×3
-            convolutions before a last one of 1×1; 0 for plain branches.
-        depth: such layers in a branch.
-        activation: in a plain branch before each convolution, except at the start of the very
-            first block; in a dense one after each but the last.
-        coefficient: bound on the norm of each layer.
-        squeeze_first: whether a `Squeeze` comes before the first scale.
-        factor_out: whether half of the channels leave after each scale.
-        tail_blocks: fully connected blocks on what the last scale gives.
-        tail_width: hidden units of these; of dense ones, those of their first layer.
-        tail_growth: units that each further layer of a dense one adds.
-    """
-
-    blocks: tuple[int, ...] = (16, 16, 16)
-    width: int = 512
-    kernels: tuple[int, ...] = (3, 1, 3)
-    growth: int = 0
-    depth: int = 3
-    activation: str = "lipswish"
-    coefficient: float = 0.98
-    squeeze_first: bool = False
-    factor_out: bool = False
-    tail_blocks: int = 4
-    tail_width: int = 128
-    tail_growth: int = 32
-
-
-_IRESNET = Architecture(activation="elu", coefficient=0.9, tail_blocks=0)
-_RESFLOW = Architecture()
-_IDENSENET = Architecture(growth=172, activation="clipswish", tail_width=64)
-
-# Behrmann et al., arXiv 1811.00995; Chen et al., 1906.02735; Perugachi-Diaz et al., 2102.02694.
-ARCHITECTURES = {
-    "iresnet-mnist": dataclasses.replace(_IRESNET, width=32),
-    "iresnet-cifar10": _IRESNET,
-    "resflow-mnist": _RESFLOW,
-    "resflow-cifar10": _RESFLOW,
-    "resflow-imagenet32": dataclasses.replace(_RESFLOW, blocks=(32, 32, 32)),
-    "resflow-imagenet64": dataclasses.replace(
-        _RESFLOW, blocks=(32, 32, 32), factor_out=True, squeeze_first=True
-    ),
-    "idensenet-cifar10": _IDENSENET,
-    "idensenet-imagenet32": dataclasses.replace(_IDENSENET, blocks=(32, 32, 32)),
-}
+from tf_iresnet.models.hybrid import HybridFlow
+from tf_iresnet.models.stages import Builder
 
 
 def image_flow(
     image_shape: Sequence[int],
     architecture: str = "resflow-cifar10",
-    base: str | DiagonalNormal = "normal",
+    base: str | DiagonalNormal | None = None,
     log_det: Any = "auto",
     seed: int | None = None,
     *,
@@ -92,8 +31,8 @@ def image_flow(
 
     Args:
         image_shape: `(height, width, channels)`.
-        architecture: a name in `tf_iresnet.models.images.ARCHITECTURES`.
-        base: law of the latents, "normal" or "learned_normal".
+        architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
+        base: law of the latents, "normal" or "learned_normal"; None for the architecture's.
         log_det: estimator of `tf_iresnet.log_det`, or its name.
         seed: of the initial weights and of the training noise; None draws one.
         preprocessing: invertible layers between the data and the first block, such as `Rescale`
@@ -107,137 +46,140 @@ def image_flow(
         A built `ResidualFlow`; its latents are flat, `[batch, height·width·channels]`.
 
     Raises:
-        ValueError: for an unknown name or field, or a shape that can't be squeezed so often.
+        ValueError: for an unknown name or field, a shape that can't be squeezed so often, or an
+            architecture without a log-determinant: padded channels, no coefficient.
     """
     chosen = get(architecture, **changes)
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    builder = _Builder(chosen, np.random.SeedSequence(seed), log_det, tolerance, dtype)
-    stages = list(builder.stages(tuple(image_shape)))
-    layer = InvertibleSequential(
-        [*preprocessing, MultiScale(stages, chosen.factor_out, dtype=dtype)], dtype=dtype
-    )
+    seed = _seed(seed)
+    builder = Builder(chosen, seed, log_det, tolerance, dtype)
+    layer = _latents(image_shape, preprocessing, builder)
+    base = chosen.base if base is None else base
     flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
     flow.build((None, *image_shape))
     return flow
 
 
-def get(architecture: str, **changes: Any) -> Architecture:
-    """Returns the architecture of that name, with changes.
+def image_hybrid(
+    image_shape: Sequence[int],
+    num_classes: int,
+    architecture: str = "resflow-cifar10",
+    density_weight: float | str = "1/D",
+    log_det: Any = "auto",
+    seed: int | None = None,
+    *,
+    preprocessing: Sequence[InvertibleLayer] = (),
+    tolerance: float = 1e-5,
+    dtype: Any = None,
+    **changes: Any,
+) -> HybridFlow:
+    """A flow for images that tells their classes apart: density and classifier at once.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        num_classes: how many.
+        architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
+        density_weight: of `ln p(x)` in the loss, or "1/D", see `HybridFlow`.
+        log_det, seed, preprocessing, tolerance, dtype, **changes: as of `image_flow`, except that
+            there is no `base`: the latents of each class have a normal of their own.
+
+    Returns:
+        A built `HybridFlow`.
 
     Raises:
-        ValueError: for an unknown name or field.
+        ValueError: as `image_flow`, and for a `base`.
     """
-    if architecture not in ARCHITECTURES:
+    chosen = _without_base("HybridFlow", architecture, changes)
+    seed = _seed(seed)
+    builder = Builder(chosen, seed, log_det, tolerance, dtype)
+    layer = _latents(image_shape, preprocessing, builder)
+    hybrid = HybridFlow(layer, num_classes, density_weight, seed=seed % 2**31, dtype=dtype)
+    hybrid.build((None, *image_shape))
+    return hybrid
+
+
+def image_classifier(
+    image_shape: Sequence[int],
+    num_classes: int,
+    architecture: str = "iresnet-classifier-cifar10",
+    seed: int | None = None,
+    *,
+    preprocessing: Sequence[InvertibleLayer] = (),
+    tolerance: float = 1e-5,
+    dtype: Any = None,
+    **changes: Any,
+) -> IResNetClassifier:
+    """A classifier of images whose features can be turned back into the images.
+
+    Its features are images too, `[batch, height, width, channels]` of the last scale: no channels
+    leave on the way, and there is no fully connected end.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        num_classes: how many.
+        architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
+        seed: of the initial weights; None draws one.
+        preprocessing: invertible layers between the data and the first block, such as `Rescale`.
+        tolerance: bound on the Euclidean error of a block's inverse.
+        dtype: "float32" (the Keras default) or "float64".
+        **changes: fields of `Architecture` that replace the named one's. `coefficient=None` makes
+            an ordinary residual network of the same size, to compare with.
+
+    Returns:
+        A built `IResNetClassifier`.
+
+    Raises:
+        ValueError: for an unknown name or field, a shape that can't be squeezed so often, or an
+            architecture with `factor_out`, `tail_blocks` or a `base`.
+    """
+    chosen = _without_base("IResNetClassifier", architecture, changes)
+    for name in ("factor_out", "tail_blocks"):
+        if value := getattr(chosen, name):
+            off = type(value)()
+            raise ValueError(
+                f"Expected an architecture whose features are images, with {name}={off}. "
+                f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
+            )
+    seed = _seed(seed)
+    builder = Builder(chosen, seed, "auto", tolerance, dtype)
+    stages = builder.stages(tuple(image_shape))
+    layer = InvertibleSequential(
+        [*preprocessing, *(layer for stage in stages for layer in stage)], dtype=dtype
+    )
+    classifier = IResNetClassifier(layer, num_classes, seed=seed % 2**31, dtype=dtype)
+    classifier.build((None, *image_shape))
+    return classifier
+
+
+def _seed(seed: int | None) -> int:
+    return int(np.random.SeedSequence().generate_state(1)[0] // 2) if seed is None else seed
+
+
+def _without_base(model: str, architecture: str, changes: dict[str, Any]) -> Architecture:
+    if "base" in changes:
         raise ValueError(
-            f"Expected the name of an architecture: {', '.join(ARCHITECTURES)}. "
-            f"Received: architecture={architecture!r}."
+            f"Expected no base: {model} has no latents whose law could be chosen. "
+            f"Received: base={changes['base']!r}. Leave it out, or use image_flow."
         )
-    known = {field.name for field in dataclasses.fields(Architecture)}
-    if unknown := sorted(set(changes) - known):
+    return get(architecture, **changes)
+
+
+def _latents(
+    image_shape: Sequence[int], preprocessing: Sequence[InvertibleLayer], builder: Builder
+) -> InvertibleSequential:
+    """The network from images to flat latents."""
+    chosen = builder.architecture
+    if chosen.pad_channels:
         raise ValueError(
-            f"Expected fields of an architecture: {', '.join(sorted(known))}. "
-            f"Received: {', '.join(unknown)}."
+            "Expected pad_channels=0 in a density model: padded images fill no volume, so that "
+            f"there is no log-determinant. Received: pad_channels={chosen.pad_channels}. Use "
+            "squeeze_first=True to have more channels, or image_classifier."
         )
-    chosen = dataclasses.replace(ARCHITECTURES[architecture], **changes)
-    return dataclasses.replace(chosen, blocks=tuple(chosen.blocks), kernels=tuple(chosen.kernels))
-
-
-class _Builder:
-    """Makes the stages of an image flow, each layer with a seed of its own."""
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        seeds: np.random.SeedSequence,
-        log_det: Any,
-        tolerance: float,
-        dtype: Any,
-    ) -> None:
-        self.architecture = architecture
-        self.seeds = seeds
-        self.log_det = log_det
-        self.tolerance = tolerance
-        self.dtype = dtype
-
-    def stages(self, shape: tuple[int, ...]) -> Iterator[list[InvertibleLayer]]:
-        """The layers of each scale, given the shape of an image."""
-        a = self.architecture
-        for scale, count in enumerate(a.blocks):
-            stage: list[InvertibleLayer] = []
-            if scale or a.squeeze_first:
-                stage.append(Squeeze(dtype=self.dtype))
-                shape = (shape[0] // 2, shape[1] // 2, 4 * shape[2])
-            if scale == 0:
-                stage.append(self._normalized(self._convolutions(shape[-1], first=True)))
-                count -= 1
-            if count:
-                block = self._normalized(self._convolutions(shape[-1]))
-                stage.append(Repeated(block, count, dtype=self.dtype))
-            stage.append(ActNorm(dtype=self.dtype))
-            if scale < len(a.blocks) - 1:
-                if a.factor_out:
-                    shape = (*shape[:-1], shape[-1] - shape[-1] // 2)
-            elif a.tail_blocks:
-                size = math.prod(shape)
-                tail = self._normalized(self._perceptron(size))
-                stage += [
-                    Reshape((size,), dtype=self.dtype),
-                    Repeated(tail, a.tail_blocks, dtype=self.dtype),
-                ]
-            yield stage
-
-    def _normalized(self, branch: list[Any]) -> InvertibleLayer:
-        block = ResidualBlock(branch, self.log_det, tolerance=self.tolerance, dtype=self.dtype)
-        return InvertibleSequential([ActNorm(dtype=self.dtype), block], dtype=self.dtype)
-
-    def _convolutions(self, channels: int, first: bool = False) -> list[Any]:
-        a = self.architecture
-        if a.growth:
-            return [*self._growing(a.growth, 3), self._convolution(channels, 1)]
-        widths = [*[a.width] * (len(a.kernels) - 1), channels]
-        branch: list[Any] = []
-        for index, (width, size) in enumerate(zip(widths, a.kernels, strict=True)):
-            before = [] if first and index == 0 else [self._activation()]
-            branch += [*before, self._convolution(width, size)]
-        return branch
-
-    def _perceptron(self, size: int) -> list[Any]:
-        a = self.architecture
-        if a.growth:
-            return [self._dense(a.tail_width), *self._growing(a.tail_growth), self._dense(size)]
-        branch: list[Any] = []
-        for units in (a.tail_width, a.tail_width, size):
-            branch += [self._activation(), self._dense(units)]
-        return branch
-
-    def _growing(self, growth: int, kernel_size: int = 0) -> list[LipschitzConcat]:
-        """Densely connected layers, convolutions if they have a kernel's size."""
-        a = self.architecture
-        # Concatenated activations double what they get.
-        units = growth // self._activation().compute_output_shape((None, 1))[-1]
-
-        def linear() -> Any:
-            return self._convolution(units, kernel_size) if kernel_size else self._dense(units)
-
-        return [
-            LipschitzConcat([linear(), self._activation()], a.coefficient, dtype=self.dtype)
-            for _ in range(a.depth)
-        ]
-
-    def _activation(self) -> Any:
-        return activations.get(self.architecture.activation, self.dtype)
-
-    def _convolution(self, filters: int, size: int) -> SpectralConv2D:
-        return SpectralConv2D(filters, size, padding="same", **self._common())
-
-    def _dense(self, units: int) -> SpectralDense:
-        return SpectralDense(units, **self._common())
-
-    def _common(self) -> dict[str, Any]:
-        seed = int(self.seeds.spawn(1)[0].generate_state(1)[0] // 2)
-        return {
-            "coefficient": self.architecture.coefficient,
-            "kernel_initializer": keras.initializers.GlorotUniform(seed=seed),
-            "dtype": self.dtype,
-        }
+    if chosen.coefficient is None:
+        raise ValueError(
+            "Expected a coefficient below 1 in a density model: unconstrained blocks have no "
+            "certain inverse, and the series for the log-determinant may diverge. "
+            "Received: coefficient=None. Give a number, or use image_classifier."
+        )
+    stages = list(builder.stages(tuple(image_shape)))
+    split = MultiScale(stages, chosen.factor_out, dtype=builder.dtype)
+    return InvertibleSequential([*preprocessing, split], dtype=builder.dtype)

@@ -8,9 +8,14 @@ import tensorflow as tf
 LEAST_ROWS = 32  # of a part: two of so many took 0.6 of the time of one of 64 rows, on two cores
 
 
+def only_cpus() -> bool:
+    """Returns whether there is no accelerator."""
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+
+
 def count(rows: int) -> int:
     """Returns in how many parts a batch is worth computing: 1 unless there are only CPUs."""
-    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+    if not only_cpus():
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

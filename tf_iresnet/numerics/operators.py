@@ -1,6 +1,7 @@
 """The linear operators that a kernel stands for, as power iteration sees them."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,10 @@ class Operator:
     def lengths(self, stack: tf.Tensor) -> tf.Tensor:
         """Euclidean norm of each vector; the axes stay."""
         return tf.sqrt(tf.reduce_sum(stack**2, self.within, keepdims=True))
+
+    def inputs(self, kernel_shape: tuple[int, ...]) -> int:
+        """Dimensions of the inputs' space."""
+        raise TypeError(f"{type(self).__name__} must define inputs()")
 
     def apply(self, kernel: tf.Tensor, stack: tf.Tensor) -> tf.Tensor:
         raise TypeError(f"{type(self).__name__} must define apply()")
@@ -65,6 +70,9 @@ class Matrix(Operator):
     axis = 1
     within = (0,)
     traced_for = "dtype"
+
+    def inputs(self, kernel_shape):
+        return kernel_shape[0]
 
     def apply(self, kernel, stack):
         return tf.matmul(kernel, stack)
@@ -123,6 +131,9 @@ class Convolution(Operator):
     @property
     def within(self) -> tuple[int, ...]:  # type: ignore[override]
         return tuple(range(1, len(self.size) + 2))
+
+    def inputs(self, kernel_shape):
+        return math.prod(self.size) * kernel_shape[-2]
 
     def adjoint(self, kernel, stack):
         return convolve(stack, kernel, self.strides, self.padding, self.dilation)

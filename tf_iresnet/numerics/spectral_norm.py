@@ -280,3 +280,21 @@ def _positive_norm(matrix: tf.Tensor) -> tf.Tensor:
 def _norm(vector: tf.Tensor) -> tf.Tensor:
     """Euclidean norm of all entries (`l2_loss` is one operation; `tf.norm` is four)."""
     return tf.sqrt(2 * tf.nn.l2_loss(vector))
+
+
+def singular_values(
+    kernel: tf.Tensor, operator: Operator, vector_shape: tuple[int, ...]
+) -> np.ndarray:
+    """All singular values of an operator, from the largest, by the SVD of its dense matrix.
+
+    Args:
+      kernel: of the operator.
+      operator: what it stands for.
+      vector_shape: of a vector of the outputs' space. The matrix has as many columns as that has
+        entries, and as many rows as the inputs have.
+    """
+    if operator == MATRIX:
+        return np.linalg.svd(np.asarray(kernel), compute_uv=False)
+    basis = tf.eye(math.prod(vector_shape), dtype=kernel.dtype)
+    images = operator.apply(kernel, tf.reshape(basis, [-1, *vector_shape]))
+    return np.linalg.svd(np.reshape(images, [len(images), -1]), compute_uv=False)

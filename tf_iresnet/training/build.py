@@ -1,20 +1,20 @@
-"""From the sections of a config to data set, flow, optimizer and batches."""
+"""From the sections of a config to data set, model, optimizer and batches."""
 
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.preprocessing import Logit, Rescale
-from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.images import image_flow
+from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.training.optimizers import optimizer
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
 
@@ -81,29 +81,53 @@ def preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
     return [Rescale(1 / dataset.levels), Logit(**arguments)]
 
 
-def flow(config: Mapping[str, Any], dataset: data.Dataset) -> ResidualFlow:
-    """Returns the compiled flow of the config's sections `model` and `training`.
+def model(config: Mapping[str, Any], dataset: data.Dataset) -> InvertibleModel:
+    """Returns the compiled model of the config's sections `model` and `training`.
 
     Its first layers are the `preprocessing`, so that it takes, gives and measures data in their
-    own units.
+    own units. The section's `task` is "density", the default, "classifier" or "hybrid"; the latter
+    two need labelled images.
 
-    A `model` that names an `architecture` is made by `image_flow`, for images; any other one by
-    `mlp_flow`, for vectors.
+    A `model` that names an `architecture` is made by `image_flow`, `image_classifier` or
+    `image_hybrid`; any other one, for vectors, by `mlp_flow`.
 
     Raises:
-        RunError: for a wrong argument of either, or data that it isn't for.
+        RunError: for a wrong argument of these, or data that it isn't for.
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
+    task = arguments.pop("task", "density")
     with _blamed_on("model"):
-        _expect_events(3 if "architecture" in arguments else 1, dataset)
+        _expect_task(task, dataset)
+        images = "architecture" in arguments or task != "density"
+        _expect_events(3 if images else 1, dataset)
         arguments["preprocessing"] = preprocessing(arguments["preprocessing"], dataset)
-        if "architecture" in arguments:
-            model = image_flow(dataset.event_shape, seed=options.seed, **arguments)
+        arguments["seed"] = options.seed
+        if task != "density":
+            make: Any = {"classifier": image_classifier, "hybrid": image_hybrid}[task]
+            model = make(dataset.event_shape, len(dataset.classes), **arguments)
+        elif images:
+            model = image_flow(dataset.event_shape, **arguments)
         else:
-            model = mlp_flow(dataset.event_size, seed=options.seed, **arguments)
+            model = mlp_flow(dataset.event_size, **arguments)
     model.compile(optimizer(options, model), jit_compile=options.jit_compile)
     return model
+
+
+def labelled(config: Mapping[str, Any]) -> bool:
+    """Returns whether the config's task is learned from labels."""
+    return config["model"].get("task", "density") != "density"
+
+
+def _expect_task(task: str, dataset: data.Dataset) -> None:
+    if task not in ("density", "classifier", "hybrid"):
+        raise ValueError(
+            f"Expected task to be 'density', 'classifier' or 'hybrid'. Received: task={task!r}."
+        )
+    if task != "density" and dataset.labels is None:
+        raise ValueError(
+            f"Expected labelled data for task={task!r}. Received: {dataset.name}, without labels."
+        )
 
 
 def _expect_events(rank: int, dataset: data.Dataset) -> None:
@@ -118,35 +142,38 @@ def _expect_events(rank: int, dataset: data.Dataset) -> None:
     )
 
 
-def optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimizers.Optimizer:
-    """Returns AdamW (arXiv 1711.05101) with clipping and weight averaging, for `model`."""
-    adamw = keras.optimizers.AdamW(
-        options.learning_rate,
-        weight_decay=options.weight_decay,
-        beta_1=options.beta_1,
-        beta_2=options.beta_2,
-        global_clipnorm=options.clip_norm,
-        use_ema=options.ema_momentum > 0,
-        ema_momentum=options.ema_momentum,
-    )
-    spared = [v for v in model.trainable_variables if "kernel" not in v.path]
-    adamw.exclude_from_weight_decay(var_list=spared)
-    return adamw
+def batches(
+    dataset: data.Dataset, options: TrainingOptions, first_step: int, labelled: bool = False
+) -> tf.data.Dataset:
+    """Returns the training batches [batch_size, *event] from step `first_step` on.
 
-
-def batches(dataset: data.Dataset, options: TrainingOptions, first_step: int) -> tf.data.Dataset:
-    """Returns the training batches [batch_size, *event] from step `first_step` on."""
-    batch = dataset.train_batches(options.batch_size, options.seed)
+    Args:
+        dataset: what they are from.
+        options: of the run.
+        first_step: steps done.
+        labelled: whether each comes as a pair, with its labels [batch_size].
+    """
+    make = dataset.labelled_batches if labelled else dataset.train_batches
+    batch = make(options.batch_size, options.seed)  # type: ignore[misc]
     shape = (options.batch_size, *dataset.event_shape)
-    steps = tf.data.Dataset.range(first_step, options.total_steps)
-    return steps.map(lambda step: tf.ensure_shape(batch(step), shape)).prefetch(2)
+
+    def at(step: Any) -> Any:
+        if not labelled:
+            return tf.ensure_shape(batch(step), shape)
+        x, y = batch(step)
+        return tf.ensure_shape(x, shape), tf.ensure_shape(y, shape[:1])
+
+    return tf.data.Dataset.range(first_step, options.total_steps).map(at).prefetch(2)
 
 
-def validation(dataset: data.Dataset, options: TrainingOptions) -> tf.data.Dataset:
+def validation(
+    dataset: data.Dataset, options: TrainingOptions, labelled: bool = False
+) -> tf.data.Dataset:
     """Returns the validation examples in batches of any size, so that one graph does for all."""
-    return tf.data.Dataset.from_tensor_slices(dataset.validation).batch(
-        options.evaluation_batch_size
-    )
+    examples: Any = dataset.validation
+    if labelled and dataset.labels is not None:
+        examples = (examples, dataset.labels.validation)
+    return tf.data.Dataset.from_tensor_slices(examples).batch(options.evaluation_batch_size)
 
 
 def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:

@@ -10,6 +10,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import keras
@@ -129,6 +130,9 @@ def write_metrics(workdir: Workdir, state: RunState) -> None:
     write_atomically(workdir.metrics, table.getvalue())
 
 
+UNITS = {"bits_per_dim": "{:.3f} bits/dim", "accuracy": "{:.1%} right"}
+
+
 class ProgressBar(keras.callbacks.Callback):
     """One line: where the run is, its loss, its validation and the time that is left.
 
@@ -137,7 +141,7 @@ class ProgressBar(keras.callbacks.Callback):
     Args:
         state: of the run.
         options: of the run.
-        bits: whether to show bits per dimension beside nats.
+        measures: metrics to show beside the loss, keys of `UNITS`.
         stream: where to write; standard output unless given.
     """
 
@@ -148,13 +152,13 @@ class ProgressBar(keras.callbacks.Callback):
         self,
         state: RunState,
         options: TrainingOptions,
-        bits: bool = False,
+        measures: Sequence[str] = (),
         stream: TextIO | None = None,
     ):
         super().__init__()
         self.state = state
         self.options = options
-        self.bits = bits
+        self.measures = measures
         self.stream = stream or sys.stdout
         self.validation = ""
 
@@ -210,8 +214,8 @@ class ProgressBar(keras.callbacks.Callback):
 
     def _figures(self, logs: dict[str, Any], prefix: str = "") -> str:
         text = f"{float(logs.get(f'{prefix}loss', math.nan)):.3f} nats"
-        if self.bits:
-            text += f" {float(logs.get(f'{prefix}bits_per_dim', math.nan)):.3f} bits/dim"
+        for name in self.measures:
+            text += " " + UNITS[name].format(float(logs.get(f"{prefix}{name}", math.nan)))
         return text
 
     def _left(self, pace: float) -> float:

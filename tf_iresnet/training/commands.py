@@ -21,7 +21,7 @@ def evaluate(
     examples: int = 1000,
     batch_size: int = 500,
 ) -> dict[str, Any]:
-    """Measures a trained flow, prints the figures and writes them as JSON.
+    """Measures a trained model, prints the figures and writes them as JSON.
 
     Args:
         workdir: of a finished run, or
@@ -50,12 +50,20 @@ def evaluate(
         dataset = trained.dataset()
         figures |= {"data": dataset.name, "split": split}
         points, truth = getattr(dataset, split), dataset.log_prob
+        labels = None if dataset.labels is None else getattr(dataset.labels, split)
     else:
         figures |= {"data": str(table), "split": "table"}
-        points, truth = trained.rows(table), None
-    certificate = certificate_of(trained.flow)
+        points, truth, labels = trained.rows(table), None, None
+    certificate = certificate_of(trained.invertible)
     figures |= evaluation.evaluate(
-        trained.flow, points, certificate, truth, batch_size, examples, meta["deviation"]
+        trained.invertible,
+        points,
+        certificate,
+        truth,
+        batch_size,
+        examples,
+        meta["deviation"],
+        labels,
     )
     print(report.text(figures))
     path = pathlib.Path(output) if output else trained.run.path / "evaluation.json"
@@ -72,6 +80,7 @@ def sample(
     seed: int = 0,
     overwrite: bool = False,
     temperature: float = 1.0,
+    label: int | None = None,
 ) -> None:
     """Draws samples of a trained flow into a file; see `sampling.write` for its form.
 
@@ -83,6 +92,7 @@ def sample(
         seed: the same one gives the same samples.
         overwrite: whether an existing `output` may be replaced.
         temperature: of `sampling.draw`; 1 for samples of the flow's density.
+        label: the class of the samples, of a flow that tells classes; None for all.
 
     Raises:
         RunError: for what the user can put right.
@@ -90,9 +100,20 @@ def sample(
     path = pathlib.Path(output)
     sampling.check_output(path, overwrite)
     trained = Trained(workdir, model)
-    samples = sampling.draw(trained.flow, num, seed, temperature=temperature)
+    if label is not None:
+        _expect_class(trained, label)
+    samples = sampling.draw(trained.flow, num, seed, temperature=temperature, label=label)
     sampling.write(path, samples, trained.meta())
     print(f"{num} samples in {path}.")
+
+
+def _expect_class(trained: Trained, label: int) -> None:
+    classes = getattr(trained.flow, "num_classes", 0)
+    if not 0 <= label < classes:
+        known = (
+            f"a class, from 0 to {classes - 1}" if classes else "none, as the flow has no classes"
+        )
+        raise RunError(f"Expected --label to be {known}. Received: --label={label}.")
 
 
 def certify(

@@ -1,6 +1,7 @@
-"""What a trained flow is worth on data it hasn't seen, with the errors of the figures."""
+"""What a trained model is worth on data it hasn't seen, with the errors of the figures."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,41 +16,48 @@ from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.numerics.fixed_point import Solution
 
 
 def evaluate(
-    flow: ResidualFlow,
+    model: InvertibleModel,
     points: np.ndarray,
     certificate: Certificate,
     truth: Callable[[np.ndarray], Any] | None = None,
     batch_size: int = 500,
     examples: int = 1000,
     deviation: Any = None,
+    labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Returns all figures of a flow on some points; every call gives the same ones.
+    """Returns all figures of a model on some points; every call gives the same ones.
 
     Args:
-        flow: in the units of the points.
-        points: [n, *event], which the flow wasn't trained on.
-        certificate: of the flow.
+        model: a flow, a classifier or both, in the units of the points.
+        points: [n, *event], which the model wasn't trained on.
+        certificate: of the model.
         truth: the points' true log-density [n], nats, if it is known.
         batch_size: examples a call.
         examples: on how many, at most, the inverse is checked.
         deviation: as of `reconstruction`.
+        labels: of the points [n], for a model that tells classes.
 
     Returns:
-        `examples`, the figures of `likelihood`, of `divergence` if there is a truth, the
-        `truncation_bound` in nats, the figures of `reconstruction`, the largest certified
-        `lipschitz_bound` of a block, and whether the flow is `invertible`.
+        `examples`; of a density the figures of `likelihood`, of `divergence` if there is a truth,
+        and the `truncation_bound` in nats; of a classifier those of `classification`; then the
+        figures of `reconstruction`, the largest certified `lipschitz_bound` of a block, and
+        whether the model is `invertible`.
     """
-    log_q = log_prob(flow, points, batch_size)
     figures: dict[str, Any] = {"examples": len(points)}
-    figures |= likelihood(log_q, flow.event_size)
-    if truth is not None:
-        figures |= divergence(np.asarray(truth(points.astype(np.float64))), log_q)
-    figures["truncation_bound"] = truncation_bound(flow, certificate)
-    figures |= reconstruction(flow, points[:examples], batch_size, deviation)
+    if isinstance(model, ResidualFlow):
+        log_q = log_prob(model, points, batch_size)
+        figures |= likelihood(log_q, model.event_size)
+        if truth is not None:
+            figures |= divergence(np.asarray(truth(points.astype(np.float64))), log_q)
+        figures["truncation_bound"] = truncation_bound(model, certificate)
+    if labels is not None and hasattr(model, "class_log_prob"):
+        figures |= classification(model, points, labels, batch_size)
+    figures |= reconstruction(model, points[:examples], batch_size, deviation)
     figures["lipschitz_bound"] = max(block.lipschitz for block in certificate.blocks)
     figures["invertible"] = certificate.invertible
     return figures
@@ -121,6 +129,33 @@ def divergence(log_p: np.ndarray, log_q: np.ndarray) -> dict[str, float]:
     return {"kl_divergence": mean, "kl_divergence_standard_error": error}
 
 
+def classification(
+    model: Any, points: np.ndarray, labels: np.ndarray, batch_size: int
+) -> dict[str, float]:
+    """Returns `accuracy` and `cross_entropy` (nats an example), each with its standard error.
+
+    Args:
+        model: with a `class_log_prob`.
+        points: [n, *event].
+        labels: of the points [n].
+        batch_size: examples a call.
+    """
+    values = [
+        model.class_log_prob(batch)[:count].numpy()
+        for batch, count in in_batches(points, batch_size)
+    ]
+    log_probs = np.concatenate(values).astype(np.float64)
+    right = (log_probs.argmax(axis=1) == labels).astype(np.float64)
+    accuracy, accuracy_error = mean_and_standard_error(right)
+    entropy, entropy_error = mean_and_standard_error(-log_probs[np.arange(len(labels)), labels])
+    return {
+        "accuracy": accuracy,
+        "accuracy_standard_error": accuracy_error,
+        "cross_entropy": entropy,
+        "cross_entropy_standard_error": entropy_error,
+    }
+
+
 def truncation_bound(flow: ResidualFlow, certificate: Certificate) -> float:
     """Returns a bound in nats on how far cutting the series short puts off a log-density.
 
@@ -138,40 +173,59 @@ def truncation_bound(flow: ResidualFlow, certificate: Certificate) -> float:
 
 
 def reconstruction(
-    flow: ResidualFlow, points: np.ndarray, batch_size: int, deviation: Any = None
+    model: InvertibleModel, points: np.ndarray, batch_size: int, deviation: Any = None
 ) -> dict[str, Any]:
-    """Returns how well the inverse undoes the flow, on data and on as many samples.
+    """Returns how well the inverse undoes the network, on data and, of a flow, on as many samples.
 
     Args:
-        flow: any.
+        model: any.
         points: [n, *event].
         batch_size: examples a call.
         deviation: of each entry [*event], to measure errors by where entries are of different
             units; None to measure in the data's units.
 
     Returns:
-        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry, in the `error_unit`;
-        `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in latent units;
-        `inverse_iterations`: the most that any block took for any example; `inverse_converged`:
-        whether all of them did; `reconstructed_examples`.
+        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry of the examples that
+        came back, None if none did, in the `error_unit`; `reconstruction_failures`: how many
+        didn't; `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in latent units, of
+        a flow; `inverse_iterations`: the most that any block took for any example;
+        `inverse_converged`: whether all of them did; `reconstructed_examples`.
     """
     unit = 1.0 if deviation is None else np.asarray(deviation)
     errors, sample_errors = [], []
     solutions: list[Solution] = []
     for i, (x, count) in enumerate(in_batches(points, batch_size)):
-        z = flow.encode(x)
-        errors.append((np.abs(flow.decode(z) - x) / unit)[:count].max())
-        _invert(flow.layer, z, solutions)
-        z = flow.base.sample(len(x), tf.constant([1, i]))
-        sample_errors.append(np.abs(flow.encode(flow.decode(z)) - z)[:count].max())
-    return {
-        "reconstruction_error": float(np.max(errors)),
+        z = model.encode(x)
+        errors.append(_largest_errors((decode(model, z) - x) / unit)[:count])
+        _invert(model.layer, z, solutions)
+        if isinstance(model, ResidualFlow):
+            z = model.base.sample(len(x), tf.constant([1, i]))
+            sample_errors.append(_largest_errors(model.encode(decode(model, z)) - z)[:count])
+    error = np.concatenate(errors)
+    back = error[np.isfinite(error)]
+    figures = {
+        "reconstruction_error": float(np.max(back)) if len(back) else None,
         "error_unit": "the data's units" if deviation is None else "standard deviations",
-        "sample_reconstruction_error": float(np.max(sample_errors)),
+        "reconstruction_failures": len(error) - len(back),
         "inverse_iterations": max(int(np.max(s.iterations)) for s in solutions),
         "inverse_converged": all(bool(np.all(s.converged)) for s in solutions),
         "reconstructed_examples": len(points),
     }
+    if sample_errors:
+        figures["sample_reconstruction_error"] = float(np.max(np.concatenate(sample_errors)))
+    return figures
+
+
+def decode(model: InvertibleModel, z: Any) -> tf.Tensor:
+    """Returns `model.decode(z)` without a warning: failures are counted, or seen, as NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return model.decode(z)
+
+
+def _largest_errors(difference: tf.Tensor) -> np.ndarray:
+    """Largest absolute entry of each example, [n]; NaN where one is."""
+    return np.abs(difference).reshape(len(difference), -1).max(axis=1)
 
 
 def _invert(layer: InvertibleLayer, y: tf.Tensor, solutions: list[Solution]) -> tf.Tensor:

@@ -7,6 +7,9 @@ from typing import Any
 
 from tf_iresnet.training.workdir import RunError
 
+OPTIMIZERS = ("adamw", "adamax", "sgd")
+DECAYS = ("cosine", "constant", "steps")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
@@ -23,12 +26,20 @@ class TrainingOptions:
         patience: epochs without a better validation loss before stopping; None to go on.
         learning_rate: the peak, reached after the warm-up.
         warmup_steps: steps over which the rate grows linearly to its peak.
-        final_learning_rate: where the cosine decay ends, as a fraction of the peak.
-        weight_decay: AdamW's decoupled decay (times the learning rate at each step), on kernels
-            only: biases, slopes and scales are left alone. 0 for none.
+        decay: what follows: "cosine" comes down to the end's rate along a half cosine, "constant"
+            stays, "steps" multiplies by `decay_factor` at each of `decay_epochs`.
+        final_learning_rate: where the cosine ends, as a fraction of the peak.
+        decay_epochs: for "steps": how many epochs are done at each, increasing.
+        decay_factor: for "steps".
+        optimizer: "adamw", "adamax" or "sgd".
+        weight_decay: decoupled decay, `w ← w − rate·weight_decay·w` at each step beside the
+            optimizer's own, on kernels only: biases, slopes and scales are left alone. 0 for none.
+            An L2 penalty `λ/2·‖w‖²` in the loss, as older scripts have it, isn't the same: SGD
+            adds up its gradient `λw` by the momentum, to `λ/(1 − momentum)` in the long run.
         clip_norm: bound on the global norm of the gradient; None for none.
-        beta_1: AdamW's decay rate of the mean gradient.
-        beta_2: AdamW's decay rate of the mean squared gradient.
+        beta_1: decay rate of the mean gradient, of "adamw" and "adamax".
+        beta_2: that of the mean squared gradient, or of the largest one for "adamax".
+        momentum: of "sgd".
         ema_momentum: of the moving average of the weights, which validation, the best weights
             and the final model use; 0 for none.
         jit_compile: "auto" (on accelerators), True or False.
@@ -44,11 +55,16 @@ class TrainingOptions:
     patience: int | None = None
     learning_rate: float = 1e-3
     warmup_steps: int = 100
+    decay: str = "cosine"
     final_learning_rate: float = 0.01
+    decay_epochs: tuple[int, ...] = ()
+    decay_factor: float = 0.2
+    optimizer: str = "adamw"
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
     beta_1: float = 0.9
     beta_2: float = 0.99
+    momentum: float = 0.9
     ema_momentum: float = 0.99
     jit_compile: str | bool = "auto"
     evaluation_batch_size: int = 500
@@ -64,12 +80,29 @@ class TrainingOptions:
         for name in ("max_minutes", "patience", "clip_norm"):
             value = getattr(self, name)
             self._expect(name, value is None or value > 0, "above 0, or None for none")
-        for name in ("beta_1", "beta_2", "ema_momentum"):
+        for name in ("beta_1", "beta_2", "momentum", "ema_momentum"):
             self._expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name in ("warmup_steps", "weight_decay"):
             self._expect(name, getattr(self, name) >= 0, "0 or more")
         self._expect("final_learning_rate", 0 <= self.final_learning_rate <= 1, "in [0, 1]")
         self._expect("jit_compile", self.jit_compile in ("auto", True, False), '"auto" or a bool')
+        for name, choices in (("optimizer", OPTIMIZERS), ("decay", DECAYS)):
+            self._expect(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))  # JSON has lists
+        epochs = self.decay_epochs
+        if self.decay != "steps":
+            self._expect("decay_epochs", not epochs, 'empty, or decay to be "steps"')
+            return
+        increasing = all(a < b for a, b in zip((0, *epochs), epochs, strict=False))
+        self._expect(
+            "decay_epochs",
+            bool(epochs) and increasing,
+            'increasing numbers of epochs, such as (60, 120, 160), with decay="steps"',
+        )
+        self._expect("decay_factor", 0 < self.decay_factor <= 1, "in (0, 1]")
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
         if not holds:

@@ -1,4 +1,4 @@
-"""Which pictures a trained flow gets: by what its data is, and drawn from both."""
+"""Which pictures a trained model gets: by what it and its data are, and drawn from both."""
 
 from typing import Any
 
@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
+from tf_iresnet.layers.normalized import SpectralLayer
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.hybrid import HybridFlow
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import evaluation, plots, sampling
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.report import Picture
@@ -16,10 +20,13 @@ CELLS = 160  # a side of a density map: fine enough for the narrowest toy
 IMAGES = 64
 PAIRS, STEPS = 9, 9  # of the interpolations: rows and columns
 POINTS = 2000
+OF_EACH_CLASS = 10
+CLASSES = 20  # shown, at most
+ENTRIES = 2**22  # of an operator's dense matrix, up to which its spectrum is taken
 
 
 def of_run(
-    flow: ResidualFlow,
+    model: InvertibleModel,
     dataset: data.Dataset,
     certificate: Certificate,
     state: RunState,
@@ -28,19 +35,19 @@ def of_run(
     """Returns the pictures of a finished run: of the data, of the training and of the blocks.
 
     Args:
-        flow: with the weights that were kept.
+        model: with the weights that were kept.
         dataset: whose test split is shown beside the model.
-        certificate: of the flow.
+        certificate: of the model.
         state: of the run.
         batch_size: examples a call; the one of the evaluation saves tracing other graphs.
     """
-    metric = "bits_per_dim" if dataset.bits_per_dim else "loss"
+    metric = "bits_per_dim" if dataset.bits_per_dim and isinstance(model, ResidualFlow) else "loss"
     bounds = {
         block.name: (block.lipschitz, [layer.upper_bound for layer in certificate.layers_of(block)])
         for block in certificate.blocks
     }
     return [
-        *of_data(flow, dataset, batch_size),
+        *of_data(model, dataset, batch_size),
         _picture(
             "learning_curve",
             "Training and validation loss; the marked epoch's weights were kept.",
@@ -52,14 +59,19 @@ def of_run(
             "spectral norm of each of its layers (dots).",
             plots.lipschitz_bounds(bounds),
         ),
+        *_spectra(model),
     ]
 
 
-def of_data(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> list[Picture]:
+def of_data(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures in which model and held-out data can be compared."""
+    if not isinstance(model, ResidualFlow):
+        return [_reconstructions(model, dataset, batch_size)]
+    flow = model
     if dataset.image_shape is not None:
         return [
             _images(flow, dataset),
+            *([_class_samples(flow, dataset)] if isinstance(flow, HybridFlow) else []),
             _reconstructions(flow, dataset, batch_size),
             _interpolations(flow, dataset, batch_size),
         ]
@@ -112,13 +124,53 @@ def _images(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     return _picture("samples", caption, _image_grids(panels, dataset))
 
 
-def _reconstructions(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
+def _class_samples(flow: HybridFlow, dataset: data.Dataset) -> Picture:
+    shown = dataset.classes[:CLASSES]
+    drawn = [
+        sampling.draw(flow, OF_EACH_CLASS, seed=0, batch_size=OF_EACH_CLASS, label=label)
+        for label in range(len(shown))
+    ]
+    title = "samples given the class, one a row"
+    figure = _image_grids({title: np.concatenate(drawn)}, dataset, columns=OF_EACH_CLASS)
+    caption = f"Samples of each class, one a row, from the top: {', '.join(shown)}."
+    return _picture("class_samples", caption, figure)
+
+
+def _reconstructions(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> Picture:
     originals = dataset.test[:IMAGES]
     batch, count = next(evaluation.in_batches(originals, batch_size))
-    back = np.asarray(flow.decode(flow.encode(batch)))[:count]
+    back = np.asarray(evaluation.decode(model, model.encode(batch)))[:count]
     panels = {"held-out": originals[:count], "decode(encode(held-out))": back}
-    caption = "Held-out images and what comes back from their latents."
+    what = "latents" if isinstance(model, ResidualFlow) else "features"
+    caption = f"Held-out images and what comes back from their {what}; blank where nothing does."
     return _picture("reconstructions", caption, _image_grids(panels, dataset))
+
+
+def spectra_of(model: InvertibleModel, stored: bool = False) -> list[np.ndarray]:
+    """Returns the singular values of each layer whose operator isn't too large for a dense SVD.
+
+    Args:
+        model: built.
+        stored: of the kernels as they are stored, instead of as they are used, normalised.
+    """
+    return [
+        layer.singular_values(layer.kernel.value if stored else layer.normalized_kernel())
+        for layer in walk(model.layer, SpectralLayer)
+        if layer.dense_entries() <= ENTRIES
+    ]
+
+
+def _spectra(model: InvertibleModel) -> list[Picture]:
+    used = spectra_of(model)
+    if not used:
+        return []
+    stored = spectra_of(model, stored=True)
+    caption = (
+        "All singular values of each layer's linear operator, by a dense SVD: as the model uses it "
+        "and of its kernel before it is normalised."
+    )
+    figure = plots.spectra({"as used": used, "kernels as they are stored": stored})
+    return [_picture("spectra", caption, figure)]
 
 
 def _interpolations(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import matplotlib.cm
 import matplotlib.patches
 import matplotlib.ticker
 import numpy as np
@@ -194,6 +195,29 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
     plot.invert_yaxis()
     names = ["below 1 the block is invertible", *(f"layer {index}" for index in range(depth))]
     figure.legend(handles, names, loc="outside lower center", ncols=min(6, depth + 1))
+    return figure
+
+
+def spectra(panels: Mapping[str, Sequence[np.ndarray]]) -> Figure:
+    """Draws the singular values of layers, from the largest, a line a layer.
+
+    Args:
+        panels: title → the singular values [n] of each layer, from the first; beside one another.
+    """
+    figure = Figure(figsize=(4.2 * len(panels) + 0.6, 3.9), layout="constrained")
+    plots = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for plot, (title, layers) in zip(plots, panels.items(), strict=True):
+        shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+        for values, shade in zip(layers, shades, strict=True):
+            places = np.linspace(0, 1, len(values))
+            plot.plot(places, values, color=shade, linewidth=1, marker="." * (len(values) == 1))
+        plot.axhline(1.0, color="black", linestyle="--", linewidth=1)
+        plot.set(title=title, xlabel="rank of the singular value, as a fraction")
+        plot.grid(alpha=0.3)
+    plots[0].set(ylabel="singular value", ylim=(0, None))
+    scale = matplotlib.cm.ScalarMappable(cmap=matplotlib.colormaps["viridis"])
+    bar = figure.colorbar(scale, ax=list(plots), ticks=[0, 1])
+    bar.ax.set_yticklabels(["first layer", "last layer"])
     return figure
 
 

@@ -29,7 +29,8 @@ class Picture(NamedTuple):
     png: bytes
 
 
-# Key of the figure, its name, its value with unit, and how to read it; {fields} are figures.
+_ABOVE_0 = ("reconstruction_failures",)  # not worth a line otherwise
+# Keys of the figures, the name, the value with its unit, and how to read it; {fields} are figures.
 _ROWS = (
     (
         "negative_log_likelihood",
@@ -38,7 +39,7 @@ _ROWS = (
         "mean over {examples} {split} examples, ± its standard error",
     ),
     (
-        "levels",
+        "levels bits_per_dim",
         "bits per dimension",
         "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f} bits/dim",
         "the same a dimension; of data of {levels} levels with uniform noise",
@@ -56,10 +57,28 @@ _ROWS = (
         "cutting the series of the log-det short changes a log-density by no more",
     ),
     (
+        "accuracy",
+        "accuracy",
+        "{accuracy:.2%} ± {accuracy_standard_error:.2%}",
+        "of {examples} {split} examples, the class that the model finds likeliest is right",
+    ),
+    (
+        "cross_entropy",
+        "cross-entropy",
+        "{cross_entropy:.4f} ± {cross_entropy_standard_error:.4f} nats",
+        "mean -ln p(class | x)",
+    ),
+    (
         "reconstruction_error",
         "reconstruction error",
         "{reconstruction_error:.2g}",
         "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}",
+    ),
+    (
+        "reconstruction_failures",
+        "not reconstructed",
+        "{reconstruction_failures}",
+        "of {reconstructed_examples} examples, as no inverse was found for them",
     ),
     (
         "sample_reconstruction_error",
@@ -92,8 +111,9 @@ def rows(figures: Mapping[str, Any]) -> list[Row]:
     """Returns those figures of `evaluation.evaluate` that are there, in reading order."""
     return [
         Row(name, value.format(**figures), note.format(**figures))
-        for key, name, value, note in _ROWS
-        if figures.get(key) is not None
+        for keys, name, value, note in _ROWS
+        if all(figures.get(key) is not None for key in keys.split())
+        and (keys not in _ABOVE_0 or figures[keys])
     ]
 
 

@@ -17,7 +17,12 @@ ENDINGS = (".npz", ".csv", ".png")
 
 
 def draw(
-    flow: ResidualFlow, num: int, seed: int, batch_size: int = BATCH, temperature: float = 1.0
+    flow: ResidualFlow,
+    num: int,
+    seed: int,
+    batch_size: int = BATCH,
+    temperature: float = 1.0,
+    label: int | None = None,
 ) -> np.ndarray:
     """Returns samples, float [num, *event], in the units of the data.
 
@@ -26,23 +31,17 @@ def draw(
         num: how many.
         seed: the same one gives the same samples; fewer of them are the first of more.
         batch_size: samples a call.
-        temperature: by which the latents' distance from their mean is multiplied. Below 1 samples
-            come from the dense middle, likelier and less varied; at 0 they are all the image of
-            the mean. Only at 1 do they follow the flow's density.
+        temperature: as of `ResidualFlow.sample`.
+        label: the class of the samples, of a `HybridFlow`; None for all.
 
     Raises:
-        ValueError: for a negative temperature.
+        ValueError: for a negative temperature, or a label that isn't a class.
     """
-    if not temperature >= 0:
-        raise ValueError(f"Expected temperature >= 0. Received: temperature={temperature}.")
+    options = {} if label is None else {"label": label}
 
     def sample(index: int) -> np.ndarray:
         key = tf.constant([seed, index])
-        if temperature == 1:
-            return flow.sample(batch_size, seed=key).numpy()
-        mean = flow.base.loc.value
-        latents = flow.base.sample(batch_size, key)
-        return flow.decode(mean + temperature * (latents - mean)).numpy()
+        return flow.sample(batch_size, seed=key, temperature=temperature, **options).numpy()
 
     return np.concatenate([sample(i) for i in range(-(-num // batch_size))])[:num]
 
@@ -56,12 +55,12 @@ def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray
     lead through the middle, where there are none.
 
     Args:
-        flow: whose base is normal.
+        flow: whose base has moments.
         first: latents [n, *latent].
         last: latents [n, *latent].
         steps: at least 2.
     """
-    mean, scale = flow.base.loc.numpy(), np.exp(flow.base.log_scale.numpy())
+    mean, scale = (np.asarray(moment) for moment in flow.base.moments())
     u, v = (
         ((np.asarray(z, np.float64) - mean) / scale).reshape(len(z), 1, -1) for z in (first, last)
     )
@@ -73,7 +72,7 @@ def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray
         arc = (np.sin((1 - t) * angle) * u + np.sin(t * angle) * v) / np.sin(angle)
     way = np.where(np.sin(angle) > 1e-4, arc, (1 - t) * u + t * v)  # an arc that is straight
     latents = way.reshape(len(u), steps, *mean.shape) * scale + mean
-    return latents.astype(flow.base.loc.numpy().dtype)
+    return latents.astype(mean.dtype)
 
 
 def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
@@ -102,6 +101,7 @@ def describe(dataset: data.Dataset) -> dict[str, Any]:
         "levels": dataset.levels,
         "bin_width": None if dataset.bin_width is None else dataset.bin_width.tolist(),
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
+        "classes": list(dataset.classes),
     }
 
 
@@ -109,7 +109,7 @@ def describe_nothing(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns what `describe` would of data that nothing is known of."""
     columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
-    return {"name": "data", "columns": columns, **unknown}
+    return {"name": "data", "columns": columns, "classes": [], **unknown}
 
 
 def check_output(path: pathlib.Path, overwrite: bool, endings: Sequence[str] = ENDINGS) -> None:

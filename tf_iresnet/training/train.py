@@ -1,4 +1,4 @@
-"""`train_and_evaluate(config, workdir)`: a config in, a certified flow and its report out."""
+"""`train_and_evaluate(config, workdir)`: a config in, a certified model and its report out."""
 
 import contextlib
 import dataclasses
@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet import data
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, checkpoints, trained
 from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, write_metrics
 from tf_iresnet.training.checkpoints import RunState
@@ -21,15 +22,15 @@ SECTIONS = ("model", "data", "training")
 
 
 def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Trains a flow by a config, or goes on with it, and writes its model, figures and report.
+    """Trains a model by a config, or goes on with it, and writes it, its figures and its report.
 
     Called again after being killed at any moment, it goes on from the last complete epoch and
     ends with the same bits as if it hadn't been, on the same machine with the same versions,
     provided that `max_minutes` never came into play. A finished run is not run again.
 
     Args:
-        config: `ConfigDict` or nested mapping with the sections `model` (arguments of
-            `tf_iresnet.mlp_flow`), `data` (`name` and options of `tf_iresnet.data.load`) and
+        config: `ConfigDict` or nested mapping with the sections `model` (see
+            `build.model`), `data` (`name` and options of `tf_iresnet.data.load`) and
             `training` (`TrainingOptions`).
         workdir: directory of the run; new, empty, or that of the same config.
 
@@ -47,15 +48,15 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         return finished
     options = TrainingOptions(**config["training"])
     dataset = build.dataset(config)  # a bad table is found out before anything is written
-    flow = build.flow(config, dataset)
+    model = build.model(config, dataset)
     with run.claim(config), reproducible_sums():
-        state = fit(flow, dataset, options, run)
-        for variable, value in zip(flow.weights, state.best_weights, strict=True):
+        state = fit(model, dataset, options, run, build.labelled(config))
+        for variable, value in zip(model.weights, state.best_weights, strict=True):
             variable.assign(value)
-        flow.store_norms()
-        flow.optimizer, flow.compiled = None, False  # whoever loads it compiles it as they like
-        trained.save(flow, run.model)
-        return finish(flow, dataset, config, state, run)
+        model.store_norms()
+        model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
+        trained.save(model, run.model)
+        return finish(model, dataset, config, state, run)
 
 
 @contextlib.contextmanager
@@ -93,13 +94,17 @@ def resolve(config: Any) -> dict[str, Any]:
 
 
 def fit(
-    flow: keras.Model, dataset: data.Dataset, options: TrainingOptions, run: Workdir
+    model: InvertibleModel,
+    dataset: data.Dataset,
+    options: TrainingOptions,
+    run: Workdir,
+    labelled: bool = False,
 ) -> RunState:
     """Trains from the checkpoint in `run`, or from the start, until something ends it.
 
     The model is left with its last averaged weights; the best ones are in the returned state.
     """
-    state = checkpoints.load(run.checkpoint, flow)
+    state = checkpoints.load(run.checkpoint, model)
     digest = build.fingerprint(dataset, options)
     if state.data not in ("", digest):
         raise RunError(
@@ -112,19 +117,26 @@ def fit(
         return state
     if state.epoch:
         print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
-    flow.fit(
-        build.batches(dataset, options, first_step=state.epoch * options.steps_per_epoch),
+    first_step = state.epoch * options.steps_per_epoch
+    model.fit(
+        build.batches(dataset, options, first_step, labelled),
         epochs=options.epochs,
         initial_epoch=state.epoch,
         steps_per_epoch=options.steps_per_epoch,
-        validation_data=build.validation(dataset, options),
+        validation_data=build.validation(dataset, options, labelled),
         callbacks=[
             Pace(state, options),
             keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
             Recorder(state, options, run),
-            ProgressBar(state, options, dataset.bits_per_dim),
+            ProgressBar(state, options, _measures(model, dataset)),
         ],
         shuffle=False,  # the batches are shuffled already, as a function of seed and step
         verbose=0,
     )
     return state
+
+
+def _measures(model: InvertibleModel, dataset: data.Dataset) -> tuple[str, ...]:
+    """The metrics that the progress bar shows beside the loss."""
+    bits = ("bits_per_dim",) if dataset.bits_per_dim else ()
+    return tuple(name for name in (*bits, "accuracy") if name in model.metric_names)

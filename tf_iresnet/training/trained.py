@@ -12,6 +12,7 @@ from tf_iresnet import data
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.streams import TEST
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
@@ -41,12 +42,19 @@ class Trained:
         self.model = _load(self.path, "rerun its training command" if workdir else "check the path")
 
     @property
+    def invertible(self) -> InvertibleModel:
+        """The model, if it is a density or a classifier of this library."""
+        return self._expect(InvertibleModel, "a flow or an invertible classifier")
+
+    @property
     def flow(self) -> ResidualFlow:
         """The model, if it is a density."""
-        if not isinstance(self.model, ResidualFlow):
+        return self._expect(ResidualFlow, "a density, a ResidualFlow")
+
+    def _expect(self, kind: type, what: str) -> Any:
+        if not isinstance(self.model, kind):
             raise RunError(
-                f"Expected {self.path} to hold a ResidualFlow. "
-                f"Received: a {type(self.model).__name__}."
+                f"Expected {self.path} to hold {what}. Received: a {type(self.model).__name__}."
             )
         return self.model
 
@@ -55,7 +63,7 @@ class Trained:
         try:
             return json.loads(self.run.dataset.read_text())
         except FileNotFoundError:
-            return sampling.describe_nothing(self.flow.event_shape)
+            return sampling.describe_nothing(self.invertible.event_shape)
 
     def dataset(self) -> data.Dataset:
         """Returns the data of the run, read anew.
@@ -87,12 +95,13 @@ class Trained:
             tf_iresnet.data.TableError: for a bad table.
             RunError: if it has another number of columns, or the model is of images.
         """
-        if len(self.flow.event_shape) != 1:
+        shape = self.invertible.event_shape
+        if len(shape) != 1:
             raise RunError(
                 "Expected a model of vectors to measure on a table. "
-                f"Received: {self.path}, a model of examples of shape {self.flow.event_shape}."
+                f"Received: {self.path}, a model of examples of shape {shape}."
             )
-        meta, size = self.meta(), self.flow.event_size
+        meta, size = self.meta(), shape[0]
         known = meta["columns"] if self.run.dataset.exists() else None
         table = data.tables.load_table(path, known)
         if table.values.shape[1] != size:

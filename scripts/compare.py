@@ -1,0 +1,35 @@
+"""Trains what this library is measured against beside it, and prints the table of all.
+
+    python scripts/compare.py --table=patches --workdir=runs/patches
+
+The same command again goes on where it was interrupted, and prints a finished table at once.
+"""
+
+import importlib
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import flags
+
+from tf_iresnet.training import cli
+
+TABLES = (
+    "constraints",
+    "hybrid",
+    "patches",
+)  # modules of tf_iresnet.comparisons, each with a compare(workdir)
+
+TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the comparison: a new one, or one to go on with."
+)
+flags.mark_flags_as_required(["table", "workdir"])
+
+
+def main() -> None:
+    importlib.import_module(f"tf_iresnet.comparisons.{TABLE.value}").compare(WORKDIR.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,116 @@
+"""One flow as density and classifier, at several weights of the density: who gains, who loses.
+
+Residual Flows, arXiv 1906.02735, table 3, on small digits; and what `ln p(x)` says of pictures that
+aren't digits.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_iresnet.comparisons import table
+from tf_iresnet.comparisons.configs import load_config
+from tf_iresnet.data.dequantization import dequantize
+from tf_iresnet.data.digits import LEVELS
+from tf_iresnet.data.images.patches import cut, load_photographs
+from tf_iresnet.data.streams import TEST
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.training import evaluation
+from tf_iresnet.training.train import train_and_evaluate
+from tf_iresnet.training.trained import Trained
+
+WEIGHTS = ("0", "1/D", "1")
+COLUMNS = (
+    table.Column("λ", "{density_weight}", ("density_weight",)),
+    table.Column(
+        "test accuracy, %",
+        "{accuracy:.2f} ± {accuracy_standard_error:.2f}",
+        ("accuracy", "accuracy_standard_error"),
+    ),
+    table.Column(
+        "test bits/dim",
+        "{bits_per_dim:.3f} ± {bits_per_dim_standard_error:.3f}",
+        ("bits_per_dim", "bits_per_dim_standard_error"),
+    ),
+    table.Column("AUROC, patches", "{auroc_patches:.4f}", ("auroc_patches",)),
+    table.Column("AUROC, noise", "{auroc_noise:.4f}", ("auroc_noise",)),
+)
+
+
+def compare(
+    workdir: str | os.PathLike[str],
+    weights: Sequence[str] = WEIGHTS,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Trains what isn't trained yet, prints the table and writes it to table.csv.
+
+    Args:
+        workdir: directory of the comparison; each run has its own in it, and what is finished there
+            isn't run again.
+        weights: λ, arguments of configs/digits_hybrid.py.
+        changes: section of the config → fields to change in every run.
+
+    Returns:
+        A row a weight: the figures of the run, and how well `ln p(x)` tells held-out digits from
+        `patches` of photographs and from uniform `noise`: the area under the curve of true against
+        false positives (1: always; ½: by chance).
+    """
+    root = pathlib.Path(workdir)
+    rows = []
+    for weight in weights:
+        print(f"λ = {weight}:", flush=True)
+        config = load_config("digits_hybrid", arguments=(weight,), changes=changes)
+        path = root / f"weight_{weight.replace('/', '_over_')}"
+        figures = train_and_evaluate(config, path)
+        trained = Trained(str(path))
+        digits = trained.dataset().test
+        scores = auroc(trained.flow, digits, strangers(len(digits)))
+        rows.append({"density_weight": weight, **figures, **scores})
+    print(f"\ndigits, {rows[0]['parameters']:,} parameters\n")
+    print(table.text(COLUMNS, rows))
+    print(f"\nTable: {table.write_csv(root / 'table.csv', COLUMNS, rows)}")
+    return rows
+
+
+def strangers(num: int) -> dict[str, np.ndarray]:
+    """Returns pictures that aren't digits, in their form: float32 [num, 8, 8, 1], dequantised.
+
+    `patches` are grey ones of the two photographs, from all over them, at the digits' levels; every
+    pixel of the `noise` has each level with the same probability.
+    """
+    random = np.random.RandomState(0)
+    grey = [photograph.mean(axis=-1, keepdims=True) for photograph in load_photographs()]
+    cuts = np.concatenate([part for photo in grey for part in cut(photo, 8, 8).values()])
+    chosen = cuts[random.permutation(len(cuts))[:num]]
+    patches = np.floor(chosen / 256 * LEVELS)
+    noise = random.randint(LEVELS, size=patches.shape)
+    width = np.ones(patches.shape[1:], np.float32)
+    return {
+        name: dequantize(levels.astype(np.float32), width, TEST, 0).numpy()
+        for name, levels in (("patches", patches), ("noise", noise))
+    }
+
+
+def auroc(
+    flow: ResidualFlow, known: np.ndarray, strange: Mapping[str, np.ndarray], batch_size: int = 500
+) -> dict[str, float]:
+    """Returns `auroc_name` for each set of strangers, with `ln p(x)` as the score.
+
+    Args:
+        flow: trained on what `known` is of.
+        known: [n, *event].
+        strange: name → [m, *event].
+        batch_size: examples a call.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    inside = evaluation.log_prob(flow, known, batch_size)
+    found = {}
+    for name, examples in strange.items():
+        outside = evaluation.log_prob(flow, examples, batch_size)
+        truth = np.repeat([1, 0], [len(inside), len(outside)])
+        found[f"auroc_{name}"] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
+    return found

@@ -1,0 +1,86 @@
+"""An invertible residual network as a classifier."""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.models.invertible import InvertibleModel, classification, labels_of
+
+
+@register
+class IResNetClassifier(InvertibleModel):
+    """Classes from the features of an invertible network, which can be turned back into inputs.
+
+    The head normalises the features over the batch, cuts them off at 0, averages them over all
+    positions and maps them to logits (i-ResNet, arXiv 1811.00995, section 5.1). Only the
+    head loses information: `encode` gives the features, and `decode` the inputs they came from.
+    `fit(x, y)` minimises the cross-entropy; called on data, the model returns logits.
+
+    Args:
+        layer: the network from inputs to features, or a list of invertible layers.
+        num_classes: how many.
+        seed: kept for the training loop; nothing in it is random.
+
+    Input shape: `[batch, *event]`; targets: integers `[batch]`. Output shape: `[batch, classes]`.
+
+    Example:
+
+        classifier = tf_iresnet.image_classifier((32, 32, 3), num_classes=10)
+        classifier.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+        classifier.fit(images, labels, epochs=10)
+        features = classifier.encode(images)
+        classifier.decode(features)  # the images
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+
+    def __init__(
+        self,
+        layer: InvertibleLayer | list[InvertibleLayer],
+        num_classes: int,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, seed, **kwargs)
+        if num_classes < 2:
+            raise ValueError(f"Expected num_classes ≥ 2. Received: num_classes={num_classes}")
+        self.num_classes = num_classes
+        policy = self.layer.dtype_policy
+        self.normalization = keras.layers.BatchNormalization(
+            momentum=0.9, name="normalization", dtype=policy
+        )
+        initializer = keras.initializers.GlorotUniform(seed=seed)
+        self.head = keras.layers.Dense(
+            num_classes, kernel_initializer=initializer, name="head", dtype=policy
+        )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        shape = self.layer.compute_output_shape(input_shape)
+        if not self.normalization.built:
+            self.normalization.build(shape)
+            self.head.build((None, shape[-1]))
+
+    def call(self, inputs, training=None):
+        features = self.layer.call(inputs, training=training)
+        positive = tf.nn.relu(self.normalization(features, training=training))
+        pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
+        return self.head(pooled)
+
+    def class_log_prob(self, x: Any) -> tf.Tensor:
+        """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
+        return self._run("class_log_prob", self._class_log_prob, x)
+
+    def _class_log_prob(self, x):
+        return tf.nn.log_softmax(self.call(x, training=False))
+
+    def _values(self, x, y, training, seed=None):
+        logits = self(x, training=training)
+        values = classification(logits, labels_of(y, self.num_classes))
+        return {"loss": values["cross_entropy"], "accuracy": values["accuracy"]}
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}

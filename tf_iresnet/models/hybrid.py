@@ -1,0 +1,130 @@
+"""A flow that tells classes apart: density and classifier at once."""
+
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.models.base import ClassNormal
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.invertible import classification, labels_of
+from tf_iresnet.numerics.probes import Seed
+
+
+@register
+class HybridFlow(ResidualFlow):
+    """One invertible network that gives `p(x)`, `p(class | x)` and samples of each class.
+
+    The latents of each class follow a normal of its own (`ClassNormal`), so that all three are
+    parts of one joint density: `log_prob` is its marginal, the class is Bayes' rule, and the
+    log-determinant, the same for every class, drops out of it. `fit(x, y)` minimises
+
+        −(λ ln p(x) + ln p(y | x))
+
+    over labelled data. λ = 1 is the likelihood of the pair; λ = 1/D, with D the size of an event,
+    weighs a pixel's nats like a label's; λ = 0 is a classifier (Residual Flows, arXiv 1906.02735,
+    section 5.4, and Nalisnick et al., arXiv 1902.02767, equation 5).
+
+    Called on data, the model returns `ln p(class | x)`, so `predict` does too.
+
+    Args:
+        layer: the invertible network, or a list of invertible layers.
+        num_classes: how many.
+        density_weight: λ, or "1/D".
+        seed: makes training and, with a fixed `seed` argument, sampling reproducible.
+
+    Input shape: `[batch, *event]`; targets: integers `[batch]`. Output shape: `[batch, classes]`.
+
+    Raises:
+        ValueError: for a negative weight, or a conditional network.
+
+    Example:
+
+        hybrid = tf_iresnet.image_hybrid((8, 8, 1), 10, "resflow-mnist", width=32)
+        hybrid.compile(optimizer=keras.optimizers.Adam(1e-3))
+        hybrid.fit(images, labels, epochs=10)
+        hybrid.predict(images).argmax(axis=-1)  # classes
+        hybrid.log_prob(images)                 # low for what is unlike the training data
+        hybrid.sample(10, label=3)
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim", "cross_entropy", "accuracy")
+
+    def __init__(
+        self,
+        layer: InvertibleLayer | list[InvertibleLayer],
+        num_classes: int,
+        density_weight: float | str = "1/D",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        if density_weight != "1/D" and not (
+            isinstance(density_weight, (int, float)) and density_weight >= 0
+        ):
+            raise ValueError(
+                "Expected density_weight to be a number ≥ 0, or '1/D'. "
+                f"Received: density_weight={density_weight!r}"
+            )
+        first = layer[0] if isinstance(layer, (list, tuple)) else layer
+        base = ClassNormal(num_classes, dtype=first.dtype_policy, name="base")
+        super().__init__(layer, base, seed, **kwargs)
+        if self.layer.condition_size is not None:
+            raise ValueError(
+                "Expected a network without a condition: the classes take its place. "
+                f"Received: condition_size={self.layer.condition_size}"
+            )
+        self.num_classes = num_classes
+        self.density_weight = density_weight
+
+    def call(self, inputs, training=None):
+        z = self.layer.call(inputs, training=training)
+        return tf.nn.log_softmax(self.base.joint_log_prob(z))
+
+    def class_log_prob(self, x: Any) -> tf.Tensor:
+        """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
+        return self._run("class_log_prob", self.call, x)
+
+    def sample(  # type: ignore[override]
+        self, num: int, label: Any = None, seed: Seed = None, temperature: float = 1.0
+    ) -> tf.Tensor:
+        """Samples `[num, *event]`, as of `ResidualFlow`.
+
+        Args:
+            num: how many.
+            label: their class, an integer or `[num]` of them; None draws classes as well.
+            seed: without one every call draws new samples.
+            temperature: by which a latent's distance from its class' mean is multiplied.
+
+        Raises:
+            ValueError: for a label that isn't a class.
+        """
+        if label is None:
+            return self._decode(self._latents(num, seed, temperature))
+        label = tf.convert_to_tensor(label, tf.int32)
+        if tf.executing_eagerly() and not tf.reduce_all((label >= 0) & (label < self.num_classes)):
+            raise ValueError(
+                f"Expected label to be from 0 to {self.num_classes - 1}. Received: label={label}"
+            )
+        return self._decode(self._latents(num, seed, temperature, label))
+
+    def _values(self, x, y, training, seed=None):
+        labels = labels_of(y, self.num_classes)
+        z, log_det = self.layer.forward_with_log_det(x, None, training, seed)
+        joint = self.base.joint_log_prob(z)
+        log_prob = tf.reduce_logsumexp(joint, axis=1) + log_det
+        values = classification(joint, labels)
+        loss = values["cross_entropy"]
+        weight = 1 / self.event_size if self.density_weight == "1/D" else self.density_weight
+        if weight:
+            loss -= weight * log_prob
+        return {"loss": loss, "bits_per_dim": self._bits_per_dim(log_prob), **values}
+
+    def get_config(self):
+        config = super().get_config()
+        del config["base"]
+        return {
+            **config,
+            "num_classes": self.num_classes,
+            "density_weight": self.density_weight,
+        }
