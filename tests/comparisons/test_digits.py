@@ -21,6 +21,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_constraints(tmp_path, capsys):
     rows = constraints.compare(
         tmp_path, ("unconstrained", "0.5"), 2, {"model": SMALL, "training": TRAINING}
@@ -47,6 +48,7 @@ def _accuracy(run):
     return np.mean(classes == dataset.labels.test)
 
 
+@pytest.mark.slow
 def test_hybrid(tmp_path, capsys):
     rows = hybrid.compare(
         tmp_path, ("0", "1"), {"model": {**SMALL, "tail_blocks": 0}, "training": TRAINING}

@@ -48,6 +48,7 @@ def compared(tmp_path_factory):
     return workdir, patches.compare(workdir, tiny_config(), PEERS, EXAMPLES)
 
 
+@pytest.mark.slow
 def test_a_row_a_model_each_on_the_same_patches(compared):
     _, rows = compared
     assert [row["model"].split()[0] for row in rows] == ["Gaussian,", "TFP", "TFP", "tf_iresnet"]
@@ -64,6 +65,7 @@ def test_a_row_a_model_each_on_the_same_patches(compared):
         assert row["above_ours_standard_error"] > 0
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_run_again(compared, monkeypatch, capsys):
     workdir, rows = compared
     text = (workdir / "table.csv").read_text()
@@ -84,6 +86,7 @@ def _only_finished(function, name):
     return guarded
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_workdir_are_refused(compared):
     workdir, _ = compared
     config = tiny_config()

@@ -8,10 +8,11 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.comparisons import table, tfp_flows
@@ -199,7 +200,9 @@ def gaussian(
         return finished
     start = time.monotonic()
     options = TrainingOptions(**config["training"])
-    batches = build.batches(dataset, options, 0).repeat().take(-(-examples // options.batch_size))
+    # However many steps our flow is trained for: so few examples might not span the space.
+    steps = tf.data.Dataset.range(-(-examples // options.batch_size))
+    batches = steps.map(dataset.train_batches(options.batch_size, options.seed))
     train = np.concatenate([batch.numpy() for batch in batches])
     fits = []
     for choice in GAUSSIANS:
@@ -231,11 +234,13 @@ class FullGaussian:
 
     def __init__(self, space: InvertibleLayer, points: np.ndarray) -> None:
         self.space = space
-        count, total, squares = 0, 0.0, 0.0
+        count = 0
+        total: Any = 0.0
+        squares: Any = 0.0
         for values, _ in self._chunks(points):
             count, total = count + len(values), total + values.sum(axis=0)
             squares = squares + values.T @ values
-        self.mean = total / count
+        self.mean: np.ndarray = total / count
         covariance = squares / count - np.outer(self.mean, self.mean)
         self.root = np.linalg.cholesky(covariance)
 
@@ -255,7 +260,7 @@ class FullGaussian:
 
 
 def _finish(
-    run: Workdir, row: Mapping[str, Any], log_prob: Sequence[float], dataset: data.Dataset
+    run: Workdir, row: Mapping[str, Any], log_prob: np.ndarray, dataset: data.Dataset
 ) -> dict[str, Any]:
     """Completes a row by what the test split says and leaves it as the run's figures."""
     values = np.asarray(log_prob)
