@@ -25,7 +25,7 @@ class LayerCertificate:
     name: str
     estimate: float
     upper_bound: float
-    coefficient: float | None  # None for a layer without a constraint
+    coefficient: float  # infinite for a layer without a constraint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Certificate:
         rows = [f"{'layer':<36}{'estimate':>10}{'bound':>10}{'coefficient':>13}"]
         rows += [
             f"{layer.name:<36}{layer.estimate:>10.5f}{layer.upper_bound:>10.5f}"
-            + (f"{'none':>13}" if layer.coefficient is None else f"{layer.coefficient:>13.5f}")
+            f"{layer.coefficient:>13.5f}"
             for layer in self.layers
         ]
         rows += ["", f"{'block':<36}{'Lip(g) ≤':>10}{'iterations':>12}{'tolerance':>11}  certified"]
@@ -140,7 +140,7 @@ def enforce(model: keras.layers.Layer) -> Certificate:
         if _bound(block.branch, "", []) < 1:
             continue
         for layer in walk(block.branch, SpectralLayer):
-            if layer.coefficient is None:
+            if math.isinf(layer.coefficient):
                 raise ValueError(
                     "Expected layers with a coefficient to bring them to. Received: "
                     f"{layer.name!r} with coefficient=None. Train it with one."

@@ -76,7 +76,10 @@ def test_saved_and_loaded_it_is_the_same(trained, tmp_path):
     classifier.save(tmp_path / "classifier.keras")
     loaded = keras.models.load_model(tmp_path / "classifier.keras")
     np.testing.assert_array_equal(loaded.class_log_prob(IMAGES), classifier.class_log_prob(IMAGES))
-    assert loaded.evaluate(IMAGES, LABELS, verbose=0) if loaded.compiled else True
+    for model in (classifier, loaded):
+        model.compile(optimizer=keras.optimizers.Adam())
+    figures = [model.evaluate(IMAGES, LABELS, verbose=0) for model in (classifier, loaded)]
+    np.testing.assert_array_equal(*figures)
 
 
 def test_without_a_constraint_nothing_is_certified_and_the_inverse_fails():
@@ -84,7 +87,7 @@ def test_without_a_constraint_nothing_is_certified_and_the_inverse_fails():
     classifier, history = fitted(None)
     assert history["accuracy"][-1] > 0.97
     certificate = tfi.certify(classifier)
-    assert not certificate.invertible and "none" in str(certificate)
+    assert not certificate.invertible and "inf" in str(certificate)
     assert max(block.lipschitz for block in certificate.blocks) > 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

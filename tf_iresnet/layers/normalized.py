@@ -54,7 +54,7 @@ class SpectralLayer(ContractiveLayer):
                 "Expected coefficient > 0, or None for a layer without a bound. "
                 f"Received: coefficient={coefficient}"
             )
-        self.coefficient = coefficient
+        self.coefficient = math.inf if coefficient is None else coefficient
         self.nonlinearity = activations.get(activation, self.dtype_policy.name)
         self.power_iterations = power_iterations
         self.condition_size = condition_size
@@ -129,16 +129,12 @@ class SpectralLayer(ContractiveLayer):
         return self.nonlinearity.compute_output_shape(output_shape)
 
     def lipschitz_bound(self):
-        if self.coefficient is None:
-            return math.inf
         slope = 1.0 if self.nonlinearity is None else self.nonlinearity.lipschitz_bound()
         return self.coefficient * slope
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, of the kernel's shape: of norm at most `coefficient` up to `tolerance`."""
         kernel = self.kernel.value
-        if self.coefficient is None:
-            return kernel
         iterated = training or self.power_iterations is not None
         start = self.vector.value if iterated else self._start(kernel)
         normalized, vector = self._normalize(kernel, start, self.operator, self.slack)
@@ -151,8 +147,6 @@ class SpectralLayer(ContractiveLayer):
 
         `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
         """
-        if self.coefficient is None:  # then no training kept the vector up
-            self.vector.assign(self._better_vector(self.kernel.value, self.vector.value, rounds=4))
         self.normalized_kernel(training=True)
         self.leading.assign(self.vector.value)
         self.sketch.assign(self._sketch())
@@ -160,8 +154,6 @@ class SpectralLayer(ContractiveLayer):
     def _normalize(
         self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if self.coefficient is None:
-            return kernel, start
         sigma, vector = spectral_norm.power_iteration(
             self._operand(kernel),
             start,
@@ -259,7 +251,7 @@ class SpectralLayer(ContractiveLayer):
         nonlinearity = self.nonlinearity and keras.saving.serialize_keras_object(self.nonlinearity)
         return {
             **config,
-            "coefficient": self.coefficient,
+            "coefficient": None if math.isinf(self.coefficient) else self.coefficient,
             "activation": nonlinearity,
             "power_iterations": self.power_iterations,
             "condition_size": self.condition_size,
