@@ -4,11 +4,10 @@
     python scripts/compare.py --table=patches --workdir=runs/compare_patches
 
 Measured on one thread of a busy core, 1003 s of training: 2.977 ± 0.040 bits/dim on the test
-patches by the series of 20 terms (2.974 by exact log-determinants), 3.727 on the validation
-patches. Beside it the second command gave, on test, 4.363 for a full-covariance Gaussian, 3.064 for
-TFP's MAF and 2.983 for TFP's RealNVP. To RealNVP that is a tie: on the same patches the difference
-is 0.005 ± 0.004 (0.009 ± 0.003 by exact log-determinants), and on validation RealNVP is ahead, at
-3.714.
+patches by the series of 20 terms, 3.727 on the validation patches. Beside it the second command
+gave, on test, 4.363 for a full-covariance Gaussian, 3.064 for TFP's MAF and 2.983 for TFP's
+RealNVP. To RealNVP that is a tie: on the same patches the difference is 0.005 ± 0.004, and on
+validation RealNVP is ahead, at 3.714.
 """
 
 import ml_collections

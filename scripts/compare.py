@@ -1,8 +1,12 @@
 """Trains what this library is measured against beside it, and prints the table of all.
 
-    python scripts/compare.py --table=patches --workdir=runs/patches
+    python scripts/compare.py --table=patches --workdir=runs/compare_patches
+    python scripts/compare.py --table=constraints --workdir=runs/compare_constraints
+    python scripts/compare.py --table=hybrid --workdir=runs/compare_hybrid
 
-The same command again goes on where it was interrupted, and prints a finished table at once.
+`patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
+beside invertible ones, `hybrid` density and classes at several weights of the former. The same
+command again goes on where it was interrupted, and prints a finished table at once.
 """
 
 import importlib
@@ -14,11 +18,8 @@ from absl import flags
 
 from tf_iresnet.training import cli
 
-TABLES = (
-    "constraints",
-    "hybrid",
-    "patches",
-)  # modules of tf_iresnet.comparisons, each with a compare(workdir)
+# Modules of tf_iresnet.comparisons, each with a compare(workdir).
+TABLES = ("constraints", "hybrid", "patches")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(

@@ -26,8 +26,8 @@ WEIGHTS = ("0", "1/D", "1")
 COLUMNS = (
     table.Column("λ", "{density_weight}", ("density_weight",)),
     table.Column(
-        "test accuracy, %",
-        "{accuracy:.2f} ± {accuracy_standard_error:.2f}",
+        "test accuracy",
+        "{accuracy:.2%} ± {accuracy_standard_error:.2%}",
         ("accuracy", "accuracy_standard_error"),
     ),
     table.Column(

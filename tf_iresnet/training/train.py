@@ -51,9 +51,6 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
     model = build.model(config, dataset)
     with run.claim(config), reproducible_sums():
         state = fit(model, dataset, options, run, build.labelled(config))
-        for variable, value in zip(model.weights, state.best_weights, strict=True):
-            variable.assign(value)
-        model.store_norms()
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         trained.save(model, run.model)
         return finish(model, dataset, config, state, run)
@@ -102,7 +99,7 @@ def fit(
 ) -> RunState:
     """Trains from the checkpoint in `run`, or from the start, until something ends it.
 
-    The model is left with its last averaged weights; the best ones are in the returned state.
+    The model is left with the best of its averaged weights.
     """
     state = checkpoints.load(run.checkpoint, model)
     digest = build.fingerprint(dataset, options)
@@ -113,8 +110,22 @@ def fit(
         )
     state.data = digest
     write_metrics(run, state)  # a kill may have come between the checkpoint and its table
-    if state.stopped:
-        return state
+    if not state.stopped:
+        _go_on(model, dataset, options, run, state, labelled)
+    for variable, value in zip(model.weights, state.best_weights, strict=True):
+        variable.assign(value)
+    model.store_norms()
+    return state
+
+
+def _go_on(
+    model: InvertibleModel,
+    dataset: data.Dataset,
+    options: TrainingOptions,
+    run: Workdir,
+    state: RunState,
+    labelled: bool,
+) -> None:
     if state.epoch:
         print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
     first_step = state.epoch * options.steps_per_epoch
@@ -133,7 +144,6 @@ def fit(
         shuffle=False,  # the batches are shuffled already, as a function of seed and step
         verbose=0,
     )
-    return state
 
 
 def _measures(model: InvertibleModel, dataset: data.Dataset) -> tuple[str, ...]:
