@@ -22,7 +22,7 @@ class IResNetClassifier(InvertibleModel):
     Args:
         layer: the network from inputs to features, or a list of invertible layers.
         num_classes: how many.
-        seed: kept for the training loop; nothing in it is random.
+        seed: of the initial weights of the head.
 
     Input shape: `[batch, *event]`; targets: integers `[batch]`. Output shape: `[batch, classes]`.
 

@@ -8,7 +8,7 @@ import numpy as np
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.models.architectures import Architecture, get
-from tf_iresnet.models.base import DiagonalNormal
+from tf_iresnet.models.base import Base
 from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
@@ -18,7 +18,7 @@ from tf_iresnet.models.stages import Builder
 def image_flow(
     image_shape: Sequence[int],
     architecture: str = "resflow-cifar10",
-    base: str | DiagonalNormal | None = None,
+    base: str | Base | None = None,
     log_det: Any = "auto",
     seed: int | None = None,
     *,

@@ -11,7 +11,7 @@ from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
-from tf_iresnet.models.base import DiagonalNormal
+from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
 
 
@@ -22,7 +22,7 @@ def mlp_flow(
     coefficient: float = 0.97,
     activation: str = "lipswish",
     condition_size: int | None = None,
-    base: str | DiagonalNormal = "normal",
+    base: str | Base = "normal",
     log_det: Any = "auto",
     seed: int | None = None,
     *,

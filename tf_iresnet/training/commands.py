@@ -148,11 +148,12 @@ def certify(
     trained = Trained(workdir, model)
     try:
         certificate = certificate_of(trained.model)
-    except ValueError as error:  # nothing in the model to certify
+        print(certificate)
+        if output is not None:
+            certificate = enforced(trained.model)
+    except ValueError as error:  # nothing in it to certify, or to bring a layer to
         raise RunError(str(error)) from error
-    print(certificate)
     if output is not None:
-        certificate = enforced(trained.model)
         save(trained.model, output)
         print(f"\nThe copy in {output}:\n\n{certificate}")
     return 0 if certificate.invertible else 1

@@ -112,7 +112,7 @@ def summary(
 
 _KINDS = {
     "density": "a residual flow",
-    "classifier": "an invertible classifier",
+    "classifier": "a residual network that tells classes",
     "hybrid": "a flow that tells classes",
 }
 

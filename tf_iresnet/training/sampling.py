@@ -101,7 +101,6 @@ def describe(dataset: data.Dataset) -> dict[str, Any]:
         "levels": dataset.levels,
         "bin_width": None if dataset.bin_width is None else dataset.bin_width.tolist(),
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
-        "classes": list(dataset.classes),
     }
 
 
@@ -109,7 +108,7 @@ def describe_nothing(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns what `describe` would of data that nothing is known of."""
     columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
-    return {"name": "data", "columns": columns, "classes": [], **unknown}
+    return {"name": "data", "columns": columns, **unknown}
 
 
 def check_output(path: pathlib.Path, overwrite: bool, endings: Sequence[str] = ENDINGS) -> None:
