@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tf_iresnet import log_det
-from tf_iresnet.numerics import linalg, probes
+from tf_iresnet.numerics import linalg, probes, truncation
 
 SIZE = 6
 
@@ -17,6 +17,15 @@ def linear(norm, size=SIZE, seed=0):
     kernel = np.random.default_rng(seed).normal(size=(size, size))
     kernel *= norm / np.linalg.norm(kernel, 2)
     return (lambda x: tf.matmul(x, tf.constant(kernel, x.dtype))), kernel
+
+
+FUNCTIONS = (log_det.LOG1P, log_det.LOG_CAYLEY)
+
+
+def trace(function, kernel):
+    """Of `f(J)`, by determinants."""
+    eye = np.eye(len(kernel))
+    return sum(w * np.linalg.slogdet(eye + s * kernel)[1] for w, s in function.terms)
 
 
 def series_of_one_probe(kernel, probe, terms):
@@ -63,8 +72,8 @@ def test_power_series_is_the_truncated_series_of_its_probe(mode, dtype, run_in_m
     estimator = log_det.PowerSeries(5, probe="rademacher")
     x, seed = tf.zeros((3, SIZE), dtype), tf.constant([4, 2])
     value = run_in_mode(lambda x: estimator(g, x, seed)[1], mode)(x)
-    split = tf.random.experimental.stateless_split(probes.fold_in(seed, 0), 2, alg="philox")
-    probe = probes.rademacher((3, SIZE), split[0], tf.float64).numpy()
+    split = tf.random.experimental.stateless_split(seed, 2, alg="philox")
+    probe = probes.draw("rademacher", tf.zeros((3, SIZE), tf.float64), 1, split[0]).numpy()
     expected = [series_of_one_probe(kernel, v, 5) for v in probe]
     np.testing.assert_allclose(value, expected, rtol=1e-4 if dtype == "float32" else 1e-12)
 
@@ -74,21 +83,27 @@ def test_power_series_is_the_truncated_series_of_its_probe(mode, dtype, run_in_m
     [
         log_det.PowerSeries(80, probes=5),
         log_det.PowerSeries(80, probes=5, probe="gaussian"),
+        log_det.PowerSeries(80, probes=5, probe="orthogonal"),
+        log_det.Krylov(6),
+        log_det.Krylov(6, tolerance=1e-9, probes=3, probe="orthogonal"),
+        log_det.HutchPlusPlus(6, steps=6),
         log_det.RussianRoulette(probes=5),
         log_det.RussianRoulette(exact_terms=4, survival=0.8, probes=5),
     ],
-    ids=lambda e: f"{e.name}-{e.probe}",
+    ids=lambda e: f"{e.name}-{getattr(e, 'probe', '')}",
 )
-def test_mean_over_probes_is_the_log_det(estimator):
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
+def test_mean_over_probes_is_the_log_det(estimator, function):
     """Within 3.5 standard errors over 10,000 examples, each of which has its own probes."""
     g, kernel = linear(0.8)
 
     @tf.function(autograph=False)
     def values(seed):
-        return estimator(g, tf.zeros((50, SIZE), tf.float64), seed, lipschitz=0.8)[1]
+        x = tf.zeros((50, SIZE), tf.float64)
+        return estimator(g, x, seed, lipschitz=0.8, function=function)[1]
 
     draws = np.concatenate([values(tf.constant([3, i])) for i in range(200)])
-    truth = np.linalg.slogdet(np.eye(SIZE) + kernel)[1]
+    truth = trace(function, kernel)
     # Examples of a call share their N, so the standard error comes from the means of calls.
     means = draws.reshape(200, 50).mean(1)
     assert abs(means.mean() - truth) < 3.5 * means.std(ddof=1) / math.sqrt(200)
@@ -132,7 +147,7 @@ def test_anchor_05_each_example_has_its_own_cotangent():
 def test_anchor_09_roulette_survival_exceeds_the_squared_bound():
     """Finite variance needs survival > L²; the default follows the bound, N the stateless seed."""
     for bound in (0.1, 0.5, 0.9, 0.98):
-        assert log_det.RussianRoulette()._survival(bound) > bound**2
+        assert log_det.RussianRoulette().survival_at(bound) > bound**2
     g, _ = linear(0.5)
     x = tf.zeros((2, SIZE), tf.float64)
     roulette = log_det.RussianRoulette(survival=0.5)
@@ -142,16 +157,27 @@ def test_anchor_09_roulette_survival_exceeds_the_squared_bound():
 
 
 @pytest.mark.parametrize("bound,terms", [(0.5, 3), (0.9, 10), (0.98, 20), (0.3, 60)])
-def test_truncation_bound(bound, terms):
-    """Equals the closed form where that has digits, and bounds the worst case, `J = −L·I`."""
-    d = 7
-    value = log_det.PowerSeries(terms).truncation_bound(bound, d)
-    closed = -d * (math.log1p(-bound) + sum(bound**k / k for k in range(1, terms + 1)))
-    assert value == pytest.approx(closed, rel=1e-9, abs=1e-14)
-    worst = d * math.log1p(-bound) - d * sum(-(bound**k) / k for k in range(1, terms + 1))
-    assert abs(worst) <= value * (1 + 1e-9) + 1e-14
-    assert log_det.Exact().truncation_bound(bound, d) == 0
-    assert math.isinf(log_det.PowerSeries(terms).truncation_bound(1.0, d))
+def test_tail_of_the_series(bound, terms):
+    """Equals the closed form where that has digits."""
+    closed = -math.log1p(-bound) - sum(bound**k / k for k in range(1, terms + 1))
+    assert log_det.LOG1P.tail(bound, terms) == pytest.approx(closed, rel=1e-9, abs=1e-14)
+    odd = 2 * (math.atanh(bound) - sum(bound**k / k for k in range(1, terms + 1, 2)))
+    assert log_det.LOG_CAYLEY.tail(bound, terms) == pytest.approx(odd, rel=1e-9, abs=1e-14)
+    assert math.isinf(log_det.LOG1P.tail(1.0, terms))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "estimator", [log_det.PowerSeries(4), log_det.Krylov(4), log_det.Krylov(6, tolerance=0.1)]
+)
+def test_what_is_reported_bounds_what_is_cut_off(estimator, function):
+    g, _ = linear(0.8)
+    x, seed = tf.zeros((200, SIZE), tf.float64), tf.constant([4, 2])
+    with truncation.gather() as bounds:
+        value = estimator(g, x, seed, lipschitz=0.8, function=function)[1]
+    whole = log_det.PowerSeries(200)(g, x, seed, function=function)[1]
+    missing, bound = np.abs(value - whole), bounds.total(value).numpy()
+    assert np.all(missing <= bound + 1e-12) and np.all(bound < 100 * missing.max())
 
 
 def test_memory_of_the_neumann_gradient_is_flat_in_the_terms():
@@ -175,7 +201,7 @@ def test_auto_is_exact_where_that_is_cheap():
     assert auto.resolve(2, training=True) == log_det.Exact()
     assert auto.resolve(64, training=False) == log_det.Exact()
     assert auto.resolve(64, training=True) == log_det.RussianRoulette()
-    assert auto.resolve(3072, training=False) == log_det.PowerSeries(20)
+    assert auto.resolve(3072, training=False) == log_det.Krylov(24, tolerance=1e-4)
     assert log_det.Auto(training="exact").resolve(64, training=True) == log_det.Exact()
 
 
@@ -197,9 +223,10 @@ def test_same_seed_same_probes_in_every_mode(mode, run_in_mode):
         np.testing.assert_allclose(draw(tf.constant([1, 7])), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", probes.SAMPLERS)
+@pytest.mark.parametrize("name", probes.NAMES)
 def test_probes_have_mean_zero_and_unit_covariance(name):
-    draws = probes.get(name)((200_000, 3), tf.constant([0, 5]), tf.float64).numpy()
+    x = tf.zeros((100_000, 3), tf.float64)
+    draws = probes.draw(name, x, 2, tf.constant([0, 5])).numpy()
     np.testing.assert_allclose(draws.mean(0), 0, atol=4 / math.sqrt(200_000))
     np.testing.assert_allclose(np.cov(draws.T), np.eye(3), atol=6 / math.sqrt(200_000))
 
@@ -210,6 +237,13 @@ def test_probes_have_mean_zero_and_unit_covariance(name):
         (lambda: log_det.get("magic"), "one of .*exact.*magic"),
         (lambda: log_det.PowerSeries(0), "terms to be an integer ≥ 1.*terms=0"),
         (lambda: log_det.PowerSeries(3, probe="cauchy"), "probe to be one of.*cauchy"),
+        (lambda: log_det.Krylov(0), "steps to be an integer ≥ 1.*steps=0"),
+        (lambda: log_det.Krylov(tolerance=0.0), "tolerance > 0.*0.0"),
+        (lambda: log_det.HutchPlusPlus(2), "at least 3 probes.*2"),
+        (
+            lambda: probes.draw("orthogonal", tf.zeros((1, 2)), 3, tf.constant([0, 0])),
+            "at most as many orthogonal probes as dimensions, 2.*probes=3",
+        ),
         (lambda: log_det.PowerSeries(3, gradient="magic"), "gradient to be one of.*magic"),
         (lambda: log_det.RussianRoulette(survival=1.0), "survival.*between 0 and 1.*1.0"),
         (lambda: probes.as_seed(0.5), "seed to be an int.*0.5"),

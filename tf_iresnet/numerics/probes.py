@@ -65,13 +65,37 @@ def gaussian(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return radius * tf.cos(2.0 * math.pi * uniform(shape, fold_in(seed, 1), dtype))
 
 
-SAMPLERS: dict[str, Sampler] = {"rademacher": rademacher, "gaussian": gaussian}
+def orthogonal(x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """`count` probes an example, orthogonal to each other, each uniform on the sphere of radius √d.
 
-
-def get(name: str) -> Sampler:
-    """The sampler `(shape, seed, dtype) → probes` of that name."""
-    if name not in SAMPLERS:
+    Their mean has less variance than that of independent ones: together they leave less out.
+    """
+    size = math.prod(x.shape[1:])
+    if count > size:
         raise ValueError(
-            f"Expected probe to be one of {sorted(SAMPLERS)}. Received: probe={name!r}"
+            f"Expected at most as many orthogonal probes as dimensions, {size}. "
+            f"Received: probes={count}. More of them are no estimate: use log_det.Exact()."
         )
-    return SAMPLERS[name]
+    shape = tf.concat([tf.shape(x)[:1], [size, count]], 0)
+    basis, triangle = tf.linalg.qr(gaussian(shape, seed, x.dtype))
+    basis *= tf.sign(tf.linalg.diag_part(triangle))[:, tf.newaxis, :]  # the sign that Gram–Schmidt gives
+    vectors = math.sqrt(size) * tf.transpose(basis, [2, 0, 1])
+    return tf.reshape(vectors, tf.concat([[-1], tf.shape(x)[1:]], 0))
+
+
+SAMPLERS: dict[str, Sampler] = {"rademacher": rademacher, "gaussian": gaussian}
+NAMES = (*SAMPLERS, "orthogonal")
+
+
+def draw(name: str, x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """Probes like `x` `[batch, *event]`, `count` for each example: `[count·batch, *event]`."""
+    if name == "orthogonal":
+        return orthogonal(x, count, seed)
+    seeds = [fold_in(seed, index) for index in range(count)]
+    return tf.concat([SAMPLERS[name](tf.shape(x), s, x.dtype) for s in seeds], 0)
+
+
+def check(name: str) -> None:
+    """Raises a ValueError for a name that `draw` doesn't know."""
+    if name not in NAMES:
+        raise ValueError(f"Expected probe to be one of {NAMES}. Received: probe={name!r}")

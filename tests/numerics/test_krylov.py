@@ -1,0 +1,169 @@
+"""Krylov spaces against dense functions of matrices in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_iresnet import log_det
+from tf_iresnet.numerics import krylov
+from tf_iresnet.numerics.products import evaluate
+from tf_iresnet.numerics.trace_series import series
+
+FUNCTIONS = (log_det.LOG1P, log_det.LOG_CAYLEY)
+RNG = np.random.default_rng(0)
+
+
+def matrix(size, norm=0.8, seed=0):
+    kernel = np.random.default_rng(seed).normal(size=(size, size))
+    return kernel * norm / np.linalg.norm(kernel, 2)
+
+
+def symmetric(size, low, high, seed=0):
+    """A symmetric matrix with eigenvalues evenly between two numbers."""
+    basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
+    return basis @ np.diag(np.linspace(low, high, size)) @ basis.T
+
+
+def of_matrix(function, kernel):
+    """`f(A)` by eigenvectors, and `f′(A)` by inverses."""
+    eigenvalues, vectors = np.linalg.eig(kernel)
+    logs = sum(w * np.log(1 + s * eigenvalues.astype(complex)) for w, s in function.terms)
+    eye = np.eye(len(kernel))
+    slope = sum(w * s * np.linalg.inv(eye + s * kernel) for w, s in function.terms)
+    return (vectors @ np.diag(logs) @ np.linalg.inv(vectors)).real, slope
+
+
+def products(kernel, batch, dtype="float64"):
+    """`w ↦ Jᵀw` of `g(x) = x Wᵀ`, whose `Jᵀ` maps `w` to `w W`."""
+    x, kernel = tf.zeros((batch, len(kernel)), dtype), tf.constant(kernel.T, dtype)
+    return evaluate(lambda x: tf.matmul(x, kernel), x)[1]
+
+
+def errors(kernel, function, steps, lipschitz, probe):
+    """Of value and adjoint, by the Krylov space and by the series, for the same products."""
+    product = products(kernel, len(probe))
+    exact, slope = of_matrix(function, kernel)
+    value = np.einsum("bi,ij,bj->b", probe, exact, probe)
+    adjoint = probe @ slope
+    space = krylov.span(product, tf.constant(probe), steps, None, function, lipschitz)
+    ours = krylov.value(space, function, lipschitz), krylov.adjoint(space, function)
+    theirs = series(product, tf.constant(probe), function, steps, lambda k: 1.0)[:2]
+    return [
+        (np.abs(v - value).max(), np.linalg.norm(a - adjoint, axis=1).max())
+        for v, a in (ours, theirs)
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
+@pytest.mark.parametrize("size", [2, 5, 12])
+def test_as_many_steps_as_dimensions_are_exact(function, size, mode, dtype, run_in_mode):
+    kernel, probe = matrix(size), RNG.normal(size=(4, size))
+
+    def run(probe):
+        # The product is traced with the rest.
+        product = products(kernel, 4, dtype)
+        space = krylov.span(product, probe, size + 2, None, function, 0.8)
+        return (
+            krylov.value(space, function, 0.8),
+            krylov.adjoint(space, function),
+            krylov.applied(space, function, 0.8),
+        )
+
+    value, adjoint, applied = run_in_mode(run, mode)(tf.constant(probe, dtype))
+    exact, slope = of_matrix(function, kernel)
+    tolerance = {"rtol": 2e-4, "atol": 2e-4} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    np.testing.assert_allclose(value, np.einsum("bi,ij,bj->b", probe, exact, probe), **tolerance)
+    np.testing.assert_allclose(adjoint, probe @ slope, **tolerance)
+    np.testing.assert_allclose(applied, probe @ exact, **tolerance)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_a_symmetric_spectrum_is_learnt_ten_times_better_than_by_the_series(steps):
+    kernel, probe = symmetric(64, -0.95, 0.3), RNG.choice([-1.0, 1.0], size=(50, 64))
+    (value, adjoint), (series_value, series_adjoint) = errors(
+        kernel, log_det.LOG1P, steps, 0.95, probe
+    )
+    assert value < series_value and adjoint < series_adjoint
+    if steps == 8:
+        assert value <= 0.1 * series_value and adjoint <= 0.1 * series_adjoint
+
+
+def test_happy_breakdown_is_exact_for_each_example():
+    """Probes in an invariant subspace end their space early; the others' goes on."""
+    kernel = np.zeros((8, 8))
+    kernel[:3, :3], kernel[3:, 3:] = matrix(3, seed=1), matrix(5, seed=2)
+    probe = np.ones((2, 8))
+    probe[0, 3:] = 0.0
+    for function in FUNCTIONS:
+        (value, adjoint), _ = errors(kernel, function, 8, 0.8, probe)
+        assert value < 1e-12 and adjoint < 1e-12
+
+
+def test_a_zero_jacobian():
+    (value, adjoint), _ = errors(np.zeros((4, 4)), log_det.LOG1P, 3, 0.5, np.ones((1, 4)))
+    assert value == 0 and adjoint < 1e-15
+
+
+def test_each_example_stops_by_itself():
+    """An example's steps depend on its tolerance alone, so neighbours don't change its value."""
+    kernel = np.zeros((20, 20))
+    kernel[:10, :10], kernel[10:, 10:] = matrix(10, 0.05, seed=1), matrix(10, 0.9, seed=2)
+    easy, hard = np.zeros((1, 20)), np.zeros((1, 20))
+    easy[0, :10], hard[0, 10:] = 1.0, 1.0
+
+    def run(probe):
+        space = krylov.span(
+            products(kernel, len(probe)), tf.constant(probe), 15, 1e-6, log_det.LOG1P, 0.9
+        )
+        steps = sum(np.asarray(t, int) for t in space.taken)
+        return steps, krylov.value(space, log_det.LOG1P, 0.9).numpy()
+
+    steps, values = run(np.concatenate([easy, hard]))
+    assert steps[0] < steps[1] <= 15
+    for probe, step, value in zip((easy, hard), steps, values, strict=True):
+        alone = run(probe)
+        assert alone[0] == step
+        np.testing.assert_allclose(alone[1], value, rtol=1e-12)
+
+
+def test_float32_keeps_the_basis_orthonormal():
+    """Where products cancel, a second pass makes up for what the first one lost."""
+    kernel, probe = symmetric(64, -0.9, -0.8), RNG.normal(size=(5, 64))
+    space = krylov.span(
+        products(kernel, 5, "float32"), tf.constant(probe, tf.float32), 8, None, log_det.LOG1P, 0.9
+    )
+    basis = np.stack(space.basis, axis=1)
+    gram = np.einsum("bid,bjd->bij", basis, basis)
+    expected = np.eye(9) * (np.linalg.norm(basis, axis=2) > 0.5)[:, None, :]
+    np.testing.assert_allclose(gram, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("gradient", ["neumann", "autodiff"])
+def test_gradients(gradient):
+    """"neumann": the exact gradient on the mean; "autodiff": that of the value at this seed."""
+    size = 5
+    kernel = tf.constant(matrix(size), tf.float64)
+    x = tf.constant(RNG.normal(size=(2000, size)) * 0.3)
+    x = tf.concat([x[:1]] * 2000, 0) if gradient == "neumann" else x[:3]
+
+    def value_and_gradient(estimator, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = estimator(
+                lambda x: tf.tanh(tf.matmul(x, kernel)), x, tf.constant([3, 1]), lipschitz=0.8
+            )[1]
+        return value.numpy(), tape.gradient(value, x).numpy()
+
+    estimator = log_det.Krylov(4, gradient=gradient)
+    _, found = value_and_gradient(estimator, x)
+    if gradient == "neumann":
+        # Five dimensions: four steps are all but exact.
+        _, exact = value_and_gradient(log_det.Exact(), x[:1])
+        error = found.std(0, ddof=1) / np.sqrt(len(found))
+        assert np.all(np.abs(found.mean(0) - exact[0]) < 3.5 * error + 1e-3)
+        return
+    for axis in range(size):
+        step = np.zeros((1, size))
+        step[0, axis] = 1e-6
+        up, down = (value_and_gradient(estimator, x + s)[0] for s in (step, -step))
+        np.testing.assert_allclose(found[:, axis], (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
