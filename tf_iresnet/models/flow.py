@@ -8,9 +8,13 @@ import tensorflow as tf
 
 from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.residual import BranchBlock
+from tf_iresnet.layers.walk import walk
 from tf_iresnet.models import base as bases
+from tf_iresnet.models.draws import LogProb, mean_of_draws
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.numerics.probes import Seed, as_seed
+from tf_iresnet.numerics import truncation
+from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
 @register
@@ -70,9 +74,52 @@ class ResidualFlow(InvertibleModel):
     def _bits_per_dim(self, log_prob: tf.Tensor) -> tf.Tensor:
         return -log_prob / (self.event_size * math.log(2))
 
+    def _log_density_and_bound(self, inputs, condition, seed):
+        with truncation.gather() as bounds:
+            value = self._log_density(inputs, condition, False, seed)
+        return value, bounds.total(value)
+
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
         return self._run("log_prob", self._log_density, x, condition, False, as_seed(seed))
+
+    def log_prob_with_error(
+        self,
+        x: Any,
+        condition: Any = None,
+        seed: Seed = None,
+        *,
+        draws: int = 8,
+        standard_error: float | None = None,
+        max_draws: int = 1000,
+    ) -> LogProb:
+        """Log-density of `x`, the mean of several draws of the estimators, and how good it is.
+
+        In eager mode. A flow whose log-determinants are all exact is evaluated once.
+
+        Args:
+            x: `[batch, *event]`.
+            condition: `[batch, size]`, or None.
+            seed: of the first draw; the others' follow from it.
+            draws: of each example, at least 2.
+            standard_error: nats; an example that hasn't reached it by then is drawn again until it
+                has.
+            max_draws: at which an example is given up, with a warning.
+        """
+        if draws < 2 or max_draws < draws:
+            raise ValueError(
+                "Expected draws ≥ 2, to know an error, and max_draws ≥ draws. "
+                f"Received: draws={draws}, max_draws={max_draws}"
+            )
+
+        def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            arguments = (x, condition, fold_in(as_seed(seed), index))
+            return self._run("log_prob and bound", self._log_density_and_bound, *arguments)
+
+        blocks = walk(self.layer, BranchBlock)
+        if not any(block.log_det.is_random(math.prod(block.event_shape)) for block in blocks):
+            draws = max_draws = 1
+        return mean_of_draws(draw, x, condition, draws, standard_error, max_draws)
 
     def sample(
         self, num: int, condition: Any = None, seed: Seed = None, temperature: float = 1.0

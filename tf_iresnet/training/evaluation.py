@@ -10,14 +10,12 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
-from tf_iresnet.layers.multiscale import MultiScale
-from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.walk import walk
+from tf_iresnet.models.draws import LogProb
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.numerics.fixed_point import Solution
 
 
 def evaluate(
@@ -44,17 +42,21 @@ def evaluate(
 
     Returns:
         `examples`; of a density the figures of `likelihood`, of `divergence` if there is a truth,
-        and the `truncation_bound` in nats; of a classifier those of `classification`; then the
+        the `estimator_standard_error` that the log-det's probes leave in the mean and the largest
+        `truncation_bound` of an example, both in nats; of a classifier those of `classification`; then the
         figures of `reconstruction`, the largest certified `lipschitz_bound` of a block, and
         whether the model is `invertible`.
     """
     figures: dict[str, Any] = {"examples": len(points)}
     if isinstance(model, ResidualFlow):
-        log_q = log_prob(model, points, batch_size)
-        figures |= likelihood(log_q, model.event_size)
+        density = log_prob_with_error(model, points, batch_size)
+        figures |= likelihood(density.value, model.event_size)
         if truth is not None:
-            figures |= divergence(np.asarray(truth(points.astype(np.float64))), log_q)
-        figures["truncation_bound"] = truncation_bound(model, certificate)
+            figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
+        figures["estimator_standard_error"] = float(
+            np.sqrt(np.sum(density.standard_error**2)) / len(points)
+        )
+        figures["truncation_bound"] = float(density.truncation_bound.max())
     if labels is not None and hasattr(model, "class_log_prob"):
         figures |= classification(model, points, labels, batch_size)
     figures |= reconstruction(model, points[:examples], batch_size, deviation)
@@ -88,6 +90,22 @@ def log_prob(flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int 
         for i, (batch, count) in enumerate(in_batches(points, batch_size))
     ]
     return np.concatenate(values).astype(np.float64)
+
+
+def log_prob_with_error(
+    flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int = 0, draws: int = 2
+) -> LogProb:
+    """Returns `flow.log_prob_with_error` of points [n, *event], every field [n].
+
+    Args:
+        flow, points, batch_size, seed: as of `log_prob`.
+        draws: of the estimators for each example.
+    """
+    parts = []
+    for i, (batch, count) in enumerate(in_batches(points, batch_size)):
+        density = flow.log_prob_with_error(batch, seed=[seed, i], draws=draws)
+        parts.append([field[:count] for field in density])
+    return LogProb(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
@@ -156,22 +174,6 @@ def classification(
     }
 
 
-def truncation_bound(flow: ResidualFlow, certificate: Certificate) -> float:
-    """Returns a bound in nats on how far cutting the series short puts off a log-density.
-
-    The sum over the residual blocks of `d·Σ_{k>n} Lᵏ/k` (i-ResNet, arXiv 1811.00995, theorem 3), L
-    the certified bound; 0 where the log-det is exact.
-    """
-    blocks = [
-        (block.log_det, math.prod(block.event_shape or ()))
-        for block in walk(flow.layer, ResidualBlock)
-    ]
-    return sum(
-        estimator.truncation_bound(block.lipschitz, size)
-        for (estimator, size), block in zip(blocks, certificate.blocks, strict=True)
-    )
-
-
 def reconstruction(
     model: InvertibleModel, points: np.ndarray, batch_size: int, deviation: Any = None
 ) -> dict[str, Any]:
@@ -188,27 +190,30 @@ def reconstruction(
         `reconstruction_error`: largest |decode(encode(x)) − x| of any entry of the examples that
         came back, None if none did, in the `error_unit`; `reconstruction_failures`: how many
         didn't; `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in latent units, of
-        a flow; `inverse_iterations`: the most that any block took for any example;
+        a flow; `inverse_iterations`: the most that any block took for any example or sample;
         `inverse_converged`: whether all of them did; `reconstructed_examples`.
     """
     unit = 1.0 if deviation is None else np.asarray(deviation)
     errors, sample_errors = [], []
-    solutions: list[Solution] = []
+    reports: list[InverseReport] = []
+
+    def invert(z: tf.Tensor) -> np.ndarray:
+        reports.append(inverse_report(model, z))
+        return reports[-1].value
+
     for i, (x, count) in enumerate(in_batches(points, batch_size)):
-        z = model.encode(x)
-        errors.append(_largest_errors((decode(model, z) - x) / unit)[:count])
-        _invert(model.layer, z, solutions)
+        errors.append(_largest_errors((invert(model.encode(x)) - x) / unit)[:count])
         if isinstance(model, ResidualFlow):
             z = model.base.sample(len(x), tf.constant([1, i]))
-            sample_errors.append(_largest_errors(model.encode(decode(model, z)) - z)[:count])
+            sample_errors.append(_largest_errors(model.encode(invert(z)) - z)[:count])
     error = np.concatenate(errors)
     back = error[np.isfinite(error)]
     figures = {
         "reconstruction_error": float(np.max(back)) if len(back) else None,
         "error_unit": "the data's units" if deviation is None else "standard deviations",
         "reconstruction_failures": len(error) - len(back),
-        "inverse_iterations": max(int(np.max(s.iterations)) for s in solutions),
-        "inverse_converged": all(bool(np.all(s.converged)) for s in solutions),
+        "inverse_iterations": max(int(report.evaluations.max(initial=0)) for report in reports),
+        "inverse_converged": all(bool(report.solved.all()) for report in reports),
         "reconstructed_examples": len(points),
     }
     if sample_errors:
@@ -226,22 +231,3 @@ def decode(model: InvertibleModel, z: Any) -> tf.Tensor:
 def _largest_errors(difference: tf.Tensor) -> np.ndarray:
     """Largest absolute entry of each example, [n]; NaN where one is."""
     return np.abs(difference).reshape(len(difference), -1).max(axis=1)
-
-
-def _invert(layer: InvertibleLayer, y: tf.Tensor, solutions: list[Solution]) -> tf.Tensor:
-    """The inverse, block by block, keeping what `decode` leaves out: how each was solved."""
-    if isinstance(layer, InvertibleSequential):
-        for part in reversed(layer.layers):
-            y = _invert(part, y, solutions)
-        return y
-    if isinstance(layer, Repeated):
-        for index in reversed(range(layer.times)):
-            with layer.copy(index) as part:
-                y = _invert(part, y, solutions)
-        return y
-    if isinstance(layer, MultiScale):
-        return layer.back_through_stages(y, lambda _, stage, y: _invert(stage, y, solutions))
-    if isinstance(layer, ResidualBlock):
-        solutions.append(layer.solve(y))
-        return solutions[-1].value
-    return layer.inverse(y)

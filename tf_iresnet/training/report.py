@@ -51,10 +51,16 @@ _ROWS = (
         "0 for the data's own density",
     ),
     (
+        "estimator_standard_error",
+        "noise of the log-det",
+        "± {estimator_standard_error:.2g} nats",
+        "part of the mean's standard error: what its random probes leave; 0 if it is exact",
+    ),
+    (
         "truncation_bound",
         "truncation bound",
         "{truncation_bound:.2g} nats",
-        "cutting the series of the log-det short changes a log-density by no more",
+        "cutting the log-det's series short changes a log-density by no more, proven",
     ),
     (
         "accuracy",
