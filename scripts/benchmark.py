@@ -1,14 +1,19 @@
-"""Measures tf_iresnet beside normflows: the same weights, products and true error, in turns.
+"""Measures tf_iresnet beside normflows, and its own methods beside one another.
 
     pip install tf_iresnet[bench]
     python scripts/benchmark.py --suite=train_step --suite=first_step --suite=sample
+    python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
 
-Each side lives in a process of its own and is asked for one measurement at a time, ours and the
-peer's in turns, so a machine that slows down slows both. Prints one JSON line a workload with the
-medians in milliseconds, then a table.
+Beside normflows: the same weights, products and true error. Each side lives in a process of its own
+and is asked for one measurement at a time, ours and the peer's in turns, so a machine that slows
+down slows both. Prints one JSON line a workload with the medians in milliseconds, then a table.
+
+Suites of our own methods write tables and pictures into --workdir, and train there what they need:
+runs/digits is used, if that run is there.
 """
 
 import dataclasses
+import importlib
 import json
 import statistics
 import subprocess
@@ -19,6 +24,8 @@ import numpy as np
 from absl import app, flags
 
 SUITES = ("train_step", "first_step", "sample")
+# Of our own methods, in this process: modules of tf_iresnet.comparisons with a compare(workdir).
+OWN_SUITES = {"estimators": "estimators", "inverse": "solvers"}
 PRODUCTS = 4  # terms of the series in training, both sides
 COEFFICIENT = 0.97
 TRUE_ERROR = 1e-4  # largest Euclidean error of an inverted example, against float64
@@ -58,7 +65,8 @@ class Workload:
 
 WORKLOADS = {"mlp2": Workload(size=2, blocks=100), "mlp16": Workload(size=16, blocks=10)}
 
-SUITE = flags.DEFINE_multi_enum("suite", list(SUITES), SUITES, "What to measure.")
+SUITE = flags.DEFINE_multi_enum("suite", [*SUITES, *OWN_SUITES], SUITES, "What to measure.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Directory for our own suites.")
 WORKLOAD = flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "On which model.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Measurements of each side.", lower_bound=1)
 WORKER = flags.DEFINE_enum("worker", None, ["ours", "peer"], "Internal: serve measurements.")
@@ -258,13 +266,23 @@ def main(argv: list[str]) -> None:
     if WORKER.value:
         serve(WORKER.value, WORKLOADS[WORKLOAD.value[0]])
         return
+    for suite in SUITE.value:
+        if suite in OWN_SUITES:
+            comparison = importlib.import_module(f"tf_iresnet.comparisons.{OWN_SUITES[suite]}")
+            comparison.compare(WORKDIR.value)
+    beside_peer = [suite for suite in SUITE.value if suite in SUITES]
+    if beside_peer:
+        compare_with_peer(beside_peer)
+
+
+def compare_with_peer(suites: list[str]) -> None:
     measures = {
         "train_step": measure_train_step,
         "first_step": measure_first_step,
         "sample": measure_sample,
     }
     rows = []
-    for suite in SUITE.value:
+    for suite in suites:
         for workload in WORKLOAD.value:
             row = {"suite": suite, "workload": workload, **measures[suite](workload, ROUNDS.value)}
             row["ratio"] = row["ours_ms"] / row["peer_ms"]

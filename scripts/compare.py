@@ -19,7 +19,7 @@ from absl import flags
 from tf_iresnet.training import cli
 
 # Modules of tf_iresnet.comparisons, each with a compare(workdir).
-TABLES = ("constraints", "hybrid", "patches")
+TABLES = ("blocks", "constraints", "hybrid", "patches")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(

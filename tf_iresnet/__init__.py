@@ -24,6 +24,7 @@ from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
+from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.numerics import log_det
 
@@ -33,6 +34,7 @@ __all__ = [
     "Certificate",
     "HybridFlow",
     "IResNetClassifier",
+    "InverseReport",
     "ResidualFlow",
     "bijectors",
     "certify",
@@ -40,6 +42,7 @@ __all__ = [
     "image_classifier",
     "image_flow",
     "image_hybrid",
+    "inverse_report",
     "layers",
     "log_det",
     "mlp_flow",

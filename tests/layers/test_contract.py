@@ -82,6 +82,23 @@ def multi_scale(dtype):
     return layers.MultiScale([first, residual(dtype, features=2)], dtype=dtype)
 
 
+def monotone(dtype, activation="cpila", **kwargs):
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    return layers.MonotoneBlock(
+        branch(dtype, activation, **kwargs), "exact", tolerance=tolerance, dtype=dtype
+    )
+
+
+def triangular(dtype, **kwargs):
+    dense = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1.0, seed=1)}
+    if dtype == "float64":
+        dense |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    return layers.TriangularBlock(
+        (3, 2), 0.8, "sine", dense=dense, tolerance=tolerance, dtype=dtype, **kwargs
+    )
+
+
 LAYERS = {
     "act_norm": lambda dtype: layers.ActNorm(dtype=dtype),
     "rescale": lambda dtype: layers.Rescale([2.0, -0.5, 3.0], [1.0, 0.0, -2.0], dtype=dtype),
@@ -112,6 +129,14 @@ LAYERS = {
         dtype=dtype,
     ),
     "residual_image": residual_image,
+    "monotone": monotone,
+    "monotone_repeated": lambda dtype: layers.Repeated(
+        monotone(dtype, condition_size=CONDITION), 3, dtype=dtype
+    ),
+    "triangular": triangular,
+    "triangular_pair": lambda dtype: layers.InvertibleSequential(
+        [triangular(dtype, condition_size=CONDITION, reverse=r) for r in (False, True)], dtype=dtype
+    ),
 }
 names = pytest.mark.parametrize("name", LAYERS)
 

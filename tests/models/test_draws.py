@@ -68,5 +68,5 @@ def test_conditions_and_several_probes():
 
 @pytest.mark.parametrize("options", [{"draws": 1}, {"draws": 10, "max_draws": 5}])
 def test_bad_numbers_of_draws(options):
-    with pytest.raises(ValueError, match="draws ≥ 2.*Received: draws="):
+    with pytest.raises(ValueError, match=r"draws ≥ 2.*Received: draws="):
         flow("exact").log_prob_with_error(POINTS, **options)

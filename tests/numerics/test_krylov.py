@@ -140,7 +140,7 @@ def test_float32_keeps_the_basis_orthonormal():
 
 @pytest.mark.parametrize("gradient", ["neumann", "autodiff"])
 def test_gradients(gradient):
-    """"neumann": the exact gradient on the mean; "autodiff": that of the value at this seed."""
+    """ "neumann": the exact gradient on the mean; "autodiff": that of the value at this seed."""
     size = 5
     kernel = tf.constant(matrix(size), tf.float64)
     x = tf.constant(RNG.normal(size=(2000, size)) * 0.3)

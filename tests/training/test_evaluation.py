@@ -72,7 +72,7 @@ def test_truncation_bound_holds_and_is_no_more_than_the_theorems_sum_over_the_bl
         head = sum(block.lipschitz**k / k for k in range(1, 6))
         theorem -= 4 * (math.log(1 - block.lipschitz) + head)
     assert np.all(missing <= short.truncation_bound + 1e-5)
-    assert np.all(0 < short.truncation_bound) and np.all(short.truncation_bound <= theorem)
+    assert np.all(short.truncation_bound > 0) and np.all(short.truncation_bound <= theorem)
     exact = mlp_flow(4, num_blocks=3, hidden_units=(8,), log_det=Exact(), seed=0)
     known = evaluation.log_prob_with_error(exact, points, 8)
     assert not known.truncation_bound.any() and not known.standard_error.any()

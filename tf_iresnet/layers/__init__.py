@@ -13,6 +13,7 @@ from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.contractive import BoundFunction, ContractiveLayer, ContractiveSequential
 from tf_iresnet.layers.convolution import SpectralConv1D, SpectralConv2D, SpectralConv3D
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.preprocessing import Logit, Rescale
@@ -20,6 +21,7 @@ from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.reshaping import ChannelPad, Reshape, Squeeze
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.layers.triangular import TriangularBlock
 
 __all__ = [
     "ActNorm",
@@ -37,6 +39,7 @@ __all__ = [
     "LipschitzConcat",
     "Logit",
     "MaxMin",
+    "MonotoneBlock",
     "MultiScale",
     "NonExpansive",
     "Repeated",
@@ -49,4 +52,5 @@ __all__ = [
     "SpectralConv3D",
     "SpectralDense",
     "Squeeze",
+    "TriangularBlock",
 ]

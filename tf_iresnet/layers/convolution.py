@@ -3,11 +3,13 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.normalized import SpectralLayer, shifted
 from tf_iresnet.numerics import convolution, spectral_norm
+from tf_iresnet.numerics.linear_map import LinearMap
 from tf_iresnet.numerics.operators import MATRIX, Convolution, convolve, output_size
 
 
@@ -113,6 +115,10 @@ class SpectralConv(SpectralLayer):
             kernel, self.size, self.strides, self.padding, self.dilation_rate
         )
 
+    def linear_map(self, kernel):
+        kernel = np.asarray(kernel, np.float64)
+        return LinearMap(kernel, self.size, self.strides, self.padding, self.dilation_rate)
+
     def _fits(self, x: tf.Tensor) -> bool:
         """Whether the kernel is normalised for images of that size."""
         if self.size is None or self.operator == MATRIX:
@@ -128,10 +134,12 @@ class SpectralConv(SpectralLayer):
     def _kernel_for_every_size(self) -> tf.Tensor:
         kernel = self.kernel.value
         operator, slack = self._operator(None)
+        if self.normalization != "power":
+            return self._bound_normalized(kernel, operator, slack)
         shape = (*operator.output_size(self.kernel_size), self.filters)
         generic = tf.random.stateless_normal((4, *shape), [0, 0], dtype=kernel.dtype)
         start = spectral_norm.leading_vector(kernel, generic[0], generic, 4, operator)
-        return self._normalize(kernel, start, operator, slack)[0]
+        return self._power_normalize(kernel, start, operator, slack)[0]
 
     def linear(self, x, kernel, shift=None):
         if not self._fits(x):
@@ -195,11 +203,12 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
         use_bias: whether a bias is added.
         coefficient: bound on the operator's norm, above 0; None leaves the kernel as it is.
         power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
-            call, as the papers do.
+            call, as the papers do, by "power" only.
         condition_size: size of a condition vector; an unconstrained linear map of it is added at
             every position before the activation, which leaves the Lipschitz constant as it is.
-        tolerance: relative tolerance of the norm.
-        max_power_iterations: most iterations of one call.
+        tolerance: relative tolerance of the norm, by "power".
+        max_power_iterations: most iterations of one call, by "power".
+        normalization: "power", "gram" or "aol".
         **kwargs: as for `keras.layers.Conv2D`.
 
     Input shape: `[batch, …, rows, columns, channels]`.
@@ -207,7 +216,8 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
 
     Raises:
         ValueError: for a coefficient ≤ 0, an activation that isn't non-expansive, another data
-            format or padding, groups; from `build`, for images that the kernel doesn't fit into.
+            format or padding, groups, a normalization as in `SpectralDense`; from `build`, for
+            images that the kernel doesn't fit into.
 
     Example:
 

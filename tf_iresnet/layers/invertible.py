@@ -1,5 +1,6 @@
 """The contract of an invertible layer, its composition and its reversal."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers, register
+from tf_iresnet.layers.inversion import Neighbour, SolverReport
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 Pair = tuple[tf.Tensor, tf.Tensor]
@@ -21,7 +23,10 @@ class InvertibleLayer(keras.layers.Layer):
         invert(y, condition) → x
 
     and everything below follows. `call` may be overridden where the value alone is cheaper, and
-    `state` must name every variable that `training=True` assigns to.
+    `state` must name every variable that `training=True` assigns to. A layer whose inverse is
+    solved for, or made of layers, also has
+
+        num_solvers, and invert_with_report(y, condition, neighbour) → x, `SolverReport`
 
     `log_det` is `ln|det ∂outputs/∂inputs|` of each example in nats. Apart from those assignments
     all methods are pure functions of weights, inputs and seed. A seed is an int or an int32 pair;
@@ -29,6 +34,7 @@ class InvertibleLayer(keras.layers.Layer):
     """
 
     condition_size: int | None = None
+    num_solvers: int = 0  # that the inverse runs, one after another
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
@@ -58,6 +64,10 @@ class InvertibleLayer(keras.layers.Layer):
         x = self.invert(y, condition)
         return x, -self.transform(x, condition, False, seed)[1]
 
+    def invert_with_report(self, y, condition, neighbour=None):
+        del neighbour  # of use to solvers only
+        return self.invert(y, condition), SolverReport.blank(y)
+
     def call(self, inputs, condition=None, training=None):
         return self.forward_with_log_det(inputs, condition, training)[0]
 
@@ -72,9 +82,30 @@ class InvertibleLayer(keras.layers.Layer):
         x, condition = self._prepare(inputs, condition)
         return self.transform(x, condition, bool(training), as_seed(seed))
 
-    def inverse(self, outputs: Any, condition: Any = None) -> tf.Tensor:
-        """`F⁻¹(outputs)`. Rows that a solver couldn't certify are NaN."""
+    def inverse(self, outputs: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
+        """`F⁻¹(outputs)`. Rows that a solver couldn't certify are NaN.
+
+        Args:
+            outputs: `[batch, *outputs' event]`.
+            condition: `[batch, condition_size]`, or None.
+            near: `[batch, *event]`, inputs thought to be near, where solvers then start: those of
+                the last step of a Markov chain or an interpolation. One forward pass says what
+                comes of them in every layer. The result is as certain as without.
+        """
+        if near is not None:
+            return self.inverse_with_report(outputs, condition, near)[0]
         return self.invert(*self._prepare(outputs, condition, inverse=True))
+
+    def inverse_with_report(
+        self, outputs: Any, condition: Any = None, near: Any = None
+    ) -> tuple[tf.Tensor, SolverReport]:
+        """`inverse`, and how each solver in it fared. The forward pass of `near` isn't counted."""
+        y, condition = self._prepare(outputs, condition, inverse=True)
+        neighbour = None
+        if near is not None:
+            near = tf.stop_gradient(self._prepare(near, None)[0])
+            neighbour = Neighbour(near, tf.stop_gradient(self.call(near, condition)))
+        return self.invert_with_report(y, condition, neighbour)
 
     def inverse_with_log_det(self, outputs: Any, condition: Any = None, seed: Seed = None) -> Pair:
         """`F⁻¹(outputs)` and the log-determinant of `F⁻¹` there, `[batch]` nats."""
@@ -144,6 +175,10 @@ class InvertibleSequential(InvertibleLayer):
         return sizes.pop() if sizes else None
 
     @property
+    def num_solvers(self) -> int:  # type: ignore[override]
+        return sum(layer.num_solvers for layer in self.layers)
+
+    @property
     def state(self):
         return [variable for layer in self.layers for variable in layer.state]
 
@@ -177,6 +212,19 @@ class InvertibleSequential(InvertibleLayer):
         for layer in reversed(self.layers):
             y = layer.invert(y, condition)
         return y
+
+    def invert_with_report(self, y, condition, neighbour=None):
+        neighbours: Sequence[Neighbour | None] = [None] * len(self.layers)
+        if neighbour is not None:
+            inputs = itertools.accumulate(
+                self.layers[:-1], lambda x, layer: layer.call(x, condition), initial=neighbour[0]
+            )
+            neighbours = [*map(Neighbour._make, itertools.pairwise([*inputs, neighbour.outputs]))]
+        reports = []
+        for layer, known in reversed([*zip(self.layers, neighbours, strict=True)]):
+            y, report = layer.invert_with_report(y, condition, known)
+            reports.append(report)
+        return y, SolverReport.joined(reversed(reports))
 
     def invert_with_log_det(self, y, condition, seed):
         total = tf.zeros([], y.dtype)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.inversion import Neighbour, SolverReport
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
 from tf_iresnet.layers.reshaping import expect_outputs
 from tf_iresnet.numerics.probes import fold_in
@@ -76,6 +77,10 @@ class MultiScale(InvertibleLayer):
         if len(sizes) > 1:
             raise ValueError(f"Expected one condition_size in a flow. Received: {sorted(sizes)}")
         return sizes.pop() if sizes else None
+
+    @property
+    def num_solvers(self) -> int:  # type: ignore[override]
+        return sum(stage.num_solvers for stage in self.stages)
 
     @property
     def state(self):
@@ -163,6 +168,25 @@ class MultiScale(InvertibleLayer):
 
     def invert(self, y, condition):
         return self.back_through_stages(y, lambda _, stage, y: stage.invert(y, condition))
+
+    def invert_with_report(self, y, condition, neighbour=None):
+        neighbours: list[Neighbour | None] = [None] * len(self.stages)
+        if neighbour is not None:
+
+            def forward(index, stage, x):
+                neighbours[index] = known = Neighbour(x, stage.call(x, condition))
+                return known.outputs
+
+            self.through_stages(neighbour.inputs, forward)
+        reports = []
+
+        def step(index, stage, y):
+            x, report = stage.invert_with_report(y, condition, neighbours[index])
+            reports.append(report)
+            return x
+
+        x = self.back_through_stages(y, step)
+        return x, SolverReport.joined(reversed(reports))
 
     def invert_with_log_det(self, y, condition, seed):
         log_dets = []

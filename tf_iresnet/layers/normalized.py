@@ -8,28 +8,23 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
-from tf_iresnet.layers.contractive import (
-    BoundFunction,
-    ContractiveLayer,
-    compose,
-    deserialize_layers,
-)
-from tf_iresnet.numerics import spectral_norm
-from tf_iresnet.numerics.operators import MATRIX, Operator
+from tf_iresnet.layers.contractive import BoundFunction, compose, deserialize_layers
+from tf_iresnet.layers.power_normalized import PowerNormalized
+from tf_iresnet.numerics import gram, spectral_norm
+from tf_iresnet.numerics.almost_orthogonal import almost_orthogonal
+from tf_iresnet.numerics.linear_map import LinearMap
+from tf_iresnet.numerics.operators import Operator
+
+NORMALIZATIONS = ("power", "gram", "aol")
 
 
-class SpectralLayer(ContractiveLayer):
+class SpectralLayer(PowerNormalized):
     """What the spectral layers share: a kernel whose linear map is normalised at every call.
 
     A subclass inherits from a Keras layer as well, which makes `kernel` and `bias`, and gives
-    `units`, `linear` and, unless its map is a matrix, `operator` and what depends on it. It keeps
-    `vector`, where training's power iteration got to, and what `store_norm` found: `leading`, the
-    vector of a kernel, and `sketch`, which tells that kernel from others.
+    `units`, `linear` and, unless its map is a matrix, `operator` and what depends on it.
+    `SpectralDense` says what the rules of `normalization` are; only "power" has a state.
     """
-
-    operator: Operator = MATRIX
-    slack = 1.0  # what the norm may exceed that of `operator` by
-    units: int
 
     def __init__(
         self,
@@ -40,6 +35,7 @@ class SpectralLayer(ContractiveLayer):
         condition_size: int | None = None,
         tolerance: float = 1e-2,
         max_power_iterations: int = 100,
+        normalization: str = "power",
         **kwargs: Any,
     ) -> None:
         for name in ("lora_rank", "quantization_config"):
@@ -55,6 +51,8 @@ class SpectralLayer(ContractiveLayer):
                 f"Received: coefficient={coefficient}"
             )
         self.coefficient = math.inf if coefficient is None else coefficient
+        self._expect_normalization(normalization, power_iterations)
+        self.normalization = normalization
         self.nonlinearity = activations.get(activation, self.dtype_policy.name)
         self.power_iterations = power_iterations
         self.condition_size = condition_size
@@ -65,12 +63,22 @@ class SpectralLayer(ContractiveLayer):
         """The map of `x` with that kernel; `shift` is one an output, or one an example as well."""
         raise TypeError(f"{type(self).__name__} must define linear()")
 
-    def _operand(self, kernel: tf.Tensor) -> tf.Tensor:
-        """The kernel as `operator` takes it."""
-        return kernel
-
-    def _vector_shape(self) -> tuple[int, ...]:
-        return (self.units,)
+    def _expect_normalization(self, normalization: str, power_iterations: int | None) -> None:
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Expected normalization to be one of {', '.join(NORMALIZATIONS)}. "
+                f"Received: normalization={normalization!r}"
+            )
+        if power_iterations is not None and normalization != "power":
+            raise ValueError(
+                "Expected power_iterations with normalization='power' only. "
+                f"Received: power_iterations={power_iterations}, normalization={normalization!r}"
+            )
+        if math.isinf(self.coefficient) and normalization == "aol":
+            raise ValueError(
+                "Expected a coefficient, which normalization='aol' scales every kernel to. "
+                "Received: coefficient=None. Use 'power', which leaves the kernel as it is then."
+            )
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -80,44 +88,15 @@ class SpectralLayer(ContractiveLayer):
                 shape=(self.condition_size, self.units),
                 initializer="glorot_uniform",
             )
-        self.vector = self._add_state("vector", self._vector_shape(), self._first_vector)
-        self.leading = self._add_state("leading", self.vector.shape, lambda: self.vector.value)
-        sketch_shape = (int(np.prod(self.kernel.shape[:-1])), 4)
-        self.sketch = self._add_state("sketch", sketch_shape, self._sketch)
+        if self.normalization == "power":
+            self._build_power()
         if self.nonlinearity is not None and not self.nonlinearity.built:
             self.nonlinearity.build(self._linear_output_shape(input_shape))
 
-    def _add_state(self, name, shape, value):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=lambda shape, dtype: tf.cast(value(), dtype),
-            trainable=False,
-            aggregation="none",  # made from weights only, so replicas agree
-        )
-
     @property
     def state(self):
-        inner = [] if self.nonlinearity is None else self.nonlinearity.state
-        return [self.vector, *inner]
-
-    def _first_vector(self) -> tf.Tensor:
-        """A fresh layer is normalised before its first use."""
-        vector = tf.gather(self._generic(), 0, axis=self.operator.axis)
-        return self._better_vector(self.kernel.value, vector, rounds=4)
-
-    def _better_vector(self, kernel: tf.Tensor, vector: tf.Tensor, rounds: int = 1) -> tf.Tensor:
-        operand = self._operand(kernel)
-        return spectral_norm.leading_vector(operand, vector, self._generic(), rounds, self.operator)
-
-    def _draws(self) -> tf.Tensor:
-        """Fixed random vectors `[units, 4]`."""
-        draws = np.random.default_rng(0).normal(size=(self.units, 4))
-        return tf.constant(draws, self.variable_dtype)
-
-    def _generic(self) -> tf.Tensor:
-        """Fixed random vectors of the outputs' space, stacked."""
-        return self._draws()
+        own = [self.vector] if self.normalization == "power" else []
+        return own + ([] if self.nonlinearity is None else self.nonlinearity.state)
 
     def _linear_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
@@ -133,63 +112,33 @@ class SpectralLayer(ContractiveLayer):
         return self.coefficient * slope
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
-        """`W̃`, of the kernel's shape: of norm at most `coefficient` up to `tolerance`."""
+        """`W̃`, of the kernel's shape and norm at most `coefficient`; "power": up to `tolerance`."""
         kernel = self.kernel.value
-        iterated = training or self.power_iterations is not None
-        start = self.vector.value if iterated else self._start(kernel)
-        normalized, vector = self._normalize(kernel, start, self.operator, self.slack)
-        if training:
-            self.vector.assign(vector)
-        return normalized
+        if self.normalization == "power":
+            return self._power_normalized(kernel, training)
+        return self._bound_normalized(kernel, self.operator, self.slack)
+
+    def _bound_normalized(self, kernel: tf.Tensor, operator: Operator, slack: float) -> tf.Tensor:
+        """By a bound from above, which needs no state."""
+        limit = self.coefficient / slack
+        if self.normalization == "aol":
+            return limit * tf.reshape(almost_orthogonal(self._operand(kernel)), kernel.shape)
+        bound = gram.upper_bound(self._operand(kernel), operator)
+        return kernel / tf.maximum(tf.ones_like(bound), bound / limit)
 
     def store_norm(self) -> None:
         """Stores the vector of the kernel as it is, and that it is this kernel's (eager mode).
 
         `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
         """
-        self.normalized_kernel(training=True)
-        self.leading.assign(self.vector.value)
-        self.sketch.assign(self._sketch())
+        if self.normalization == "power":
+            self.normalized_kernel(training=True)
+            self.leading.assign(self.vector.value)
+            self.sketch.assign(self._sketch())
 
-    def _normalize(
-        self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        sigma, vector = spectral_norm.power_iteration(
-            self._operand(kernel),
-            start,
-            self.tolerance,
-            self.max_power_iterations,
-            self.power_iterations,
-            operator=operator,
-        )
-        limit = self.coefficient / slack
-        return kernel / tf.maximum(tf.ones_like(sigma), sigma / limit), vector
-
-    def _sketch(self, kernel: tf.Tensor | None = None) -> tf.Tensor:
-        """Four random combinations of the kernel's columns, by which a change of it is noticed."""
-        kernel = self.kernel.value if kernel is None else kernel
-        matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
-        return tf.matmul(matrix, tf.cast(self._draws(), kernel.dtype))
-
-    def _start(self, kernel: tf.Tensor) -> tf.Tensor:
-        """`leading` if the kernel is the one it was stored for, else a start that took a search.
-
-        A vector from before the weights changed may be as good as orthogonal to the direction that
-        grew, and no residual would tell.
-        """
-        leading = self.leading.value
-        kernel = tf.stop_gradient(kernel)
-        # An unbiased estimate of ‖ΔW‖² in the Frobenius norm. The norm can't change by more than
-        # ‖ΔW‖, that of an operator whose kernel has many taps by more than √taps ‖ΔW‖.
-        taps = math.prod(kernel.shape[:-2])
-        change = 2 * tf.nn.l2_loss(self._sketch(kernel) - self.sketch.value) / 4 * taps
-        image = self.operator.apply(self._operand(kernel), self.operator.stack(leading))
-        start = tf.cond(
-            change <= (self.tolerance / 4) ** 2 * 2 * tf.nn.l2_loss(image),
-            lambda: leading,
-            lambda: self._better_vector(kernel, self.vector.value),
-        )
-        return tf.stop_gradient(start)
+    def linear_map(self, kernel: tf.Tensor) -> LinearMap:
+        """The map with that kernel, in float64."""
+        return LinearMap(np.asarray(kernel, np.float64))
 
     def norm_bound(self, kernel: tf.Tensor) -> float:
         """A number that is certainly ≥ the norm of the map with that kernel, in float64 (eager)."""
@@ -199,10 +148,17 @@ class SpectralLayer(ContractiveLayer):
         return spectral_norm.upper_bound(kernel)
 
     def norm_estimate(self, kernel: tf.Tensor) -> float:
-        """The norm of the map with that kernel as the stored vector shows it: from below."""
-        kernel, vector = (tf.cast(t, tf.float64) for t in (kernel, self.vector.value))
-        image = self.operator.apply(self._operand(kernel), self.operator.stack(vector))
-        return float(tf.norm(image) / tf.norm(vector))
+        """The norm of the map with that kernel as a pass from a vector shows it: from below.
+
+        The vector is the stored one, or what a search finds if the layer has none. Eager mode.
+        """
+        kernel = tf.cast(kernel, tf.float64)
+        stored = self.normalization == "power"
+        vector = tf.cast(self.vector.value if stored else self._found_vector(kernel), tf.float64)
+        operand = self._operand(kernel)
+        image = self.operator.apply(operand, self.operator.stack(vector))
+        back = self.operator.adjoint(operand, image)
+        return float(tf.math.divide_no_nan(tf.norm(back), tf.norm(image)))
 
     def dense_entries(self) -> int:
         """Entries of the dense matrix that `singular_values` decomposes."""
@@ -257,6 +213,7 @@ class SpectralLayer(ContractiveLayer):
             "condition_size": self.condition_size,
             "tolerance": self.tolerance,
             "max_power_iterations": self.max_power_iterations,
+            "normalization": self.normalization,
         }
 
     @classmethod
@@ -268,9 +225,13 @@ class SpectralLayer(ContractiveLayer):
 
 
 def shifted(y: tf.Tensor, shift: tf.Tensor | None) -> tf.Tensor:
-    """`y + shift`, the shift `[units]`, or `[batch, units]`: the same at every position."""
-    if shift is None:
-        return y
-    if shift.shape.rank == 2 and y.shape.rank > 2:
-        shift = tf.reshape(shift, [tf.shape(shift)[0], *[1] * (y.shape.rank - 2), shift.shape[1]])
-    return y + shift
+    """`y + shift`, the shift `[units]`, or `[batch, units]`: the same at every position.
+
+    There may be several copies of the batch in `y`, one after another; each gets the shift.
+    """
+    if shift is None or shift.shape.rank < 2:
+        return y if shift is None else y + shift
+    middle = tf.shape(y)[1:-1]
+    batch = tf.concat([tf.shape(shift)[:1], tf.ones_like(middle), [shift.shape[1]]], 0)
+    copies = tf.reshape(y, tf.concat([[-1], tf.shape(shift)[:1], tf.shape(y)[1:]], 0))
+    return tf.ensure_shape(tf.reshape(copies + tf.reshape(shift, batch), tf.shape(y)), y.shape)

@@ -1,15 +1,17 @@
 """Many copies of one layer as a single loop over stacked weights."""
 
+import contextlib
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers, register
+from tf_iresnet.layers.inversion import Neighbour, SolverReport
 from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
+from tf_iresnet.numerics import truncation
 from tf_iresnet.numerics.probes import fold_in
 
 
@@ -60,6 +62,10 @@ class Repeated(InvertibleLayer):
         return self.layer.condition_size
 
     @property
+    def num_solvers(self) -> int:  # type: ignore[override]
+        return self.times * self.layer.num_solvers
+
+    @property
     def state(self):
         return [self._stacked[position] for position in self._state_positions()]
 
@@ -95,7 +101,7 @@ class Repeated(InvertibleLayer):
             dtype=first.dtype,
         )
 
-    @contextmanager
+    @contextlib.contextmanager
     def copy(self, index: int) -> Iterator[InvertibleLayer]:
         """The layer with the weights of copy `index`, inside a `with` block (eager mode).
 
@@ -116,26 +122,32 @@ class Repeated(InvertibleLayer):
 
     def _loop(self, step, carry, update=False, reverse=False):
         """`carry ← step(layer, index, carry)` over the copies, from last to first if `reverse`."""
-        layer, variables = self.layer, self.layer.variables
-        positions = self._state_positions() if update else []
-
-        def body(carried, element):
-            index, values = element
-            mapping = list(zip(variables, values, strict=True))
-            with keras.StatelessScope(state_mapping=mapping) as scope:
-                new = step(layer, index, carried[0])
-                return new, [scope.get_current_value(variables[p]) for p in positions]
-
-        values = [variable.value for variable in self._stacked]
-        initial = carry, [tf.zeros(variables[p].shape, values[p].dtype) for p in positions]
-        outputs, states = tf.scan(body, (tf.range(self.times), values), initial, reverse=reverse)
-        for position, value in zip(positions, states, strict=True):
-            self._stacked[position].assign(value)
+        outputs = self._steps(step, carry, update, reverse)
         last = 0 if reverse else -1
         return tuple(
             tf.ensure_shape(output[last], value.shape)
             for output, value in zip(outputs, carry, strict=True)
         )
+
+    def _steps(self, step, carry, update=False, reverse=False, each=()):
+        """Every carry of the loop, at its copy's index; `step` also gets `each[index]`, if any."""
+        layer, variables = self.layer, self.layer.variables
+        positions = self._state_positions() if update else []
+
+        def body(carried, element):
+            index, values, *known = element
+            mapping = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                new = step(layer, index, carried[0], *known)
+                return new, [scope.get_current_value(variables[p]) for p in positions]
+
+        values = [variable.value for variable in self._stacked]
+        initial = carry, [tf.zeros(variables[p].shape, values[p].dtype) for p in positions]
+        elements = (tf.range(self.times), values, *each)
+        outputs, states = tf.scan(body, elements, initial, reverse=reverse)
+        for position, value in zip(positions, states, strict=True):
+            self._stacked[position].assign(value)
+        return outputs
 
     def call(self, inputs, condition=None, training=None):
         x, condition = self._prepare(inputs, condition)
@@ -146,18 +158,44 @@ class Repeated(InvertibleLayer):
         return self._loop(step, (x,), update=bool(training))[0]
 
     def transform(self, x, condition, training, seed):
-        def step(layer, index, carry):
-            x, total = carry
-            x, log_det = layer.transform(x, condition, training, fold_in(seed, index))
-            return x, total + log_det
+        # What a copy reports can't leave the loop but in what it carries.
+        gathering = truncation.gathering()
 
-        return self._loop(step, (x, _zeros(x)), update=training)
+        def step(layer, index, carry):
+            x, total, *missing = carry
+            with truncation.gather() if gathering else contextlib.nullcontext() as bounds:
+                x, log_det = layer.transform(x, condition, training, fold_in(seed, index))
+            return x, total + log_det, *(before + bounds.total(total) for before in missing)
+
+        zeros = _zeros(x)
+        carry = (x, zeros, zeros) if gathering else (x, zeros)
+        y, log_det, *missing = self._loop(step, carry, update=training)
+        if gathering:
+            truncation.report(lambda: missing[0])
+        return y, log_det
 
     def invert(self, y, condition):
         def step(layer, index, carry):
             return (layer.invert(carry[0], condition),)
 
         return self._loop(step, (y,), reverse=True)[0]
+
+    def invert_with_report(self, y, condition, neighbour=None):
+        def step(layer, index, carry, known=None):
+            return layer.invert_with_report(carry[0], condition, known)
+
+        each = () if neighbour is None else (self._neighbours(neighbour, condition),)
+        blank = SolverReport.blank(y, self.layer.num_solvers)
+        values, reports = self._steps(step, (y, blank), reverse=True, each=each)
+        flat = (tf.reshape(field, [self.num_solvers, -1]) for field in reports)
+        return tf.ensure_shape(values[0], y.shape), SolverReport(*flat)
+
+    def _neighbours(self, neighbour, condition):
+        """Those of the copies, stacked."""
+        (outputs,) = self._steps(
+            lambda layer, index, carry: (layer.call(carry[0], condition),), (neighbour.inputs,)
+        )
+        return Neighbour(tf.concat([neighbour.inputs[tf.newaxis], outputs[:-1]], 0), outputs)
 
     def invert_with_log_det(self, y, condition, seed):
         def step(layer, index, carry):

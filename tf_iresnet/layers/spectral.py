@@ -11,17 +11,26 @@ from tf_iresnet.layers.normalized import SpectralLayer, shifted
 
 @register
 class SpectralDense(SpectralLayer, keras.layers.Dense):
-    """A dense layer with `‖W̃‖₂ ≤ coefficient`, where `W̃ = W / max(1, ‖W‖₂ / coefficient)`.
+    """A dense layer with `‖W̃‖₂ ≤ coefficient`, by default `W̃ = W / max(1, ‖W‖₂ / coefficient)`.
 
-    A kernel of small norm stays as it is (Gouk et al., arXiv 1804.04368, eq. 11). The norm is the
-    power-iteration estimate, at every call run to a relative tolerance from a stored vector, so it
-    follows the weights without anything to call, and the bound is the same in training and
-    inference; only `training=True` stores where the iteration got to. The kernel variable is not
-    overwritten and the gradient flows through the norm.
+    A kernel of small norm stays as it is (Gouk et al., arXiv 1804.04368, eq. 11). The kernel
+    variable is not overwritten and the gradient flows through the norm. `normalization` says how:
 
-    Outside of training a vector that is older than the weights is noticed, and replaced by a start
-    that leaves no direction out: it costs time only. The estimate comes from below;
-    `tf_iresnet.certify` bounds the norm from above.
+    - "power": by power iteration, an estimate from below, at every call run to a relative tolerance
+      from a stored vector: it follows the weights without anything to call and costs next to
+      nothing. Only `training=True` stores where it got to. Outside of training a vector that is
+      older than the weights is noticed, and replaced by a start that leaves no direction out: it
+      costs time only. The norm may exceed the coefficient by the tolerance;
+      `tf_iresnet.certify` bounds it from above.
+    - "gram": by an upper bound of the norm instead, from Gram iteration (Delattre et al.,
+      arXiv 2305.16173; `tf_iresnet.numerics.gram`), so that `certify` proves the coefficient after
+      every step. It takes eight products of matrices of the smaller side, and as many for the
+      gradient.
+    - "aol": `W̃ = coefficient · W D` with a diagonal D in closed form (Prach and Lampert,
+      arXiv 2208.03160; `tf_iresnet.numerics.almost_orthogonal`): as certain as "gram" and cheaper,
+      but the norm may be well below the coefficient. Small kernels are enlarged.
+
+    The bound is the same in training and inference. "gram" and "aol" have no state.
 
     Args:
         units: number of outputs.
@@ -29,17 +38,19 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
             comparison with an ordinary network.
         activation: name, Keras function or layer that is known to be non-expansive.
         power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
-            call, as the papers do.
+            call, as the papers do, by "power" only.
         condition_size: size of a condition vector; an unconstrained linear map of it is added
             before the activation, which leaves the Lipschitz constant in the input as it is.
-        tolerance: relative tolerance of the norm.
-        max_power_iterations: most iterations of one call.
+        tolerance: relative tolerance of the norm, by "power".
+        max_power_iterations: most iterations of one call, by "power".
+        normalization: "power", "gram" or "aol".
         **kwargs: as for `keras.layers.Dense`.
 
     Input shape: `[batch, …, features]`. Output shape: `[batch, …, units]`.
 
     Raises:
-        ValueError: for a coefficient ≤ 0, or an activation that isn't non-expansive.
+        ValueError: for a coefficient ≤ 0, an activation that isn't non-expansive, an unknown
+            normalization, "aol" without a coefficient or power_iterations for another than "power".
 
     Example:
 

@@ -19,6 +19,7 @@ class Architecture:
             first block; in a dense one after each but the last.
         coefficient: bound on the norm of each layer; None for ordinary residual blocks without
             one, in classifiers only, to compare with.
+        normalization: how it is kept, "power", "gram" or "aol": see `SpectralConv2D`.
         squeeze_first: whether a `Squeeze` comes before the first scale.
         pad_channels: channels of zeros that are appended before the first block (after that
             `Squeeze`), in classifiers only.
@@ -40,6 +41,7 @@ class Architecture:
     depth: int = 3
     activation: str = "lipswish"
     coefficient: float | None = 0.98
+    normalization: str = "power"
     squeeze_first: bool = False
     pad_channels: int = 0
     factor_out: bool = False

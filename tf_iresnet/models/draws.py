@@ -62,14 +62,16 @@ def mean_of_draws(
         bound[rows] += (np.asarray(bounds, np.float64) - bound[rows]) / count[rows]
         error = np.sqrt(squares / np.maximum(count * (count - 1), 1))
         if index + 1 >= draws:
-            rows = np.flatnonzero(error > standard_error) if standard_error is not None else rows[:0]
+            rows = (
+                np.flatnonzero(error > standard_error) if standard_error is not None else rows[:0]
+            )
         if not len(rows):
             break
     if len(rows) and standard_error is not None:
         warnings.warn(
             f"{len(rows)} of {len(x)} examples didn't reach a standard error of {standard_error} "
-            f"nats in {max_draws} draws; the largest is {error.max():.2g}. Allow more by max_draws, "
-            "or use an exact log-determinant.",
+            f"nats in {max_draws} draws; the largest is {error.max():.2g}. Allow more by "
+            "max_draws, or use an exact log-determinant.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.contractive import deserialize_layers
 from tf_iresnet.layers.convolution import SpectralConv
+from tf_iresnet.layers.inversion import SolverReport
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
 from tf_iresnet.layers.normalized import SpectralLayer
 from tf_iresnet.layers.walk import walk
@@ -66,10 +67,24 @@ class InvertibleModel(keras.Model):
         self._check_condition(condition)
         return self._run("encode", self.layer.call, x, condition)
 
-    def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
-        """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning."""
+    def decode(self, z: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
+        """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning.
+
+        Args:
+            z: latents or features.
+            condition: `[batch, size]`, or None.
+            near: data thought to be near, `[batch, *event]`, where solvers start: saves evaluations
+                if it is, changes nothing else. One forward pass finds where to start in each block.
+        """
         self._check_condition(condition)
-        return self._decode(z, condition)
+        return self._decode(z, condition, near)
+
+    def decode_with_report(
+        self, z: Any, condition: Any = None, near: Any = None
+    ) -> tuple[tf.Tensor, SolverReport]:
+        """`decode` without a warning, and how each solver fared: see `inverse_report`."""
+        self._check_condition(condition)
+        return self._run("inverse with report", self.layer.inverse_with_report, z, condition, near)
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -147,16 +162,20 @@ class InvertibleModel(keras.Model):
             )
         return self._functions[name]
 
-    def _decode(self, z: Any, condition: Any = None) -> tf.Tensor:
-        if not tf.executing_eagerly():
-            return self.layer.inverse(z, condition)
+    @functools.cached_property
+    def _compiles_inverse(self) -> bool:
         # XLA runs the many small operations of a solver in half the time, on CPUs too; but there it
         # takes thrice as long to compile convolutions, which are no faster for it.
-        compiled = not (parts.only_cpus() and any(walk(self.layer, SpectralConv)))
+        return not (parts.only_cpus() and any(walk(self.layer, SpectralConv)))
+
+    def _decode(self, z: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
+        if not tf.executing_eagerly():
+            return self.layer.inverse(z, condition, near)
+        compiled = self._compiles_inverse
         inverse = self._traced("inverse", self.layer.inverse, jit_compile=compiled)
         number = parts.count(len(z)) if compiled else 1
         function = functools.partial(_decode_and_count, inverse, number)
-        x, bad = self._run(f"decode in {number}", function, z, condition)
+        x, bad = self._run(f"decode in {number}", function, z, condition, near)
         if bad := int(bad):
             warnings.warn(
                 f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
@@ -220,9 +239,9 @@ def _weighted_mean(loss: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
 
 
 def _decode_and_count(
-    inverse: Any, number: int, z: tf.Tensor, condition: tf.Tensor | None
+    inverse: Any, number: int, *batches: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The inverse, in a number of parts, and how many rows of it are NaN."""
-    x = parts.apply(inverse, number, z, condition)
+    x = parts.apply(inverse, number, *batches)
     nan = tf.math.is_nan(x)
     return x, tf.math.count_nonzero(tf.reduce_any(nan, list(range(1, nan.shape.rank))))

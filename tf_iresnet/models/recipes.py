@@ -1,16 +1,18 @@
 """Whole flows by name, built and ready to use."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
-from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
 
@@ -26,30 +28,44 @@ def mlp_flow(
     log_det: Any = "auto",
     seed: int | None = None,
     *,
+    block: str = "residual",
+    normalization: str = "power",
     act_norm: bool = True,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
     dtype: Any = None,
 ) -> ResidualFlow:
-    """A flow of fully connected residual blocks for vectors `[batch, event_size]`.
+    """A flow of fully connected invertible blocks for vectors `[batch, event_size]`.
 
-    Each block is `x + g(x)`, `g` a perceptron of spectral layers whose product of norms is at most
-    `coefficient ** (len(hidden_units) + 1)`.
+    Each has a branch `g`, a perceptron of spectral layers whose product of norms is at most
+    `coefficient ** (len(hidden_units) + 1)`. There are four kinds of `block`:
+
+    - "residual": `x + g(x)`, cheap to evaluate, which stretches by less than 2.
+    - "monotone": `MonotoneBlock`, solved for in both directions, which stretches and squeezes by
+      much more. "cpila" is the activation made for it.
+    - "implicit": by turns a residual block and the inverse of one (implicit flows, Lu et al.,
+      arXiv 2103.09527); the second kind is solved for in the forward direction.
+    - "triangular": `TriangularBlock` in both orders by turns. Its log-determinant is exact, and
+      costs less than an evaluation of `g` in any number of dimensions; each block is a simpler map.
 
     Args:
         event_size: number of dimensions.
-        num_blocks: number of residual blocks.
-        hidden_units: widths of the hidden layers of each block.
+        num_blocks: number of blocks; even where two kinds take turns.
+        hidden_units: widths of the hidden layers of each block; for "triangular", each rounded to a
+            multiple of `event_size`.
         coefficient: bound on the spectral norm of every layer, below 1.
         activation: after each hidden layer: "lipswish", "sine", "elu", …
         condition_size: size of a condition vector, or None.
         base: law of the latents, "normal" or "learned_normal".
-        log_det: estimator of `tf_iresnet.log_det`, or its name.
+        log_det: estimator of `tf_iresnet.log_det`, or its name; of no effect for "triangular".
         seed: of the initial weights and of the training noise; None draws one.
-        act_norm: whether an `ActNorm` goes before each block.
+        block: "residual", "monotone", "implicit" or "triangular".
+        normalization: of every layer: "power", or "gram" or "aol", by which the coefficients are
+            proven bounds after every training step; see `SpectralDense`.
+        act_norm: whether an `ActNorm` goes before each block, or before two that take turns.
         preprocessing: invertible layers between the data and the first block, such as
             `Rescale.standardize(mean, deviation)`; densities stay in the units of the data.
-        tolerance: bound on the Euclidean error of a block's inverse.
+        tolerance: bound on the Euclidean error of each block that is solved for.
         dtype: "float32" (the Keras default) or "float64".
 
     Returns:
@@ -62,7 +78,10 @@ def mlp_flow(
         )
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    seeds = iter(np.random.SeedSequence(seed).generate_state(len(hidden_units) + 1))
+    seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2))
+
+    def draw() -> int:
+        return int(next(seeds) // 2)
 
     def dense(units: int, nonlinearity: str | None) -> SpectralDense:
         return SpectralDense(
@@ -70,16 +89,52 @@ def mlp_flow(
             coefficient,
             activation=nonlinearity,
             condition_size=condition_size,
-            kernel_initializer=keras.initializers.Orthogonal(seed=int(next(seeds) // 2)),
+            kernel_initializer=keras.initializers.Orthogonal(seed=draw()),
+            normalization=normalization,
             dtype=dtype,
         )
 
-    branch = [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
-    block: InvertibleLayer = ResidualBlock(branch, log_det, tolerance=tolerance, dtype=dtype)
+    def with_branch(kind: type[BranchBlock]) -> InvertibleLayer:
+        branch = [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
+        return kind(branch, log_det, tolerance=tolerance, dtype=dtype)
+
+    def triangular(reverse: bool) -> InvertibleLayer:
+        units = [max(1, round(width / event_size)) for width in hidden_units]
+        options["dense"] = {"normalization": normalization}
+        return TriangularBlock(
+            units, coefficient, activation, reverse, condition_size, draw(),
+            dense={"normalization": normalization}, tolerance=tolerance, dtype=dtype,
+        )  # fmt: skip
+
+    pattern = _pattern(block, with_branch, triangular)
+    times, rest = divmod(num_blocks, len(pattern))
+    if rest:
+        raise ValueError(
+            f"Expected an even num_blocks for block={block!r}, where two kinds take turns. "
+            f"Received: num_blocks={num_blocks}"
+        )
     if act_norm:
-        block = InvertibleSequential([ActNorm(dtype=dtype), block], dtype=dtype)
-    blocks = Repeated(block, num_blocks, dtype=dtype)
+        pattern = [ActNorm(dtype=dtype), *pattern]
+    repeated = pattern[0] if len(pattern) == 1 else InvertibleSequential(pattern, dtype=dtype)
+    blocks = Repeated(repeated, times, dtype=dtype)
     layer = InvertibleSequential([*preprocessing, blocks], dtype=dtype)
     flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
     flow.build((None, event_size))
     return flow
+
+
+def _pattern(
+    block: str,
+    with_branch: Callable[[type[BranchBlock]], InvertibleLayer],
+    triangular: Callable[[bool], InvertibleLayer],
+) -> list[InvertibleLayer]:
+    """The blocks that are repeated: one, or two that take turns."""
+    patterns: dict[str, Callable[[], list[InvertibleLayer]]] = {
+        "residual": lambda: [with_branch(ResidualBlock)],
+        "monotone": lambda: [with_branch(MonotoneBlock)],
+        "implicit": lambda: [with_branch(ResidualBlock), Inverse(with_branch(ResidualBlock))],
+        "triangular": lambda: [triangular(False), triangular(True)],
+    }
+    if block not in patterns:
+        raise ValueError(f"Expected block to be one of {list(patterns)}. Received: block={block!r}")
+    return patterns[block]()

@@ -133,6 +133,7 @@ class Builder:
         seed = int(self.seeds.spawn(1)[0].generate_state(1)[0] // 2)
         return {
             "coefficient": self.architecture.coefficient,
+            "normalization": self.architecture.normalization,
             "kernel_initializer": keras.initializers.GlorotUniform(seed=seed),
             "dtype": self.dtype,
         }

@@ -1,7 +1,7 @@
 """Upper bounds of the norm of a convolution, in float64: what a certificate rests on.
 
 Everything is reduced to a convolution of stride 1: a strided one is such a convolution of the
-image whose phases are channels (space to depth), its kernel folded alike (`_polyphase`).
+image whose phases are channels (space to depth), its kernel folded alike (`polyphase`).
 
 Along an axis whose padding is zeros, the operator is a compression of the circulant one on any ring
 that is long enough not to wrap around, and the circulant is block diagonal in the Fourier basis:
@@ -72,7 +72,7 @@ def upper_bound(
         matrix = _toeplitz(matrix, axis, size[axis], strides[axis], padding)
     free = [axis for axis in range(axes) if axis not in kept]
     matrix = matrix.reshape([kernel.shape[axis] for axis in free] + list(matrix.shape[-2:]))
-    matrix = _polyphase(matrix, tuple(strides[axis] for axis in free))
+    matrix = polyphase(tf.constant(matrix), tuple(strides[axis] for axis in free)).numpy()
     rings = tuple(
         _ring(kernel.shape[axis], size[axis], strides[axis], padding) // strides[axis]
         for axis in free
@@ -80,7 +80,9 @@ def upper_bound(
     return _largest(matrix, rings)
 
 
-def grid(kernel_size: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
+def grid(
+    kernel_size: tuple[int, ...], strides: tuple[int, ...], points: int = POINTS
+) -> tuple[tuple[int, ...], float]:
     """A ring that bounds the norm for every size: its size, and the factor to apply there.
 
     A trigonometric polynomial of degree m exceeds its largest value at N > 2m equally spaced points
@@ -90,42 +92,71 @@ def grid(kernel_size: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[
     Args:
       kernel_size: dilated.
       strides: one an axis.
+      points: for each degree, along an axis.
     """
     size, factor = [], 1.0
     for k, stride in zip(kernel_size, strides, strict=True):
         degree = -(-k // stride) // 2  # ⌈(k' − 1)/2⌉ of k' = ⌈k / stride⌉ taps
-        points = max(POINTS * degree, 1)
-        size.append(points * stride)
-        factor /= math.cos(math.pi * degree / points)
+        ring = max(points * degree, 1)
+        size.append(ring * stride)
+        factor /= math.cos(math.pi * degree / ring)
     return tuple(size), factor
+
+
+def sampling(
+    kernel_size: tuple[int, ...],
+    size: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str,
+    points: int = POINTS,
+) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+    """Frequencies of all axes at once that bound the norm for a size.
+
+    Those of the rings of `upper_bound`, or of the `grid` along an axis where they are fewer. What
+    follows from them is never below `upper_bound`, but for rounding.
+
+    Args:
+      kernel_size: dilated.
+      size: of the inputs.
+      strides: one an axis.
+      padding: "valid", "same" or "circular".
+      points: of the grid, for each degree.
+
+    Returns:
+      The strides to take `polyphase` of, the frequencies along each axis afterwards, and the factor
+      to apply to the largest norm there.
+    """
+    steps, rings, factor = [], [], 1.0
+    for k, n, stride in zip(kernel_size, size, strides, strict=True):
+        # On a ring that they don't divide, the strides leave out some of the outputs.
+        stride = 1 if padding == "circular" and n % stride else stride
+        ring = _ring(k, n, stride, padding)
+        (enough,), high = grid((k,), (stride,), points)
+        steps.append(stride)
+        rings.append(min(ring, enough) // stride)
+        factor *= high if enough < ring else 1.0
+    return tuple(steps), tuple(rings), factor
 
 
 def _for_every_size(kernel: np.ndarray, strides: tuple[int, ...]) -> float:
     rings, factor = grid(kernel.shape[:-2], strides)
-    kernel = _polyphase(kernel, strides)
+    kernel = polyphase(tf.constant(kernel), strides).numpy()
     rings = tuple(n // stride for n, stride in zip(rings, strides, strict=True))
     return _largest(kernel, rings) * factor
 
 
-def _polyphase(kernel: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+def polyphase(kernel: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
     """Stride-1 kernel `[*⌈k/stride⌉, phases × inputs, outputs]` for the image's phases."""
     axes = len(strides)
     if not axes:
         return kernel
-    padded = [(0, -k % stride) for k, stride in zip(kernel.shape[:axes], strides, strict=True)] + [
-        (0, 0),
-        (0, 0),
-    ]
-    kernel = np.pad(kernel, padded)
-    split = [
-        part
-        for k, stride in zip(kernel.shape[:axes], strides, strict=True)
-        for part in (k // stride, stride)
-    ]
-    kernel = kernel.reshape(*split, *kernel.shape[-2:])
+    sides, channels = kernel.shape[:axes], kernel.shape[axes:]
+    around = [(0, -k % stride) for k, stride in zip(sides, strides, strict=True)]
+    taps = [-(-k // stride) for k, stride in zip(sides, strides, strict=True)]
+    split = itertools.chain.from_iterable(zip(taps, strides, strict=True))
+    kernel = tf.reshape(tf.pad(kernel, [*around, (0, 0), (0, 0)]), [*split, *channels])
     order = [*range(0, 2 * axes, 2), *range(1, 2 * axes, 2), 2 * axes, 2 * axes + 1]
-    kernel = kernel.transpose(order)
-    return kernel.reshape(*kernel.shape[:axes], -1, kernel.shape[-1])
+    return tf.reshape(tf.transpose(kernel, order), [*taps, -1, channels[-1]])
 
 
 def _ring(kernel_size: int, size: int, stride: int, padding: str) -> int:

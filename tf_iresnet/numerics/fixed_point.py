@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.numerics.acceleration import METHODS, Anderson
 from tf_iresnet.numerics.iteration import (
     Map,
+    Method,
     Settings,
     Solution,
     certified_error,
@@ -23,9 +25,8 @@ from tf_iresnet.numerics.iteration import (
     one_per_example,
 )
 
-__all__ = ["Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
+__all__ = ["METHODS", "Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
 
-METHODS = ("anderson", "picard")
 GRADIENT_TOLERANCE = 1e-5  # relative; a loose tolerance on values must not loosen gradients
 
 
@@ -37,20 +38,19 @@ def solve(
     lipschitz: float | tf.Tensor,
     tolerance: float | tf.Tensor = 1e-5,
     max_iterations: int = 1000,
-    method: str = "anderson",
-    memory: int = 3,
+    method: str | Method = "anderson",
+    start: tf.Tensor | None = None,
 ) -> Solution:
     """Solves x + g(x, *parameters) = y for x, with exact gradients.
 
-    "picard" is x ← y − g(x). "anderson" mixes the last `memory` steps, in the form that keeps their
-    residual changes orthonormal and so needs no linear solve (Tang et al., 2024, arXiv 2403.14961).
-    A candidate that does not shrink the residual is dropped; after it, and after one that shrinks
-    it by less than (1 + L)/2, the memory starts anew with a Picard step. So every two evaluations
-    shrink it that much. (A 16-dimensional tanh network with L = .97 took 200 evaluations by Picard,
-    37 by Anderson, 230 by Anderson without new starts. On ten branches, two steps of memory took up
-    to 20 % more than three, five rarely fewer.) A Picard step that doesn't shrink it contradicts
-    L or has met round-off, and ends that example unconverged. Examples neither wait for nor
-    influence each other: a finished one never changes again.
+    "picard" is x ← y − g(x), "anderson" mixes the last steps (`acceleration.Anderson`), and
+    "newton_krylov" solves for the next one with a few Jacobian-vector products
+    (`acceleration.NewtonKrylov`). Under any method, a point that does not shrink the residual is
+    dropped; after it, and after one that shrinks it by less than (1 + L)/2, a Picard step follows,
+    and what the method had learnt is forgotten. So every two evaluations shrink it that much. A
+    Picard step that doesn't shrink it contradicts L or has met round-off, and ends that example
+    unconverged. Examples neither wait for nor influence each other: a finished one never changes
+    again.
 
     Differentiable in `y`, in `parameters` and in trainable variables that `g` reads, to any order:
     the gradient is made of functions that are themselves differentiable, each with its own solve.
@@ -74,8 +74,9 @@ def solve(
         prove 1e-5 for large events: `tf.maximum(1e-5, resolution(y, lipschitz))` asks for no more
         than the dtype can give.
       max_iterations: cap on the evaluations of `g`, at least 1.
-      method: "anderson" or "picard".
-      memory: how many steps Anderson mixes, at least 1.
+      method: "anderson", "picard", "newton_krylov", or a `Method`.
+      start: like `y`, where to start, `y` if None: a solution for a neighbour of `y`. The result is
+        as certain, and its gradient the same. An example whose start isn't finite starts at `y`.
 
     Returns:
       A `Solution`.
@@ -85,11 +86,13 @@ def solve(
         tensor with a batch axis, or `g` changes the shape or dtype.
     """
     y = tf.convert_to_tensor(y)
-    _check(y, lipschitz, max_iterations, method, memory)
+    _check(y, lipschitz, max_iterations, method)
     y, *parameters = (_lift(t) for t in (y, *parameters))
     lipschitz, tolerance = (one_per_example(t, y) for t in (lipschitz, tolerance))
-    settings = Settings(lipschitz, tolerance, max_iterations, memory if method == "anderson" else 0)
-    start, constants = tf.stop_gradient(y), [tf.stop_gradient(p) for p in parameters]
+    method = METHODS[method] if isinstance(method, str) else method
+    settings = Settings(lipschitz, tolerance, max_iterations, method)
+    target, constants = tf.stop_gradient(y), [tf.stop_gradient(p) for p in parameters]
+    start = target if start is None else _usable(start, target)
     with tf.GradientTape() as tape:
         image = g(start, *constants)
     if image.dtype != y.dtype or not image.shape.is_compatible_with(y.shape):
@@ -97,7 +100,7 @@ def solve(
             f"Expected g to return {y.shape} {y.dtype.name}, as x. Received: {image.shape} "
             f"{image.dtype.name}. Let g keep the shape and dtype of its first argument."
         )
-    found = descend(lambda x: g(x, *constants), start, image, settings)
+    found = descend(lambda x: g(x, *constants), target, start, image, settings)
     value = _with_gradient(g, found.value, y, parameters, tape.watched_variables(), settings)
     return found._replace(value=value)
 
@@ -198,24 +201,33 @@ def _adjoint(transpose: Map, upstream: tf.Tensor, settings: Settings) -> tf.Tens
     floor = one_per_example(resolution(unit, settings.lipschitz), unit)
     relative = tf.minimum(settings.tolerance, GRADIENT_TOLERANCE)
     tolerance = tf.maximum(relative * norm(unit), floor)
-    found = descend(transpose, unit, transpose(unit), settings._replace(tolerance=tolerance))
+    # The problem is linear: Newton's method would differentiate it for nothing.
+    method = Anderson() if settings.method.products else settings.method
+    settings = settings._replace(tolerance=tolerance, method=method)
+    found = descend(transpose, unit, unit, transpose(unit), settings)
     converged = one_per_example(found.converged, unit) > 0
     return tf.stop_gradient(tf.where(converged, scale * found.value, math.nan))
 
 
-def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: str, memory: int) -> None:
+def _usable(start: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    start = tf.ensure_shape(tf.cast(tf.stop_gradient(start), y.dtype), y.shape)
+    finite = tf.reduce_all(tf.math.is_finite(start), event_axes(y), keepdims=True)
+    return tf.where(finite, start, y)
+
+
+def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: object) -> None:
     if not y.dtype.is_floating or y.shape.rank in (None, 0):
         raise ValueError(
             f"Expected y to be a floating-point tensor [batch, *event]. Received: {y.shape} "
             f"{y.dtype.name}. Add the batch axis or cast."
         )
-    if method not in METHODS:
-        raise ValueError(f"Expected method in {METHODS}. Received: method={method!r}. Choose one.")
-    if max_iterations < 1 or memory < 1:
+    if not isinstance(method, Method) and method not in METHODS:
         raise ValueError(
-            "Expected max_iterations >= 1 and memory >= 1. Received: "
-            f"max_iterations={max_iterations}, memory={memory}. Method='picard' needs no memory."
+            f"Expected method to be one of {sorted(METHODS)} or a Method. "
+            f"Received: method={method!r}"
         )
+    if max_iterations < 1:
+        raise ValueError(f"Expected max_iterations >= 1. Received: max_iterations={max_iterations}")
     if isinstance(lipschitz, (int, float, np.number)) and not 0 <= lipschitz < 1:
         raise ValueError(
             f"Expected 0 <= lipschitz < 1. Received: lipschitz={lipschitz} <x + g(x) need not be "

@@ -1,4 +1,4 @@
-"""Hutch++ (Meyer et al., arXiv 2010.09649, algorithm 1) for the trace of a function of a Jacobian."""
+"""Hutch++ (Meyer et al., arXiv 2010.09649, algorithm 1): the trace of a function of a Jacobian."""
 
 import math
 from collections.abc import Callable
@@ -48,9 +48,7 @@ def trace(
     def space(probe: tf.Tensor) -> krylov.KrylovSpace:
         return krylov.span(product, probe, steps, None, function, lipschitz)
 
-    sketch = krylov.applied(
-        space(probes.draw("gaussian", x, count, seeds[0])), function, lipschitz
-    )
+    sketch = krylov.applied(space(probes.draw("gaussian", x, count, seeds[0])), function, lipschitz)
     basis, _ = tf.linalg.qr(columns(sketch))
     rest = columns(probes.draw("rademacher", x, count, seeds[1]))
     rest -= tf.matmul(basis, tf.matmul(basis, rest, transpose_a=True))

@@ -1,11 +1,12 @@
-"""The fixed-point iteration itself: Picard's and Anderson's, example by example.
+"""The search for a fixed point, example by example: when to stop, when to distrust a method.
 
-Of no concern to gradients: `fixed_point.solve` gives it those of the implicit function theorem.
+A `Method` says where to look next. Of no concern to gradients: `fixed_point.solve` gives the
+solution those of the implicit function theorem.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,37 +18,86 @@ class Solution(NamedTuple):
 
     Attributes:
       value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y.
-      iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at y included.
+      iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at the start
+        included.
       residual: `[batch]`, the certified error of `value`: no less than its Euclidean distance to
         the exact solution, up to the rounding inside `g`. L‖y − x − g(x)‖/(1 − L) at the last
         point x where `g` was evaluated; `value` is the Picard step y − g(x) from there.
       converged: bool `[batch]`, whether `residual` ≤ tolerance. False means that the cap was
         reached, that `g` breaks its bound L, or that round-off allows no better (`resolution`).
+      products: int32 `[batch]`, Jacobian-vector products made for that example.
     """
 
     value: tf.Tensor
     iterations: tf.Tensor
     residual: tf.Tensor
     converged: tf.Tensor
+    products: tf.Tensor
+
+
+class Point(NamedTuple):
+    """What an evaluation of `g` at x gave; `[batch, *event]` and, of the size, `[batch, 1, …, 1]`.
+
+    A Picard step leads to `value`.
+    """
+
+    value: tf.Tensor  # y − g(x)
+    residual: tf.Tensor  # y − g(x) − x
+    size: tf.Tensor  # ‖residual‖
+
+
+class Method:
+    """Where to look next. This one is Picard's: at the last point's value.
+
+    Attributes:
+      products: Jacobian-vector products made to choose a point.
+    """
+
+    products: int = 0
+
+    def memory(self, y: tf.Tensor) -> tuple:
+        """What the method knows before the first step: tensors in nested tuples."""
+        del y
+        return ()
+
+    def evaluate(self, g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map | None]:
+        """g(x) and, for a method that makes products, v ↦ Jv at x."""
+        return g(x), None
+
+    def correct(
+        self, old: Point, new: Point, memory: tuple, useful: tf.Tensor, jacobian: Map | None
+    ) -> tuple[tf.Tensor | float, tuple]:
+        """What to take off a Picard step, and what is known by then.
+
+        Args:
+          old: the best point until then.
+          new: the last one.
+          memory: what was known when it was chosen.
+          useful: bool `[batch, 1, …, 1]`, the examples for which it is to be trusted. For others,
+            whose residual may be NaN, the correction must be 0 and the memory as at the start.
+          jacobian: of `evaluate`.
+        """
+        del old, new, useful, jacobian
+        return 0.0, memory
 
 
 class Settings(NamedTuple):
     lipschitz: tf.Tensor
     tolerance: tf.Tensor
     max_iterations: int
-    memory: int  # 0 for Picard
+    method: Method
 
 
 class _State(NamedTuple):
     """Loop variables; those of one number an example have shape `[batch, 1, …, 1]`."""
 
-    x: tf.Tensor
-    residual: tf.Tensor
-    size: tf.Tensor  # ‖residual‖
+    best: Point
+    candidate: tf.Tensor  # where to look next
     evaluations: tf.Tensor
+    products: tf.Tensor
     active: tf.Tensor
-    plain: tf.Tensor  # whether the next step is Picard's
-    secants: tuple  # of pairs (orthonormal change of the residual, matching change of x + residual)
+    plain: tf.Tensor  # whether the candidate is a Picard step
+    memory: tuple
 
 
 def certified_error(residual_norm: tf.Tensor, lipschitz: tf.Tensor) -> tf.Tensor:
@@ -56,18 +106,19 @@ def certified_error(residual_norm: tf.Tensor, lipschitz: tf.Tensor) -> tf.Tensor
     return tf.where(lipschitz < 1, bound, tf.cast(math.inf, bound.dtype))
 
 
-def descend(g: Map, y: tf.Tensor, image: tf.Tensor, settings: Settings) -> Solution:
-    """Solves x + g(x) = y from x = y, where `image` = g(y); carries no gradient."""
-    residual = -tf.ensure_shape(image, y.shape)
-    size = norm(residual)
+def descend(
+    g: Map, y: tf.Tensor, start: tf.Tensor, image: tf.Tensor, settings: Settings
+) -> Solution:
+    """Solves x + g(x) = y from x = start, where `image` = g(start); carries no gradient."""
+    first = _point(y, start, image)
     state = _State(
-        x=y,
-        residual=residual,
-        size=size,
-        evaluations=tf.ones_like(size, tf.int32),
-        active=_unfinished(size, settings),
-        plain=tf.ones_like(size, tf.bool),
-        secants=((tf.zeros_like(y), tf.zeros_like(y)),) * settings.memory,
+        best=first,
+        candidate=first.value,
+        evaluations=tf.ones_like(first.size, tf.int32),
+        products=tf.zeros_like(first.size, tf.int32),
+        active=_unfinished(first.size, settings),
+        plain=tf.ones_like(first.size, tf.bool),
+        memory=settings.method.memory(y),
     )
     (end,) = tf.while_loop(
         lambda state: tf.reduce_any(state.active),
@@ -76,38 +127,39 @@ def descend(g: Map, y: tf.Tensor, image: tf.Tensor, settings: Settings) -> Solut
         maximum_iterations=settings.max_iterations - 1,
     )
     # One more Picard step costs no evaluation, and contracts the error once more.
-    error = settings.lipschitz * certified_error(end.size, settings.lipschitz)
-    report = (end.evaluations, error, ~_unfinished(end.size, settings))
-    flat = (tf.squeeze(t, event_axes(y)) for t in report)
-    return Solution(*(tf.stop_gradient(t) for t in (end.x + end.residual, *flat)))
+    error = settings.lipschitz * certified_error(end.best.size, settings.lipschitz)
+    solved = ~_unfinished(end.best.size, settings)
+    flat = (tf.squeeze(t, event_axes(y)) for t in (end.evaluations, error, solved, end.products))
+    return Solution(*(tf.stop_gradient(t) for t in (end.best.value, *flat)))
 
 
 def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
     """One evaluation of g for every example, which only active ones take notice of."""
-    picard = candidate = state.x + state.residual
-    for change, step in state.secants:
-        candidate -= _inner(change, state.residual) * step
-    residual = y - candidate - tf.ensure_shape(g(candidate), y.shape)
-    size = norm(residual)
-    better = size < state.size
-    fast = better & (size <= (1 + settings.lipschitz) / 2 * state.size)
-    secants = state.secants
-    if secants:
-        # Where the step was slow, everything learnt is forgotten, so that a Picard step follows.
-        kept = tf.cast(fast, y.dtype)
-        new = _secant(state.residual - residual, picard - candidate - residual, secants, kept)
-        secants = (new, *((change * kept, step) for change, step in secants[:-1]))
+    method, old = settings.method, state.best
+    image, jacobian = method.evaluate(g, state.candidate)
+    new = _point(y, state.candidate, image)
+    better = new.size < old.size
+    fast = better & (new.size <= (1 + settings.lipschitz) / 2 * old.size)
     accepted = state.active & better
-    size = tf.where(accepted, size, state.size)
+    best = Point(*(tf.where(accepted, *pair) for pair in zip(new, old, strict=True)))
+    active = state.active & (better | ~state.plain) & _unfinished(best.size, settings)
+    # After a slow step comes one of Picard's, and what was learnt on the way is forgotten.
+    useful = active & fast
+    correction, memory = method.correct(old, new, state.memory, useful, jacobian)
     return _State(
-        x=tf.where(accepted, candidate, state.x),
-        residual=tf.where(accepted, residual, state.residual),
-        size=size,
+        best=best,
+        candidate=best.value - correction,
         evaluations=state.evaluations + tf.cast(state.active, tf.int32),
-        active=state.active & (better | ~state.plain) & _unfinished(size, settings),
+        products=state.products + method.products * tf.cast(useful, tf.int32),
+        active=active,
         plain=~fast,
-        secants=secants,
+        memory=memory,
     )
+
+
+def _point(y: tf.Tensor, x: tf.Tensor, image: tf.Tensor) -> Point:
+    value = y - tf.ensure_shape(image, y.shape)
+    return Point(value, value - x, norm(value - x))
 
 
 def _unfinished(size: tf.Tensor, settings: Settings) -> tf.Tensor:
@@ -115,35 +167,26 @@ def _unfinished(size: tf.Tensor, settings: Settings) -> tf.Tensor:
     return ~((error <= settings.tolerance) & (error < math.inf))  # NaN is unfinished
 
 
-def _secant(
-    change: tf.Tensor, step: tf.Tensor, secants: tuple, kept: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes a pair orthonormal to the others in its first half; 0 if not kept or nothing new."""
-    before = _inner(change, change)
-    for other_change, other_step in secants:
-        overlap = _inner(other_change, change)
-        change -= overlap * other_change
-        step -= overlap * other_step
-    squared = _inner(change, change)
-    scale = tf.where(squared > 1e-4 * before, kept * tf.math.rsqrt(squared), 0)
-    # A diverged candidate leaves NaN here, which must not reach later steps.
-    return tf.math.multiply_no_nan(change, scale), tf.math.multiply_no_nan(step, scale)
-
-
 def event_axes(y: tf.Tensor) -> list[int]:
     return list(range(1, y.shape.rank))
 
 
-def _inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Inner products over the event, `[batch, 1, …, 1]`."""
-    return tf.reduce_sum(a * b, event_axes(a), keepdims=True)
+    # Not by tf.reduce_sum, of which XLA makes three passes on a CPU: this is three times as fast.
+    size = a.shape[1:].num_elements() or tf.reduce_prod(tf.shape(a)[1:])
+    products = tf.reshape(a * b, [-1, size])
+    return tf.reshape(
+        tf.matmul(products, tf.ones([size, 1], a.dtype)), [-1] + [1] * (a.shape.rank - 1)
+    )
 
 
 def norm(a: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(_inner(a, a))
+    """Euclidean norms over the event, `[batch, 1, …, 1]`."""
+    return tf.sqrt(inner(a, a))
 
 
-def one_per_example(value: object, y: tf.Tensor) -> tf.Tensor:
+def one_per_example(value: Any, y: tf.Tensor) -> tf.Tensor:
     """Lays a scalar or `[batch]` out as `[1 or batch, 1, …, 1]`."""
     # Not by tf.cast, which takes a Python number to float32 first.
     value = tf.cast(value, y.dtype) if tf.is_tensor(value) else tf.constant(value, y.dtype)

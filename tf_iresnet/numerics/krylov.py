@@ -206,10 +206,10 @@ def adjoint(space: KrylovSpace, function: LogFunction) -> tf.Tensor:
     """`‖v‖ V f′(H) e₁ ≈ f′(Jᵀ) v`, `[batch, *event]`, in the basis that has one vector more.
 
     `H` gets a last row, what it has below its diagonal, which makes the result exact for `f′` of
-    degree `m`, as the series' adjoint is, whatever the last column. For want of a product that would
-    tell, that column is guessed (`_next_column`): exactly right for a symmetric tridiagonal `H` of
-    constant diagonal, and next to nothing where entries above the diagonal are as random as they
-    are for most Jacobians.
+    degree `m`, as the series' adjoint is, whatever the last column. For want of a product that
+    would tell, that column is guessed (`_next_column`): exactly right for a symmetric tridiagonal
+    `H` of constant diagonal, and next to nothing where entries above the diagonal are as random
+    as they are for most Jacobians.
     """
     closed = space._replace(columns=[*space.columns, _next_column(space)])
     coordinates = [tf.zeros_like(space.norm) for _ in space.basis]
@@ -251,8 +251,8 @@ def applied(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.T
 def truncation(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.Tensor:
     """Proven bound on `|vᵀ f(J) v − ‖v‖² e₁ᵀ f(H) e₁|`, `[batch]`, if `‖J‖₂ ≤ L < 1`.
 
-    The residual of each resolvent is known, `β t |eₘᵀ(I+stH)⁻¹e₁|` times a unit vector, `β` the last
-    entry below the diagonal; with `‖(I+stJ)⁻¹‖ ≤ 1/(1−tL)` the error of the value is at most
+    The residual of each resolvent is known, `β t |eₘᵀ(I+stH)⁻¹e₁|` times a unit vector, `β` the
+    last entry below the diagonal; with `‖(I+stJ)⁻¹‖ ≤ 1/(1−tL)` the error of the value is at most
 
         ‖v‖² β ∫₀¹ |eₘᵀ (I + stH)⁻¹ e₁| / (1 − tL) dt.
     """

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | `Exact()` | few dimensions, or a final figure | d | round-off |
 | `Krylov(n)` | a value or gradient at the least cost | n | proven, small; probe noise |
-| `PowerSeries(n)` | the cheapest training step; to compare with the papers | n | proven; probe noise |
+| `PowerSeries(n)` | a cheap training step; comparing with papers | n | proven; probe noise |
 | `RussianRoulette()` | training without bias | random | probe and roulette noise |
 | `HutchPlusPlus(n)` | many dimensions, a Jacobian of low rank | probes × n | less probe noise |
 | `Auto()` | you don't want to choose | | the above, by size and phase |
@@ -102,7 +102,9 @@ class Exact(LogDet):
         outputs, product = evaluate(g, x)
         matrix = jacobian(product, x)
         eye = tf.eye(matrix.shape[-1], dtype=x.dtype)
-        return outputs, tf.add_n([w * log_det_positive(eye + s * matrix) for w, s in function.terms])
+        return outputs, tf.add_n(
+            [w * log_det_positive(eye + s * matrix) for w, s in function.terms]
+        )
 
     def is_random(self, event_size, training=False):
         return False
@@ -114,8 +116,8 @@ class Probing(LogDet):
 
     Args:
         probes: how many probe vectors an example, folded into the batch.
-        probe: "rademacher", "gaussian", or "orthogonal": of several, each at a right angle to the
-            others, which leaves less to chance.
+        probe: "rademacher", which makes least noise; "gaussian"; or "orthogonal": of several, each
+            at a right angle to the others, which makes less than independent Gaussian ones.
         gradient: "neumann": an unbiased estimate of the exact gradient at the cost of one product,
             with memory that doesn't grow with the number of products; it is not the derivative of
             the returned value at this seed. "autodiff": exactly that derivative, memory in
@@ -160,7 +162,7 @@ class Probing(LogDet):
         lipschitz: float,
         function: LogFunction,
     ) -> tuple[tf.Tensor, Callable[[], tf.Tensor], Callable[[], tf.Tensor]]:
-        """`vᵀ f(J) v` of each probe; functions that give `f′(Jᵀ) v` and a bound on the truncation."""
+        """`vᵀ f(J) v` of each probe; functions giving `f′(Jᵀ) v` and what may be cut off."""
         raise TypeError(f"{type(self).__name__} must define _estimate()")
 
 
@@ -200,8 +202,8 @@ class RussianRoulette(Probing):
 
     The variance is finite for every `survival q > L²`: the j-th further term is at most `C Lʲ` and
     its weight `q⁻ʲ 1[N ≥ j]` has second moment `q⁻ʲ`, so by Minkowski's inequality the standard
-    deviation of the sum is at most `C Σ_j (L/√q)ʲ < ∞`. The default follows the block's bound and so
-    always satisfies that. In a given `survival` at or below `L²` (the papers' ½ is) the variance
+    deviation of the sum is at most `C Σ_j (L/√q)ʲ < ∞`. The default follows the block's bound and
+    so always satisfies that. With a `survival` given at or below `L²` (the papers' ½ is) it
     may be infinite; it is finite as long as the Jacobian's own norm stays below `√q`.
 
     Args:
@@ -250,13 +252,13 @@ class Krylov(Probing):
 
     With `n` products it is exact for polynomials of degree `n`, as the series of `n` terms is, and
     what it makes of the rest is fitted to the Jacobian at hand. On the trained digits flow 8
-    products reach what 13 terms do; where the branch contracts strongly, by powers of ten more. It
-    keeps `n + 1` vectors an example and takes about `2n²` of their inner products.
+    products leave out 1e-4 nats, 8 terms of the series 0.1 and 20 terms 2e-3. It keeps `n + 1`
+    vectors an example and takes about `n²` of their inner products.
 
     Args:
         steps: how many products; with a `tolerance`, how many at most.
         tolerance: nats; an example takes no further step once two have changed its value by no more
-            than this each. What is still missing then is usually less; the proven bound may be more.
+            than this each. What is missing then is usually less; the proven bound may be more.
         probes, probe, gradient: as in `Probing`.
     """
 
@@ -286,10 +288,11 @@ class Krylov(Probing):
 class HutchPlusPlus(LogDet):
     """Hutch++: the trace on the range of `f(J)` exactly, what is left of it by random probes.
 
-    A third of the probes finds a basis `Q` of where `f(J)` is large, a third computes the trace there
+    A third of the probes finds a basis `Q` of where `f(J)` is large, a third takes the trace there
     and the rest estimates the remainder. The variance falls like `1/probes²` where `f(J)` has few
-    large singular values, and is that of `probes/3` plain ones where it has not (Meyer et al., arXiv
-    2010.09649, algorithm 1). `f(J)` acts by Krylov spaces. For evaluation: only `autodiff` gradients.
+    large singular values, and is that of `probes/3` plain ones where it has not (Meyer et al.,
+    arXiv 2010.09649, algorithm 1). `f(J)` acts by Krylov spaces. For evaluation;
+    gradients are those of the value.
 
     Args:
         probes: how many, at least 3; of no use beyond the number of dimensions.

@@ -30,7 +30,7 @@ class LogFunction:
     def tail(self, lipschitz: float, terms: int) -> float:
         """`Σ_{k>n} |a_k| Lᵏ`: what the series beyond its first `n` terms amounts to at most.
 
-        A bound on `‖f(J) − p(J)‖₂` for its first `n` terms `p`, if `‖J‖₂ ≤ L`; infinite for `L ≥ 1`.
+        Bounds `‖f(J) − p(J)‖₂` for its first `n` terms `p`, if `‖J‖₂ ≤ L`; infinite for `L ≥ 1`.
         """
         if lipschitz >= 1.0:
             return math.inf

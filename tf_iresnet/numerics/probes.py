@@ -68,7 +68,7 @@ def gaussian(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def orthogonal(x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
     """`count` probes an example, orthogonal to each other, each uniform on the sphere of radius √d.
 
-    Their mean has less variance than that of independent ones: together they leave less out.
+    The mean over them has less variance than over as many independent Gaussian ones.
     """
     size = math.prod(x.shape[1:])
     if count > size:
@@ -78,7 +78,9 @@ def orthogonal(x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
         )
     shape = tf.concat([tf.shape(x)[:1], [size, count]], 0)
     basis, triangle = tf.linalg.qr(gaussian(shape, seed, x.dtype))
-    basis *= tf.sign(tf.linalg.diag_part(triangle))[:, tf.newaxis, :]  # the sign that Gram–Schmidt gives
+    basis *= tf.sign(tf.linalg.diag_part(triangle))[
+        :, tf.newaxis, :
+    ]  # the sign that Gram–Schmidt gives
     vectors = math.sqrt(size) * tf.transpose(basis, [2, 0, 1])
     return tf.reshape(vectors, tf.concat([[-1], tf.shape(x)[1:]], 0))
 

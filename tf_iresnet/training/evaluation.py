@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
-from tf_iresnet.layers.residual import ResidualBlock
-from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.draws import LogProb
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.inverse_report import InverseReport, inverse_report
@@ -43,9 +41,9 @@ def evaluate(
     Returns:
         `examples`; of a density the figures of `likelihood`, of `divergence` if there is a truth,
         the `estimator_standard_error` that the log-det's probes leave in the mean and the largest
-        `truncation_bound` of an example, both in nats; of a classifier those of `classification`; then the
-        figures of `reconstruction`, the largest certified `lipschitz_bound` of a block, and
-        whether the model is `invertible`.
+        `truncation_bound` of an example, both in nats; of a classifier those of `classification`;
+        then the figures of `reconstruction`, the largest certified `lipschitz_bound` of a block,
+        and whether the model is `invertible`.
     """
     figures: dict[str, Any] = {"examples": len(points)}
     if isinstance(model, ResidualFlow):

@@ -165,6 +165,30 @@ def _focus(plot: Axes, values: np.ndarray) -> None:
         plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
 
 
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Draws lines over a linear axis against a logarithmic one, panels beside one another.
+
+    Args:
+        panels: title → label of a line → its x and its y > 0.
+        xlabel: of every panel.
+        ylabel: of all of them.
+    """
+    figure = Figure(figsize=(3.9 * len(panels) + 0.6, 3.9), layout="constrained")
+    plots = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for plot, (title, lines) in zip(plots, panels.items(), strict=True):
+        for marker, (label, (x, y)) in zip("os^vD*", lines.items(), strict=False):
+            plot.plot(x, y, marker=marker, markersize=4, label=label)
+        plot.set(title=title, xlabel=xlabel, yscale="log")
+        plot.grid(alpha=0.3)
+    plots[0].set_ylabel(ylabel)
+    plots[0].legend()
+    return figure
+
+
 def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Figure:
     """Draws the certified Lipschitz bound of each residual block and of each layer in it.
 

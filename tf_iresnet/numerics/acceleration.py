@@ -1,0 +1,136 @@
+"""Methods that get to a fixed point in fewer evaluations than Picard's.
+
+Both know pairs (change, step): an amount of `step` taken off a Picard step takes that amount of
+`change` off the residual. With orthogonal changes the best amounts need no linear solve.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tf_iresnet.numerics.iteration import Map, Method, inner
+
+NEW = 1e-4  # least part of a change, squared, that must be orthogonal to others: a hundredth
+
+
+class _Pair(NamedTuple):
+    """A change that is orthogonal to those of the other pairs, or that isn't used."""
+
+    change: tf.Tensor
+    step: tf.Tensor
+    weight: tf.Tensor  # 1/‖change‖², `[batch, 1, …, 1]`; 0 if it isn't used
+    product: tf.Tensor  # ⟨change, the last residual⟩
+
+    def kept(self, useful: tf.Tensor) -> "_Pair":
+        """The pair for some examples, nothing (no NaN, above all) for the others."""
+        return _Pair(*(tf.where(useful, t, 0) for t in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Anderson(Method):
+    """Mixes the last steps, in the form of Tang et al., 2024, arXiv 2403.14961.
+
+    Args:
+      depth: how many steps, at least 1.
+    """
+
+    depth: int = 3
+
+    def __post_init__(self):
+        _check_positive("depth", self.depth)
+
+    def memory(self, y):
+        zero = tf.zeros_like(inner(y, y))
+        return (_Pair(tf.zeros_like(y), tf.zeros_like(y), zero, zero),) * self.depth
+
+    def correct(self, old, new, memory, useful, jacobian):
+        del jacobian
+        change, step = old.residual - new.residual, old.value - new.value
+        pairs, common = [], 0.0
+        for pair in memory:
+            product = inner(pair.change, new.residual)
+            overlap = pair.product - product
+            share = overlap * pair.weight
+            change -= share * pair.change
+            step -= share * pair.step
+            common += overlap * share
+            # Nothing has to be cleared in the large tensors, which costs time.
+            weight, product = (tf.where(useful, t, 0) for t in (pair.weight, product))
+            pairs.append(pair._replace(weight=weight, product=product))
+        squared = inner(change, change)
+        weight = tf.where(squared > NEW * (squared + common), 1 / squared, 0)
+        pair = _Pair(change, step, weight, inner(change, new.residual)).kept(useful)
+        memory = (pair, *pairs[:-1])
+        return tf.add_n([p.weight * p.product * p.step for p in memory]), memory
+
+
+@dataclasses.dataclass(frozen=True)
+class NewtonKrylov(Method):
+    """Newton's method; each linear system to within a few products, by GMRES.
+
+    In the form of generalised conjugate residuals (Eisenstat et al., 1983, SIAM J. Numer. Anal.
+    20, 345), which leaves the same residual.
+
+    Args:
+      products: with the Jacobian, for each point, at least 1.
+    """
+
+    products: int = 3
+
+    def __post_init__(self):
+        _check_positive("products", self.products)
+
+    def evaluate(self, g, x):
+        return linearize(g, x)
+
+    def correct(self, old, new, memory, useful, jacobian):
+        del old
+
+        def correction() -> tf.Tensor:
+            total, rest = tf.zeros_like(new.value), new.residual
+            pairs: list[_Pair] = []
+            for _ in range(self.products):
+                step = jacobian(rest)
+                change = rest + step
+                for pair in pairs:
+                    share = inner(pair.change, change) * pair.weight
+                    change -= share * pair.change
+                    step -= share * pair.step
+                weight = tf.math.reciprocal_no_nan(inner(change, change))
+                pairs.append(_Pair(change, step, weight, inner(change, rest)))
+                amount = pairs[-1].product * weight
+                total += amount * step
+                rest -= amount * change
+            return tf.where(useful, total, 0)
+
+        nothing = lambda: tf.zeros_like(new.value)  # noqa: E731
+        return tf.cond(tf.reduce_any(useful), correction, nothing), memory
+
+
+def linearize(g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map]:
+    """g(x) and v ↦ Jv there.
+
+    Jv by differentiating u ↦ Jᵀu, which is linear, so that in a graph nothing is left of that map
+    itself; a ForwardAccumulator there takes the tangent of a custom gradient for zero.
+    """
+    nothing = tf.zeros_like(x)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+        outer.watch(nothing)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            image = g(x)
+        pullback = tape.gradient(image, x, nothing, tf.UnconnectedGradients.ZERO)
+    return image, lambda v: outer.gradient(pullback, nothing, v, tf.UnconnectedGradients.ZERO)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"Expected {name} >= 1. Received: {name}={value}")
+
+
+METHODS: dict[str, Method] = {
+    "anderson": Anderson(),
+    "picard": Method(),
+    "newton_krylov": NewtonKrylov(),
+}
