@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet import log_det
 from tf_iresnet.comparisons import solvers, table
 from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.layers import ResidualBlock
 from tf_iresnet.layers.contractive import BoundFunction
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.numerics import truncation
+from tf_iresnet.numerics import log_det, truncation
 from tf_iresnet.numerics.probes import fold_in
 from tf_iresnet.numerics.trace_series import series
 from tf_iresnet.training import plots
