@@ -1,7 +1,12 @@
 """Says what is proven about a model's inverse; exits with 1 if it isn't certified invertible.
 
     python scripts/certify.py --workdir=runs/digits
+    python scripts/certify.py --workdir=runs/digits --data
     python scripts/certify.py --model=mine.keras --enforce --output=certified.keras
+
+With --data, or --data=validation or --data=my.csv, a column more says how strongly the branch of
+each block stretches where data are: the largest norm of its Jacobian at any of the examples, which
+is below what is proven for all of space.
 
 With --enforce, the kernels of blocks that aren't certified are scaled down until they are, in a
 copy; the exit status is that of the copy.
@@ -20,7 +25,16 @@ MODEL = flags.DEFINE_string(
     "model", None, "A .keras file, instead of --workdir: any Keras model with our layers."
 )
 ENFORCE = flags.DEFINE_bool("enforce", False, "Write a copy of which every block is certified.")
+DATA = cli.define_optional(
+    "data",
+    "test",
+    'What to measure on as well: "test" (if nothing follows) or "validation" of the run, or a '
+    "table with the same columns.",
+)
 OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write the copy to.")
+EXAMPLES = flags.DEFINE_integer(
+    "examples", 200, "On how many examples, at most, to measure with --data.", lower_bound=1
+)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 
 
@@ -33,6 +47,8 @@ def main() -> int:
         enforce=ENFORCE.value,
         output=OUTPUT.value,
         overwrite=OVERWRITE.value,
+        data=DATA.value,
+        examples=EXAMPLES.value,
     )
 
 

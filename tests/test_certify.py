@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
+from tf_iresnet.certify import measured_lipschitz
 
 
 def flow(**kwargs):
@@ -134,6 +135,123 @@ def test_certificates_are_json_and_tables():
     assert "3 blocks: every block is invertible." in str(certificate)
 
 
+def double(units, activation=None, **kwargs):
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=units)
+    kwargs = {"kernel_initializer": initializer, "dtype": "float64", **kwargs}
+    return layers.SpectralDense(units, 0.9, activation=activation, **kwargs)
+
+
+def jacobians(function, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    size = int(np.prod(x.shape[1:]))
+    return tape.batch_jacobian(y, x).numpy().reshape(len(x), -1, size)
+
+
+def test_adjacent_linear_maps_are_bounded_together():
+    """By the norm of their product, exactly; an activation's largest slope counts too."""
+    branch = [double(8), double(6), double(7, "sigmoid"), double(5), double(4)]
+    block = layers.ResidualBlock(branch)
+    block.build((None, 4))
+    kernels = [layer.normalized_kernel().numpy() for layer in block.branch.layers]
+    before, after = np.linalg.multi_dot(kernels[:3]), kernels[3] @ kernels[4]
+    expected = 0.25 * np.linalg.norm(before, 2) * np.linalg.norm(after, 2)
+    (row,) = tfi.certify(block).blocks
+    assert row.lipschitz == pytest.approx(expected, rel=1e-9)
+    assert expected < 0.8 * 0.25 * 0.9**5
+
+
+def test_adjacent_convolutions_are_bounded_together_where_they_are_one():
+    common = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1.0, seed=1)}
+    branch = [
+        layers.SpectralConv2D(3, 3, padding="circular", **common),
+        layers.SpectralConv2D(3, 1, **common),
+        layers.SpectralConv2D(2, 3, padding="circular", **common),
+        layers.SpectralConv2D(2, 3, padding="same", **common),
+    ]
+    block = layers.ResidualBlock(branch)
+    block.build((None, 5, 4, 2))
+    circular = block.branch.layers[:3]
+    operator = tf.reshape(tf.eye(40), [40, 5, 4, 2])
+    for layer in circular:
+        operator = layer.linear(operator, layer.normalized_kernel())
+    certificate = tfi.certify(block)
+    joint = np.linalg.norm(np.reshape(operator, [40, -1]), 2)
+    found = certificate.blocks[0].lipschitz / certificate.layers[3].upper_bound
+    assert found == pytest.approx(joint, rel=1e-5)
+    assert found < 0.95 * np.prod([row.upper_bound for row in certificate.layers[:3]])
+
+
+BLOCKS = {
+    "residual": lambda: layers.ResidualBlock([double(9, "lipswish"), double(4)]),
+    "monotone": lambda: layers.MonotoneBlock([double(9, "cpila"), double(4)]),
+    "inverse": lambda: layers.Inverse(layers.ResidualBlock([double(9, "sine"), double(4)])),
+    "triangular": lambda: layers.TriangularBlock((3, 3), seed=1, dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_is_measured_on_data_is_the_norm_of_the_branches_jacobian(name):
+    """Where the branch is evaluated: at x, the solution or (x + y)/√2; never above Lip(g)."""
+    layer = BLOCKS[name]()
+    layer.build((None, 4))
+    x = tf.constant(np.random.default_rng(0).normal(size=(230, 4)))
+    (measured,) = measured_lipschitz(layer, x)
+    block = layer.layer if name == "inverse" else layer
+    y = layer(x)
+    points = {"monotone": (x + y) / np.sqrt(2), "inverse": y}.get(name, x)
+    expected = np.linalg.norm(jacobians(block.branch.bind(), points), 2, axis=(1, 2))
+    np.testing.assert_allclose(measured, expected, rtol=1e-12)
+    row = tfi.certify(layer, x).blocks[0]
+    assert row.measured == measured.max() <= row.lipschitz
+
+
+def test_data_are_followed_through_every_kind_of_composition():
+    """Scales and copies; the blocks in the order of the certificate."""
+    stage = layers.Repeated(layers.ResidualBlock([double(6, "elu"), double(4)]), 2)
+    last = layers.ResidualBlock([double(6, "sine"), double(2)])
+    squeeze = layers.Squeeze(dtype="float64")
+    flow = tfi.ResidualFlow(layers.MultiScale([[squeeze, stage], last]))
+    flow.build((None, 4, 2, 1))
+    x = np.random.default_rng(0).normal(size=(30, 4, 2, 1))
+    blocks = tfi.certify(flow, x).blocks
+    assert len(blocks) == 3 and all(0 < block.measured <= block.lipschitz for block in blocks)
+    expected, x = [], squeeze(x)
+    for index in range(2):
+        with stage.copy(index) as block:
+            expected.append(np.linalg.norm(jacobians(block.branch.bind(), x), 2, axis=(1, 2)))
+            x = block(x)
+    expected.append(np.linalg.norm(jacobians(last.branch.bind(), x[..., :2]), 2, axis=(1, 2)))
+    measured = [block.measured for block in blocks]
+    np.testing.assert_allclose(measured, np.max(expected, 1), rtol=1e-9)
+
+
+def test_conditions_are_those_of_the_examples():
+    block = layers.ResidualBlock([double(6, "elu", condition_size=2), double(4)])
+    block.build((None, 4))
+    random = np.random.default_rng(0)
+    x, condition = tf.constant(random.normal(size=(150, 4))), random.normal(size=(150, 2))
+    norms = np.linalg.norm(jacobians(block.branch.bind(tf.constant(condition)), x), 2, axis=(1, 2))
+    np.testing.assert_allclose(measured_lipschitz(block, x, condition)[0], norms, rtol=1e-12)
+
+
+def test_a_certificate_on_data_has_a_column_more():
+    model = flow()
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    certificate = tfi.certify(model, x)
+    assert "on data" in str(certificate) and "on data" not in str(tfi.certify(model))
+    data = certificate.to_dict()
+    assert all(0 < row["measured"] <= row["lipschitz"] for row in data["blocks"])
+    assert tfi.certify(model).blocks[0].measured is None
+
+
+def test_blocks_of_every_kind_are_certified():
+    for block in ("residual", "monotone", "implicit", "triangular"):
+        certificate = tfi.certify(tfi.mlp_flow(3, 2, (6,), seed=0, block=block))
+        assert certificate.invertible and len(certificate.blocks) == 2
+
+
 def test_plain_keras_models_are_certified_too():
     model = keras.Sequential([keras.Input([4]), layers.SpectralDense(8), layers.SpectralDense(2)])
     assert [row.coefficient for row in tfi.certify(model).layers] == [0.97, 0.97]
@@ -144,3 +262,9 @@ def test_errors():
         tfi.certify(keras.Sequential([keras.Input([2]), keras.layers.Dense(1)]))
     with pytest.raises(ValueError, match="built model"):
         tfi.certify(layers.SpectralDense(2))
+    with pytest.raises(ValueError, match=r"examples.*shape=\(0, 3\)"):
+        tfi.certify(flow(), np.zeros([0, 3]))
+    inputs = keras.Input([2])
+    functional = keras.Model(inputs, layers.ResidualBlock([layers.SpectralDense(2)])(inputs))
+    with pytest.raises(ValueError, match=r"InvertibleLayer.*Functional.*one by one"):
+        tfi.certify(functional, np.zeros([5, 2]))

@@ -122,6 +122,16 @@ def test_certifying_a_trained_model_says_yes(run, capsys):
     assert "every block is invertible" in capsys.readouterr().out
 
 
+def test_a_certificate_may_be_compared_with_what_the_data_see(run, tmp_path, capsys):
+    table = write_table(tmp_path / "new.csv", seed=1, rows=80)
+    for data in ("test", "validation", str(table)):
+        assert commands.certify(workdir=str(run[0]), data=data, examples=20) == 0
+        output = capsys.readouterr().out
+        assert "Lip(g) ≤   on data" in output and "every block is invertible" in output
+    status, output, errors = script("certify", f"--workdir={run[0]}", "--data", "--examples=20")
+    assert (status, errors) == (0, []) and "on data" in output
+
+
 def loosen(flow):
     """One pass a call, as in the papers, from useless vectors: norms are not what they seem."""
     for dense in flow.layer.layers[-1].layer.layers[1].branch.layers:

@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+from absl import flags
+
+from tf_iresnet.training import cli
+
 CODE = """
 from tf_iresnet.training import cli
 
@@ -26,3 +31,14 @@ def test_data_that_cannot_be_used_is_one_line(tmp_path):
         f"Check the path; relative ones start in {tmp_path}."
     )
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [([], None), (["--data"], "test"), (["--data=my.csv"], "my.csv"), (["--data="], "")],
+)
+def test_a_flag_may_stand_alone(given, value):
+    values = flags.FlagValues()
+    holder = cli.define_optional("data", "test", "What to measure on.", values)
+    values(["look.py", *given])
+    assert holder.value == value

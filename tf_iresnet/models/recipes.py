@@ -100,7 +100,6 @@ def mlp_flow(
 
     def triangular(reverse: bool) -> InvertibleLayer:
         units = [max(1, round(width / event_size)) for width in hidden_units]
-        options["dense"] = {"normalization": normalization}
         return TriangularBlock(
             units, coefficient, activation, reverse, condition_size, draw(),
             dense={"normalization": normalization}, tolerance=tolerance, dtype=dtype,

@@ -44,6 +44,20 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(complain(argv, error))
 
 
+def define_optional(
+    name: str, implied: str, text: str, values: flags.FlagValues = flags.FLAGS
+) -> flags.FlagHolder:
+    """A flag that is None unless given, `implied` by `--name` alone, else what `--name=…` says."""
+
+    class Parser(flags.ArgumentParser):
+        def parse(self, argument: str) -> str:
+            return implied if argument == "true" else argument
+
+    flag = flags.Flag(Parser(), flags.ArgumentSerializer(), name, None, text)
+    flag.boolean = True  # so that absl takes --name alone, as "true"
+    return flags.DEFINE_flag(flag, values)
+
+
 def complain(argv: Sequence[str], error: Any) -> int:
     """Writes one line to standard error and returns the exit status."""
     while isinstance(error, (AttributeError, KeyError)) and error.args:

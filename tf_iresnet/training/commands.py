@@ -122,6 +122,8 @@ def certify(
     enforce: bool = False,
     output: str | None = None,
     overwrite: bool = False,
+    data: str | None = None,
+    examples: int = 200,
 ) -> int:
     """Prints what is proven about a model's inverse, and may write a copy of which all is.
 
@@ -131,6 +133,9 @@ def certify(
         enforce: whether to write a copy whose blocks are all certified.
         output: path of the copy.
         overwrite: whether an existing `output` may be replaced.
+        data: what to measure the branches of the blocks on as well: "test" or "validation" of the
+            run's data, or the path of a table.
+        examples: on how many of these, at most.
 
     Returns:
         Exit status: 0 if every block is certified invertible (in the copy, with `enforce`), else 1.
@@ -146,8 +151,9 @@ def certify(
     if output is not None:
         sampling.check_output(pathlib.Path(output), overwrite, (".keras",))
     trained = Trained(workdir, model)
+    points = None if data is None else _points(trained, data)[:examples]
     try:
-        certificate = certificate_of(trained.model)
+        certificate = certificate_of(trained.model, points)
         print(certificate)
         if output is not None:
             certificate = enforced(trained.model)
@@ -157,3 +163,9 @@ def certify(
         save(trained.model, output)
         print(f"\nThe copy in {output}:\n\n{certificate}")
     return 0 if certificate.invertible else 1
+
+
+def _points(trained: Trained, data: str) -> Any:
+    if data in ("test", "validation"):
+        return getattr(trained.dataset(), data)
+    return trained.rows(data)
