@@ -97,8 +97,9 @@ def test_every_mode_and_dtype_normalises(padding, dtype, mode, run_in_mode):
     assert 0.9 * 0.999 <= norm(operator(layer)) <= 0.9 * 1.01
 
 
-def test_small_kernels_stay_as_they_are():
-    layer = build((4, 4), 2, 2, 3)
+@pytest.mark.parametrize("rule", ["power", "gram"])
+def test_small_kernels_stay_as_they_are(rule):
+    layer = build((4, 4), 2, 2, 3, normalization=rule)
     for kernel in (layer.kernel * 1e-2, tf.zeros_like(layer.kernel)):
         layer.kernel.assign(kernel)
         with tf.GradientTape() as tape:

@@ -77,7 +77,8 @@ def test_anchor_08_the_log_det_of_the_inverse_is_taken_at_its_own_point():
     assert np.max(np.abs(at_y - truth)) > 1e-3
 
 
-def test_anchor_07_an_inverse_that_fails_is_reported():
+@pytest.mark.parametrize("kind", [layers.ResidualBlock, layers.MonotoneBlock])
+def test_anchor_07_a_solver_that_fails_is_reported(kind):
     """A block that lies about its bound (its vector frozen by hand) gives NaN, or raises."""
 
     class Liar(layers.ContractiveLayer):
@@ -90,20 +91,26 @@ def test_anchor_07_an_inverse_that_fails_is_reported():
         def compute_output_shape(self, input_shape):
             return input_shape
 
+    def block(on_failure):
+        layer = kind(Liar(), max_iterations=20, on_failure=on_failure, solver="picard")
+        layer.build((None, 3))
+        return layer
+
+    def solved(layer):
+        """The directions that are solved for."""
+        return [layer.inverse, layer] if kind is layers.MonotoneBlock else [layer.inverse]
+
     y = tf.ones((2, 3))
     for on_failure, finite in {"nan": False, "keep": True}.items():
-        block = layers.ResidualBlock(
-            Liar(), max_iterations=20, on_failure=on_failure, solver="picard"
-        )
-        block.build((None, 3))
-        assert np.all(np.isfinite(block.inverse(y))) == finite
-        assert not np.any(block.solve(y).converged)
-    block = layers.ResidualBlock(Liar(), max_iterations=20, on_failure="raise", solver="picard")
-    block.build((None, 3))
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"could not invert.*max_iterations=20"
-    ):
-        block.inverse(y)
+        layer = block(on_failure)
+        for direction in solved(layer):
+            assert np.all(np.isfinite(direction(y))) == finite
+        assert not np.any(layer.solve(y).converged)
+    for direction in solved(block("raise")):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"could not invert.*max_iterations=20"
+        ):
+            direction(y)
 
 
 def test_repeated_is_a_sequence_of_copies_with_their_own_weights():

@@ -74,30 +74,6 @@ def test_the_certified_error_is_one_on_the_inverse_itself():
     assert np.all(solution.residual <= 1e-3) and np.all(solution.converged)
 
 
-def test_a_direction_that_fails_is_reported():
-    """A branch that lies about its bound has no solution to find, forward or backward."""
-
-    class Liar(layers.ContractiveLayer):
-        def lipschitz_bound(self):
-            return 0.5
-
-        def bind(self, condition=None, training=None):
-            return layers.BoundFunction(lambda x: 3.0 * x)
-
-        def compute_output_shape(self, input_shape):
-            return input_shape
-
-    x = tf.ones((2, 3))
-    for on_failure, finite in {"nan": False, "keep": True}.items():
-        layer = layers.MonotoneBlock(Liar(), max_iterations=20, on_failure=on_failure)
-        layer.solver = "picard"
-        assert np.all(np.isfinite(layer(x))) == finite
-        assert np.all(np.isfinite(layer.inverse(x))) == finite
-    layer = layers.MonotoneBlock(Liar(), "exact", "picard", max_iterations=20, on_failure="raise")
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"max_iterations=20"):
-        layer(x)
-
-
 def test_it_is_certified():
     layer = block(coefficient=0.9)
     layer.build((None, 3))

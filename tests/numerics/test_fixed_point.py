@@ -286,7 +286,7 @@ def test_anchor_07_examples_neither_wait_for_nor_influence_each_other(method):
     found = run(y, [first, second, shift])
     assert np.all(found.converged)
     assert np.all(np.delete(found.iterations, 2) == 2)
-    assert found.iterations[2] > 3
+    assert found.iterations[2] > (3 if method == "newton_krylov" else 5)
     y[2], shift[2] = _normal(SIZE, seed=8), 50.0
     alone = run(y, [first, second, shift])
     y[2] = np.nan

@@ -141,7 +141,7 @@ class AllTerms(log_det.PowerSeries):
     def _estimate(self, product, probe, seed, lipschitz, function):
         terms = tf.constant(self.terms)
         value, adjoint, _ = series(product, probe, function, terms, lambda k: 1.0, self.terms)
-        return value, lambda: adjoint, lambda: tf.zeros_like(value)
+        return value, lambda: adjoint, lambda _: tf.zeros_like(value)
 
 
 Whole = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]

@@ -108,13 +108,6 @@ class SpectralConv(SpectralLayer):
             )
         return (*before, *outputs, self.filters)
 
-    def _upper_bound(self, kernel):
-        if self.operator == MATRIX:
-            return spectral_norm.upper_bound(kernel.reshape(kernel.shape[-2:]))
-        return convolution.upper_bound(
-            kernel, self.size, self.strides, self.padding, self.dilation_rate
-        )
-
     def linear_map(self, kernel):
         kernel = np.asarray(kernel, np.float64)
         return LinearMap(kernel, self.size, self.strides, self.padding, self.dilation_rate)

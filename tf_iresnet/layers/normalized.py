@@ -142,10 +142,7 @@ class SpectralLayer(PowerNormalized):
 
     def norm_bound(self, kernel: tf.Tensor) -> float:
         """A number that is certainly ≥ the norm of the map with that kernel, in float64 (eager)."""
-        return float(self._upper_bound(np.asarray(kernel, np.float64)))
-
-    def _upper_bound(self, kernel: np.ndarray) -> float:
-        return spectral_norm.upper_bound(kernel)
+        return self.linear_map(kernel).norm_bound()
 
     def norm_estimate(self, kernel: tf.Tensor) -> float:
         """The norm of the map with that kernel as a pass from a vector shows it: from below.

@@ -171,7 +171,7 @@ class Repeated(InvertibleLayer):
         carry = (x, zeros, zeros) if gathering else (x, zeros)
         y, log_det, *missing = self._loop(step, carry, update=training)
         if gathering:
-            truncation.report(lambda: missing[0])
+            truncation.report(lambda _: missing[0])
         return y, log_det
 
     def invert(self, y, condition):
@@ -187,7 +187,8 @@ class Repeated(InvertibleLayer):
         each = () if neighbour is None else (self._neighbours(neighbour, condition),)
         blank = SolverReport.blank(y, self.layer.num_solvers)
         values, reports = self._steps(step, (y, blank), reverse=True, each=each)
-        flat = (tf.reshape(field, [self.num_solvers, -1]) for field in reports)
+        shape = [self.num_solvers, tf.shape(y)[0]]
+        flat = (tf.reshape(field, shape) for field in reports)
         return tf.ensure_shape(values[0], y.shape), SolverReport(*flat)
 
     def _neighbours(self, neighbour, condition):

@@ -42,8 +42,8 @@ class _MaskedDense(SpectralDense):
     def _operand(self, kernel):
         return kernel * tf.constant(self.mask, kernel.dtype)
 
-    def _upper_bound(self, kernel):
-        return super()._upper_bound(kernel * self.mask)
+    def linear_map(self, kernel):
+        return super().linear_map(np.asarray(kernel, np.float64) * self.mask)
 
     def normalized_kernel(self, training=None):
         return self._operand(super().normalized_kernel(training))

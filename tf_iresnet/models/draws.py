@@ -15,7 +15,7 @@ class LogProb(NamedTuple):
       value: the mean of the draws.
       standard_error: of that mean, from how the draws differ; 0 where nothing is random.
       truncation_bound: by which cutting series and Krylov spaces short may have put off the value,
-        at most, as far as each block keeps to the Lipschitz bound of its coefficients (`certify`).
+        at most.
       draws: how many there were.
     """
 

@@ -106,7 +106,7 @@ class Probing(LogDet):
         )
         probe = probes.draw(self.probe, x, self.probes, seed_probe)
         value, adjoint, bound = self._estimate(product, probe, seed_terms, lipschitz, function)
-        truncation.report(lambda: self._mean(bound()))
+        truncation.report(lambda most: self._mean(bound(most)), lipschitz)
         autodiff = self.gradient == "autodiff" or (self.gradient == "auto" and not training)
         if not autodiff:
             # The difference of two equal numbers carries the gradient of ⟨a, J v⟩, a held constant.
@@ -124,8 +124,8 @@ class Probing(LogDet):
         seed: tf.Tensor,
         lipschitz: float,
         function: LogFunction,
-    ) -> tuple[tf.Tensor, Callable[[], tf.Tensor], Callable[[], tf.Tensor]]:
-        """`vᵀ f(J) v` of each probe; functions giving `f′(Jᵀ) v` and what may be cut off."""
+    ) -> tuple[tf.Tensor, Callable[[], tf.Tensor], Callable[[float], tf.Tensor]]:
+        """`vᵀ f(J) v` of each probe; what gives `f′(Jᵀ) v`, and what may be cut off for a bound."""
         raise TypeError(f"{type(self).__name__} must define _estimate()")
 
 
@@ -148,7 +148,7 @@ class PowerSeries(Probing):
     def _estimate(self, product, probe, seed, lipschitz, function):
         value, adjoint, last = series(product, probe, function, self.terms, lambda k: 1.0)
 
-        def bound():
+        def bound(lipschitz):
             # What the next powers can make of the last product. If L is 0, so is that.
             rate = function.tail(lipschitz, self.terms) / max(lipschitz, 1e-30) ** self.terms
             return rate * tf.sqrt(inner(last, last) * inner(probe, probe))
@@ -201,8 +201,11 @@ class RussianRoulette(Probing):
 
         most += self.exact_terms
         value, adjoint, _ = series(product, probe, function, terms, weight, most)
-        tail = function.tail(lipschitz, most)
-        return value, lambda: adjoint, lambda: tail * inner(probe, probe)
+        return (
+            value,
+            lambda: adjoint,
+            lambda lipschitz: function.tail(lipschitz, most) * inner(probe, probe),
+        )
 
     def survival_at(self, lipschitz: float) -> float:
         """`survival`, or what is chosen for a block of that bound."""
@@ -243,7 +246,7 @@ class Krylov(Probing):
         return (
             krylov.value(space, function, lipschitz),
             lambda: krylov.adjoint(space, function),
-            lambda: krylov.truncation(space, function, lipschitz),
+            lambda lipschitz: krylov.truncation(space, function, lipschitz),
         )
 
 
@@ -276,7 +279,7 @@ class HutchPlusPlus(LogDet):
         value, bound = hutch_plus_plus.trace(
             product, x, self.probes // 3, self.steps, seed, function, lipschitz
         )
-        truncation.report(bound)
+        truncation.report(bound, lipschitz)
         return untile(outputs, self.probes // 3)[0], value
 
 

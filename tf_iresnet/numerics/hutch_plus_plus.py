@@ -18,7 +18,7 @@ def trace(
     seed: tf.Tensor,
     function: LogFunction,
     lipschitz: float,
-) -> tuple[tf.Tensor, Callable[[], tf.Tensor]]:
+) -> tuple[tf.Tensor, Callable[[float], tf.Tensor]]:
     """`tr f(J)` from `3·count` probes an example.
 
     Args:
@@ -31,7 +31,7 @@ def trace(
         lipschitz: bound on `‖J‖₂`.
 
     Returns:
-        The trace `[batch]`, and a function that bounds what it lacks because `steps` is finite.
+        The trace `[batch]`, and what bounds, given one on `‖J‖₂`, what it lacks for `steps`.
     """
     size = math.prod(x.shape[1:])
     count = min(count, size)
@@ -60,5 +60,5 @@ def trace(
 
     return (
         combine(*(krylov.value(s, function, lipschitz) for s in spaces)),
-        lambda: combine(*(krylov.truncation(s, function, lipschitz) for s in spaces)),
+        lambda lipschitz: combine(*(krylov.truncation(s, function, lipschitz) for s in spaces)),
     )

@@ -16,9 +16,15 @@ import tensorflow as tf
 
 
 class Bounds:
-    """Bounds in nats, one an example or one for all, of the blocks met so far."""
+    """Bounds in nats, one an example or one for all, of the blocks met so far.
 
-    def __init__(self) -> None:
+    Args:
+        lipschitz: bound on every block's branch, where that of a block itself may be less: what a
+            certificate found instead of what was aimed at.
+    """
+
+    def __init__(self, lipschitz: float = 0.0) -> None:
+        self.lipschitz = lipschitz
         self._values: list[tf.Tensor] = []
 
     def add(self, value: tf.Tensor) -> None:
@@ -33,9 +39,14 @@ _gathering: contextvars.ContextVar[Bounds | None] = contextvars.ContextVar("boun
 
 
 @contextlib.contextmanager
-def gather() -> Iterator[Bounds]:
-    """Gathers what is reported inside the `with` block, instead of whoever gathers outside it."""
-    bounds = Bounds()
+def gather(lipschitz: float | None = None) -> Iterator[Bounds]:
+    """Gathers what is reported inside the `with` block, instead of whoever gathers outside it.
+
+    Args:
+        lipschitz: as of `Bounds`; by default that of who gathers outside.
+    """
+    outside = _gathering.get()
+    bounds = Bounds((outside.lipschitz if outside else 0.0) if lipschitz is None else lipschitz)
     token = _gathering.set(bounds)
     try:
         yield bounds
@@ -48,8 +59,13 @@ def gathering() -> bool:
     return _gathering.get() is not None
 
 
-def report(bound: Callable[[], tf.Tensor]) -> None:
-    """Adds a bound to those being gathered; computes it only if they are."""
+def report(bound: Callable[[float], tf.Tensor], lipschitz: float = 0.0) -> None:
+    """Adds a bound to those being gathered; computes it only if they are.
+
+    Args:
+        bound: of a bound on the branch's Lipschitz constant.
+        lipschitz: the block's own; the gatherer's counts if it is more.
+    """
     bounds = _gathering.get()
     if bounds is not None:
-        bounds.add(bound())
+        bounds.add(bound(max(lipschitz, bounds.lipschitz)))

@@ -46,8 +46,9 @@ def evaluate(
         and whether the model is `invertible`.
     """
     figures: dict[str, Any] = {"examples": len(points)}
+    largest = max(block.lipschitz for block in certificate.blocks)
     if isinstance(model, ResidualFlow):
-        density = log_prob_with_error(model, points, batch_size)
+        density = log_prob_with_error(model, points, batch_size, largest)
         figures |= likelihood(density.value, model.event_size)
         if truth is not None:
             figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
@@ -58,7 +59,7 @@ def evaluate(
     if labels is not None and hasattr(model, "class_log_prob"):
         figures |= classification(model, points, labels, batch_size)
     figures |= reconstruction(model, points[:examples], batch_size, deviation)
-    figures["lipschitz_bound"] = max(block.lipschitz for block in certificate.blocks)
+    figures["lipschitz_bound"] = largest
     figures["invertible"] = certificate.invertible
     return figures
 
@@ -91,17 +92,23 @@ def log_prob(flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int 
 
 
 def log_prob_with_error(
-    flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int = 0, draws: int = 2
+    flow: ResidualFlow,
+    points: np.ndarray,
+    batch_size: int,
+    lipschitz: float,
+    seed: int = 0,
+    draws: int = 2,
 ) -> LogProb:
     """Returns `flow.log_prob_with_error` of points [n, *event], every field [n].
 
     Args:
         flow, points, batch_size, seed: as of `log_prob`.
+        lipschitz: certified bound on the branch of every block.
         draws: of the estimators for each example.
     """
     parts = []
     for i, (batch, count) in enumerate(in_batches(points, batch_size)):
-        density = flow.log_prob_with_error(batch, seed=[seed, i], draws=draws)
+        density = flow.log_prob_with_error(batch, seed=[seed, i], draws=draws, lipschitz=lipschitz)
         parts.append([field[:count] for field in density])
     return LogProb(*map(np.concatenate, zip(*parts, strict=True)))
 
