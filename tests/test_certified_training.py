@@ -42,13 +42,14 @@ def test_a_bound_from_above_is_certified_after_every_single_step(rule):
 
 
 def test_an_estimate_from_below_is_exceeded_by_less_than_its_tolerance_after_every_step():
-    """By inference; the training step itself lags behind while another direction takes the lead."""
+    """By the training step, whose vector is of the step before, and by inference after it."""
     violations = []
 
     def look(flow):
         for dense in walk(flow, layers.SpectralDense):
-            start = dense.vector.value
-            used, _ = dense._power_normalize(dense.kernel.value, start, dense.operator, dense.slack)
+            kernel = dense.kernel.value
+            start, _ = dense._power_start(kernel, training=True)
+            used, _ = dense._power_normalize(kernel, start, dense.operator, dense.slack)
             kernels = (
                 np.asarray(used, np.float64),
                 np.asarray(dense.normalized_kernel(), np.float64),
@@ -60,4 +61,4 @@ def test_an_estimate_from_below_is_exceeded_by_less_than_its_tolerance_after_eve
     print(
         f"power: largest norm / coefficient - 1: {training:.4f} in training, {inference:.4f} after"
     )
-    assert 1e-6 < inference < 0.01 and training < 0.5
+    assert 1e-6 < inference < 0.01 and 1e-6 < training < 0.01

@@ -95,7 +95,7 @@ class SpectralLayer(PowerNormalized):
 
     @property
     def state(self):
-        own = [self.vector] if self.normalization == "power" else []
+        own = [self.vector, self.rival] if self.normalization == "power" else []
         return own + ([] if self.nonlinearity is None else self.nonlinearity.state)
 
     def _linear_output_shape(self, input_shape):

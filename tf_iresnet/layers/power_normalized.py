@@ -13,8 +13,9 @@ from tf_iresnet.numerics.operators import MATRIX, Operator
 class PowerNormalized(ContractiveLayer):
     """The state of the rule "power" of a spectral layer, which gives the attributes named here.
 
-    It is `vector`, where training's power iteration got to, and what `store_norm` found: `leading`,
-    the vector of a kernel, and `sketch`, which tells that kernel from others.
+    It is `vector`, where training's power iteration got to, and `rival`, the vector that may come
+    to lead; and what `store_norm` found: `leading`, the vector of a kernel, and `sketch`, which
+    tells that kernel from others.
     """
 
     operator: Operator = MATRIX
@@ -34,6 +35,7 @@ class PowerNormalized(ContractiveLayer):
 
     def _build_power(self) -> None:
         self.vector = self._add_state("vector", self._vector_shape(), self._first_vector)
+        self.rival = self._add_state("rival", self.vector.shape, lambda: self._generic_vector(1))
         self.leading = self._add_state("leading", self.vector.shape, lambda: self.vector.value)
         sketch_shape = (int(np.prod(self.kernel.shape[:-1])), 4)
         self.sketch = self._add_state("sketch", sketch_shape, self._sketch)
@@ -48,12 +50,21 @@ class PowerNormalized(ContractiveLayer):
         )
 
     def _power_normalized(self, kernel: tf.Tensor, training: bool | None) -> tf.Tensor:
-        iterated = training or self.power_iterations is not None
-        start = self.vector.value if iterated else self._start(kernel)
+        start, rival = self._power_start(kernel, training)
         normalized, vector = self._power_normalize(kernel, start, self.operator, self.slack)
         if training:
             self.vector.assign(vector)
+            self.rival.assign(rival)
         return normalized
+
+    def _power_start(self, kernel: tf.Tensor, training: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where to iterate from, and the rival as it is after that."""
+        vector, rival = self.vector.value, self.rival.value
+        if self.power_iterations is not None:
+            return vector, rival  # as the papers do
+        if training:
+            return spectral_norm.contest(self._operand(kernel), vector, rival, self.operator)
+        return self._start(kernel), rival
 
     def _power_normalize(
         self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
@@ -75,8 +86,7 @@ class PowerNormalized(ContractiveLayer):
 
     def _found_vector(self, kernel: tf.Tensor) -> tf.Tensor:
         """The vector of a kernel that nothing is known of."""
-        vector = tf.gather(self._generic(), 0, axis=self.operator.axis)
-        return self._better_vector(kernel, vector, rounds=4)
+        return self._better_vector(kernel, self._generic_vector(0), rounds=4)
 
     def _better_vector(self, kernel: tf.Tensor, vector: tf.Tensor, rounds: int = 1) -> tf.Tensor:
         operand = self._operand(kernel)
@@ -90,6 +100,9 @@ class PowerNormalized(ContractiveLayer):
     def _generic(self) -> tf.Tensor:
         """Fixed random vectors of the outputs' space, stacked."""
         return self._draws()
+
+    def _generic_vector(self, index: int) -> tf.Tensor:
+        return tf.gather(self._generic(), index, axis=self.operator.axis)
 
     def _sketch(self, kernel: tf.Tensor | None = None) -> tf.Tensor:
         """Four random combinations of the kernel's columns, by which a change of it is noticed."""

@@ -17,10 +17,10 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
     variable is not overwritten and the gradient flows through the norm. `normalization` says how:
 
     - "power": by power iteration, an estimate from below, at every call run to a relative tolerance
-      from a stored vector: it follows the weights without anything to call and costs next to
-      nothing. Only `training=True` stores where it got to. Outside of training a vector that is
-      older than the weights is noticed, and replaced by a start that leaves no direction out: it
-      costs time only. The norm may exceed the coefficient by the tolerance;
+      from a stored vector, or from its rival where that has come to lead: it follows the weights
+      without anything to call. Only `training=True` stores where it got to. Outside of training a
+      vector that is older than the weights is noticed, and replaced by a start that leaves no
+      direction out: it costs time only. The norm may exceed the coefficient by the tolerance;
       `tf_iresnet.certify` bounds it from above.
     - "gram": by an upper bound of the norm instead, from Gram iteration (Delattre et al.,
       arXiv 2305.16173; `tf_iresnet.numerics.gram`), so that `certify` proves the coefficient after
