@@ -138,7 +138,11 @@ LAYERS = {
         [triangular(dtype, condition_size=CONDITION, reverse=r) for r in (False, True)], dtype=dtype
     ),
 }
-names = pytest.mark.parametrize("name", LAYERS)
+# Compositions of what has a line of its own, which take XLA long.
+SLOW = {"monotone_repeated", "triangular_pair"}
+names = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in LAYERS]
+)
 
 
 def build(name, dtype, batch=4):

@@ -69,7 +69,14 @@ class PowerNormalized(ContractiveLayer):
     def _power_normalize(
         self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator, slack: float
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        sigma, vector = spectral_norm.power_iteration(
+        sigma, vector = self._iterated(kernel, start, operator)
+        limit = self.coefficient / slack
+        return kernel / tf.maximum(tf.ones_like(sigma), sigma / limit), vector
+
+    def _iterated(
+        self, kernel: tf.Tensor, start: tf.Tensor, operator: Operator
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return spectral_norm.power_iteration(
             self._operand(kernel),
             start,
             self.tolerance,
@@ -77,12 +84,11 @@ class PowerNormalized(ContractiveLayer):
             self.power_iterations,
             operator=operator,
         )
-        limit = self.coefficient / slack
-        return kernel / tf.maximum(tf.ones_like(sigma), sigma / limit), vector
 
     def _first_vector(self) -> tf.Tensor:
         """A fresh layer is normalised before its first use."""
-        return self._found_vector(self.kernel.value)
+        kernel = self.kernel.value
+        return self._iterated(kernel, self._found_vector(kernel), self.operator)[1]
 
     def _found_vector(self, kernel: tf.Tensor) -> tf.Tensor:
         """The vector of a kernel that nothing is known of."""

@@ -16,6 +16,7 @@ from tf_iresnet.numerics import gram
 from tf_iresnet.numerics.operators import MATRIX, Operator
 
 DEGREE = 24  # of the polynomial that looks for larger singular values
+LEAD = 1e-3  # by which a rival has to be ahead to take over; a tenth of the usual tolerance
 EXACT_UP_TO = 512  # smaller side up to which a float64 SVD costs well under a second
 
 
@@ -88,7 +89,9 @@ def contest(
       operator: as of `power_iteration`.
 
     Returns:
-      The one of larger image, and the other after a pass; unit vectors without gradient.
+      `vector`, or `rival` if its image is larger by more than `LEAD`, and the other one after a
+      pass; unit vectors without gradient. (Equal singular values, as of an orthogonal kernel, have
+      a gradient each: rounding must not choose.)
     """
     kernel = tf.stop_gradient(_lift(kernel))
     kernel *= _scale(kernel)
@@ -98,7 +101,7 @@ def contest(
     second = tf.math.divide_no_nan(second, _norm(second))
     images = operator.apply(kernel, tf.concat([first, second], operator.axis))
     of_first, of_second = tf.split(images, 2, operator.axis)
-    better = _norm(of_second) > _norm(of_first)
+    better = _norm(of_second) > (1 + LEAD) * _norm(of_first)
     loser = tf.where(better, first, second)
     back = operator.adjoint(kernel, tf.where(better, of_first, of_second))
     length = _norm(back)
