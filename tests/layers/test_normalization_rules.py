@@ -117,7 +117,9 @@ def test_conditions_move_the_output():
     assert np.any(layer(tf.zeros((2, 12)), condition)[0] != layer(tf.zeros((2, 12)), condition)[1])
 
 
-@pytest.mark.parametrize(("rule", "dtype"), [("gram", "float32"), ("aol", "float64")])
+@pytest.mark.parametrize(
+    ("rule", "dtype"), [("gram", "float32"), pytest.param("aol", "float64", marks=pytest.mark.slow)]
+)
 def test_repeated_blocks_train_load_and_are_certified(rule, dtype, tmp_path):
     flow = tfi.mlp_flow(
         3, num_blocks=3, hidden_units=(8, 8), seed=0, normalization=rule, dtype=dtype

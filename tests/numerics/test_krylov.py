@@ -55,7 +55,7 @@ def errors(kernel, function, steps, lipschitz, probe):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
-@pytest.mark.parametrize("size", [2, 5, 12])
+@pytest.mark.parametrize("size", [2, 5, pytest.param(12, marks=pytest.mark.slow)])
 def test_as_many_steps_as_dimensions_are_exact(function, size, mode, dtype, run_in_mode):
     kernel, probe = matrix(size), RNG.normal(size=(4, size))
 
