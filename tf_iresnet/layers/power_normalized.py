@@ -94,7 +94,7 @@ class PowerNormalized(ContractiveLayer):
         """The vector of a kernel that nothing is known of."""
         return self._better_vector(kernel, self._generic_vector(0), rounds=4)
 
-    def _better_vector(self, kernel: tf.Tensor, vector: tf.Tensor, rounds: int = 1) -> tf.Tensor:
+    def _better_vector(self, kernel: tf.Tensor, vector: tf.Tensor, rounds: int) -> tf.Tensor:
         operand = self._operand(kernel)
         return spectral_norm.leading_vector(operand, vector, self._generic(), rounds, self.operator)
 
@@ -132,6 +132,6 @@ class PowerNormalized(ContractiveLayer):
         start = tf.cond(
             change <= (self.tolerance / 4) ** 2 * 2 * tf.nn.l2_loss(image),
             lambda: leading,
-            lambda: self._better_vector(kernel, self.vector.value),
+            lambda: self._better_vector(kernel, self.vector.value, rounds=2),
         )
         return tf.stop_gradient(start)
