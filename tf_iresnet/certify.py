@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.arrivals import visit
+from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.concatenation import LipschitzConcat
-from tf_iresnet.layers.contractive import BoundFunction, ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
 from tf_iresnet.layers.normalized import SpectralLayer
 from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.walk import walk

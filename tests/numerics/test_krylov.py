@@ -46,7 +46,7 @@ def errors(kernel, function, steps, lipschitz, probe):
     value = np.einsum("bi,ij,bj->b", probe, exact, probe)
     adjoint = probe @ slope
     space = krylov.span(product, tf.constant(probe), steps, None, function, lipschitz)
-    ours = krylov.value(space, function, lipschitz), krylov.adjoint(space, function)
+    ours = space.value, krylov.adjoint(space, function)
     theirs = series(product, tf.constant(probe), function, steps, lambda k: 1.0)[:2]
     return [
         (np.abs(v - value).max(), np.linalg.norm(a - adjoint, axis=1).max())
@@ -64,7 +64,7 @@ def test_as_many_steps_as_dimensions_are_exact(function, size, mode, dtype, run_
         product = products(kernel, 4, dtype)
         space = krylov.span(product, probe, size + 2, None, function, 0.8)
         return (
-            krylov.value(space, function, 0.8),
+            space.value,
             krylov.adjoint(space, function),
             krylov.applied(space, function, 0.8),
         )
@@ -115,8 +115,7 @@ def test_each_example_stops_by_itself():
         space = krylov.span(
             products(kernel, len(probe)), tf.constant(probe), 15, 1e-6, log_det.LOG1P, 0.9
         )
-        steps = sum(np.asarray(t, int) for t in space.taken)
-        return steps, krylov.value(space, log_det.LOG1P, 0.9).numpy()
+        return space.steps.numpy(), space.value.numpy()
 
     steps, values = run(np.concatenate([easy, hard]))
     assert steps[0] < steps[1] <= 15
@@ -132,7 +131,7 @@ def test_float32_keeps_the_basis_orthonormal():
     space = krylov.span(
         products(kernel, 5, "float32"), tf.constant(probe, tf.float32), 8, None, log_det.LOG1P, 0.9
     )
-    basis = np.stack(space.basis, axis=1)
+    basis = space.basis.numpy()
     gram = np.einsum("bid,bjd->bij", basis, basis)
     expected = np.eye(9) * (np.linalg.norm(basis, axis=2) > 0.5)[:, None, :]
     np.testing.assert_allclose(gram, expected, atol=2e-5)

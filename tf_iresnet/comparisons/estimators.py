@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_iresnet.comparisons import solvers, table
 from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.layers import ResidualBlock
-from tf_iresnet.layers.contractive import BoundFunction
+from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.numerics import log_det, truncation
@@ -162,7 +162,7 @@ def network(
 
     @tf.function(autograph=False)
     def one(x, seed, *parameters):
-        g = BoundFunction(branches[0].g.function, parameters)  # blocks of one shape differ in these
+        g = branches[0].g._replace(parameters=parameters)  # blocks of one shape differ in these
         with truncation.gather() as bounds, tf.GradientTape() as tape:
             tape.watch(x)
             value = estimator(g, x, seed, training, branches[0].lipschitz)[1]

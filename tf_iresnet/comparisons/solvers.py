@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_iresnet.comparisons import table
 from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.layers import ActNorm, Logit, Repeated, Rescale, ResidualBlock, SpectralDense
-from tf_iresnet.layers.contractive import BoundFunction
+from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.inverse_report import inverse_report

@@ -9,8 +9,9 @@ from tf_iresnet.layers.activations import (
     NonExpansive,
     Sine,
 )
+from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.concatenation import LipschitzConcat
-from tf_iresnet.layers.contractive import BoundFunction, ContractiveLayer, ContractiveSequential
+from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
 from tf_iresnet.layers.convolution import SpectralConv1D, SpectralConv2D, SpectralConv3D
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.monotone import MonotoneBlock

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.bound_function import BoundFunction, Kind
 from tf_iresnet.layers.contractive import (
-    BoundFunction,
     ContractiveLayer,
     ContractiveSequential,
     register,
@@ -37,11 +37,13 @@ EXPANSIVE = {"gelu": 1.13, "silu": 1.10, "swish": 1.10, "mish": 1.09, "selu": 1.
 class Activation(ContractiveLayer):
     """An activation without a state: subclasses give `apply(x, *weights)` and its bound."""
 
+    kind: Kind | None = None
+
     def lipschitz_bound(self):
         return 1.0
 
     def bind(self, condition=None, training=None):
-        return BoundFunction(self.apply, tuple(w.value for w in self.weights))
+        return BoundFunction.of(self.apply, tuple(w.value for w in self.weights), self.kind)
 
     def apply(self, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
         raise TypeError(f"{type(self).__name__} must define apply()")
@@ -60,6 +62,8 @@ class NonExpansive(Activation):
     Raises:
         ValueError: for one that is expansive or unknown.
     """
+
+    kind = Kind.POINTWISE
 
     def __init__(self, function: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -89,6 +93,8 @@ class LipSwish(Activation):
     Swish with any positive slope has derivative at most 1.0998. β starts at 0.5.
     """
 
+    kind = Kind.POINTWISE
+
     def build(self, input_shape):
         self.beta = self.add_weight(
             name="beta", shape=(), initializer=keras.initializers.Constant(0.5)
@@ -116,6 +122,8 @@ class CPila(Activation):
     `Pila(x) = x` for `x > 0`, else `(k²x³/2 − kx² + x)·exp(kx)`, at `k = 5`: two derivatives are
     continuous. The largest slope of the pair of shifted halves is 1.0589.
     """
+
+    kind = Kind.POINTWISE
 
     def apply(self, x):
         x = tf.concat([x - 0.2, -x - 0.2], -1)
@@ -153,6 +161,8 @@ class FullSort(Activation):
 @register
 class Sine(Activation):
     """`sin(2πx) / 2π`: smooth, slope 1 at 0, second derivative that doesn't vanish at infinity."""
+
+    kind = Kind.POINTWISE
 
     def apply(self, x):
         return tf.sin(2 * math.pi * x) / (2 * math.pi)

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
+from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.contractive import (
-    BoundFunction,
     ContractiveLayer,
     ContractiveSequential,
     deserialize_layers,

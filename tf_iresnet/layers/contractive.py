@@ -1,26 +1,15 @@
 """Layers with a known Lipschitz bound, and their composition."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.bound_function import BoundFunction, compose
+
 register = keras.saving.register_keras_serializable(package="tf_iresnet")
-
-
-class BoundFunction(NamedTuple):
-    """A pure function of `x` and of the tensors it depends on, called as `g(x)`.
-
-    Solvers differentiate implicitly, so they must see those tensors: `function(x, *parameters)`.
-    """
-
-    function: Callable[..., tf.Tensor]
-    parameters: tuple[tf.Tensor, ...] = ()
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return self.function(x, *self.parameters)
 
 
 class ContractiveLayer(keras.layers.Layer):
@@ -120,20 +109,6 @@ class ContractiveSequential(ContractiveLayer):
     @classmethod
     def from_config(cls, config):
         return cls(**deserialize_layers(config))
-
-
-def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
-    """`x ↦ f_n(… f_1(x))`, with the parameters of all in order."""
-
-    def composed(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-        start = 0
-        for function in functions:
-            stop = start + len(function.parameters)
-            x = function.function(x, *parameters[start:stop])
-            start = stop
-        return x
-
-    return BoundFunction(composed, tuple(p for f in functions for p in f.parameters))
 
 
 def deserialize_layers(config: dict[str, Any]) -> dict[str, Any]:

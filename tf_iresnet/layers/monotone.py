@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import BoundFunction, register
+from tf_iresnet.layers.bound_function import BoundFunction
+from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.inversion import Neighbour
 from tf_iresnet.layers.residual import Branch, BranchBlock
 from tf_iresnet.numerics import fixed_point

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
-from tf_iresnet.layers.contractive import BoundFunction, compose, deserialize_layers
+from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
+from tf_iresnet.layers.contractive import deserialize_layers
 from tf_iresnet.layers.power_normalized import PowerNormalized
 from tf_iresnet.numerics import gram, spectral_norm
 from tf_iresnet.numerics.almost_orthogonal import almost_orthogonal
@@ -25,6 +26,8 @@ class SpectralLayer(PowerNormalized):
     `units`, `linear` and, unless its map is a matrix, `operator` and what depends on it.
     `SpectralDense` says what the rules of `normalization` are; only "power" has a state.
     """
+
+    kind: Kind | None = None  # of `linear`
 
     def __init__(
         self,
@@ -178,7 +181,7 @@ class SpectralLayer(PowerNormalized):
             shift = self._conditional_shift(shift, condition)
         if shift is not None:
             parameters.append(shift)
-        linear = BoundFunction(linear or self.linear, tuple(parameters))
+        linear = BoundFunction.of(linear or self.linear, tuple(parameters), self.kind)
         if self.nonlinearity is None:
             return linear
         return compose([linear, self.nonlinearity.bind(condition, training)])

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.bound_function import Kind
 from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.normalized import SpectralLayer, shifted
 
@@ -58,6 +59,8 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
             tf_iresnet.layers.SpectralDense(64, activation="elu"), keras.layers.Dense(1),
         ])
     """
+
+    kind = Kind.LINEAR
 
     def __init__(
         self,

@@ -10,7 +10,15 @@ import tensorflow as tf
 from tf_iresnet.numerics import hutch_plus_plus, krylov, probes, truncation
 from tf_iresnet.numerics.linalg import log_det_positive
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
-from tf_iresnet.numerics.products import Function, evaluate, inner, jacobian, tile, untile
+from tf_iresnet.numerics.products import (
+    Function,
+    evaluate,
+    evaluate_with_trace,
+    inner,
+    jacobian,
+    tile,
+    untile,
+)
 from tf_iresnet.numerics.trace_series import series
 
 GRADIENTS = ("auto", "neumann", "autodiff")
@@ -85,11 +93,15 @@ class Probing(LogDet):
             with memory that doesn't grow with the number of products; it is not the derivative of
             the returned value at this seed. "autodiff": exactly that derivative, memory in
             proportion to the products. "auto": the first in training, the second otherwise.
+        exact_trace: whether `tr J`, the first term and most of the noise, is taken exactly where
+            the branch allows it at less than an evaluation: dense layers with at most two pointwise
+            activations between them.
     """
 
     probes: int = dataclasses.field(default=1, kw_only=True)
     probe: str = dataclasses.field(default="rademacher", kw_only=True)
     gradient: str = dataclasses.field(default="auto", kw_only=True)
+    exact_trace: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self):
         _check_positive(probes=self.probes)
@@ -100,18 +112,25 @@ class Probing(LogDet):
             )
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product = evaluate(g, tile(x, self.probes))
+        outputs, trace, product = evaluate_with_trace(g, tile(x, self.probes), self.exact_trace)
         seed_probe, seed_terms = tf.unstack(
             tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
         )
         probe = probes.draw(self.probe, x, self.probes, seed_probe)
         value, adjoint, bound = self._estimate(product, probe, seed_terms, lipschitz, function)
         truncation.report(lambda most: self._mean(bound(most)), lipschitz)
+        first = 0.0
+        if trace is not None:
+            # Of f(J) = a₁J + …, in place of what the probe makes of the first term.
+            first = function.slope(0, probe.dtype)
+            value -= first * inner(product(probe), probe)
         autodiff = self.gradient == "autodiff" or (self.gradient == "auto" and not training)
         if not autodiff:
             # The difference of two equal numbers carries the gradient of ⟨a, J v⟩, a held constant.
-            carrier = inner(product(tf.stop_gradient(adjoint())), probe)
+            carrier = inner(product(tf.stop_gradient(adjoint() - first * probe)), probe)
             value = tf.stop_gradient(value) + (carrier - tf.stop_gradient(carrier))
+        if trace is not None:
+            value += first * tf.cast(trace, value.dtype)
         return untile(outputs, self.probes)[0], self._mean(value)
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
@@ -135,7 +154,7 @@ class PowerSeries(Probing):
 
     Args:
         terms: how many.
-        probes, probe, gradient: as in `Probing`.
+        probes, probe, gradient, exact_trace: as in `Probing`.
     """
 
     terms: int = 10
@@ -172,7 +191,7 @@ class RussianRoulette(Probing):
     Args:
         exact_terms: terms that are always computed.
         survival: chance of each further term, below 1. None: `(1 + L²)/2`, from the block's bound.
-        probes, probe, gradient: as in `Probing`.
+        probes, probe, gradient, exact_trace: as in `Probing`.
     """
 
     exact_terms: int = 2
@@ -225,7 +244,7 @@ class Krylov(Probing):
         steps: how many products; with a `tolerance`, how many at most.
         tolerance: nats; an example takes no further step once two have changed its value by no more
             than this each. What is missing then is usually less; the proven bound may be more.
-        probes, probe, gradient: as in `Probing`.
+        probes, probe, gradient, exact_trace: as in `Probing`.
     """
 
     steps: int = 8
@@ -244,9 +263,9 @@ class Krylov(Probing):
         steps = min(self.steps, math.prod(probe.shape[1:]))  # as many are exact
         space = krylov.span(product, probe, steps, self.tolerance, function, lipschitz)
         return (
-            krylov.value(space, function, lipschitz),
-            lambda: krylov.adjoint(space, function),
-            lambda lipschitz: krylov.truncation(space, function, lipschitz),
+            space.value,
+            lambda: tf.reshape(krylov.adjoint(space, function), tf.shape(probe)),
+            lambda proven: krylov.truncation(space, function, lipschitz, proven),
         )
 
 

@@ -59,6 +59,8 @@ def trace(
         return tf.reduce_sum(large, 0) + tf.reduce_mean(small, 0)
 
     return (
-        combine(*(krylov.value(s, function, lipschitz) for s in spaces)),
-        lambda lipschitz: combine(*(krylov.truncation(s, function, lipschitz) for s in spaces)),
+        combine(*(s.value for s in spaces)),
+        lambda proven: combine(
+            *(krylov.truncation(s, function, lipschitz, proven) for s in spaces)
+        ),
     )

@@ -3,16 +3,9 @@
 `m` steps of Arnoldi's process on `Jᵀ` from `v` give orthonormal `V` and the Hessenberg matrix
 `H = Vᵀ Jᵀ V`. The quadratic form `vᵀ f(J) v` is `‖v‖² e₁ᵀ f(H) e₁` (Saad, SIAM J. Numer. Anal. 29,
 1992): exact for polynomials of degree `m`, as the series of `m` terms is, and the best of its kind
-where `H` shows a spectrum that the series knows nothing of. Then `f(H)` is taken by quadrature of
-resolvents,
-
-    ln(I + sH) = ∫₀¹ (I − (I + stH)⁻¹)/t dt,
-
-each by an elimination that a Hessenberg matrix needs only one number a column for. `I + stH` has a
-positive definite symmetric part where `‖J‖₂ < 1`, so it needs no pivots.
+where `H` shows a spectrum that the series knows nothing of. `resolvents` says what `f(H)` is.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -21,74 +14,30 @@ import tensorflow as tf
 
 from tf_iresnet.numerics.log_functions import LogFunction
 from tf_iresnet.numerics.products import Function, inner
+from tf_iresnet.numerics.resolvents import Quadrature, Resolvents, extended, resolvent
+
+UNROLLED = 8  # steps up to which a loop isn't worth its overhead
 
 
 class KrylovSpace(NamedTuple):
-    """Arnoldi's decomposition of each example, in lists over its steps.
+    """Arnoldi's decomposition of each example after at most `m` steps.
 
     Attributes:
-      basis: `m + 1` orthonormal vectors `[batch, *event]`; zero where the space is exhausted.
-      columns: of `H`: the k-th, `[k + 1, batch]`, goes down to its diagonal.
-      below: the entries below the diagonal, `m` of `[batch]`.
-      taken: `m` of booleans `[batch]`: whether the example took that step.
-      norm: of the probe `[batch]`.
+      basis: orthonormal rows `[batch, m + 1, d]`; zero where the space is exhausted.
+      hessenberg: `H` and one row more, `[batch, m + 1, m]`.
+      norm: of the probe, `[batch]`.
+      value: `‖v‖² e₁ᵀ f(H) e₁`, `[batch]`.
+      tail: `β |eₘᵀ (I + τH)⁻¹ e₁|` for each `τ`, `[T, batch]`, as of the last step that the example
+        took; `β` is the entry of its last row.
+      steps: how many it took, int32 `[batch]`.
     """
 
-    basis: list[tf.Tensor]
-    columns: list[tf.Tensor]
-    below: list[tf.Tensor]
-    taken: list[tf.Tensor]
+    basis: tf.Tensor
+    hessenberg: tf.Tensor
     norm: tf.Tensor
-
-
-class Resolvent(NamedTuple):
-    """Of `(I + τH)⁻¹ e₁` for each `τ`: its first entry less one, negated, and all entries."""
-
-    deficit: tf.Tensor
-    entries: list[tf.Tensor]
-
-
-def start(probe: tf.Tensor) -> KrylovSpace:
-    """The space of the probe alone."""
-    norm = _norm(probe)
-    return KrylovSpace([probe / _column(norm, probe)], [], [], [], norm)
-
-
-def extend(space: KrylovSpace, product: Function, active: tf.Tensor | None = None) -> KrylovSpace:
-    """One more dimension, by a product with the last basis vector.
-
-    Where the product lies in the space already, up to round-off, the new vector is zero and
-    everything that follows is exact (a happy breakdown).
-
-    Args:
-        space: what to extend.
-        product: `w ↦ Jᵀw`.
-        active: `[batch]`, the examples to do it for; the others get zeros, which change nothing.
-    """
-    w = product(space.basis[-1])
-    if active is None:
-        active = tf.ones_like(space.norm, tf.bool)
-    else:
-        w = tf.where(_column(active, w), w, tf.zeros_like(w))
-    before = _norm(w)
-    w, column = _project_out(space.basis, w)
-    after = _norm(w)
-    # Cancellation costs orthogonality in proportion; a second pass restores it (Giraud et al.,
-    # Numer. Math. 101, 2005).
-    w, column, after = tf.cond(
-        tf.reduce_all(after >= 0.1 * before),
-        lambda: (w, column, after),
-        lambda: _again(space.basis, w, column),
-    )
-    left = after > 32 * np.finfo(w.dtype.as_numpy_dtype).eps * before
-    zero = tf.zeros_like(after)
-    scale = tf.where(left, 1 / tf.where(left, after, tf.ones_like(after)), zero)
-    return space._replace(
-        basis=[*space.basis, w * _column(scale, w)],
-        columns=[*space.columns, column],
-        below=[*space.below, tf.where(left, after, zero)],
-        taken=[*space.taken, active],
-    )
+    value: tf.Tensor
+    tail: tf.Tensor
+    steps: tf.Tensor
 
 
 def span(
@@ -101,63 +50,131 @@ def span(
 ) -> KrylovSpace:
     """The space after a number of steps, or after which an example's value no longer changes.
 
+    Where a product lies in the space already, up to round-off, the next vector is zero and
+    everything that follows is exact (a happy breakdown).
+
     Args:
         product: `w ↦ Jᵀw`.
         probe: `v`, `[batch, *event]`.
         steps: how many, or how many at most if there is a tolerance.
-        tolerance: on the change of `value` by each of the last two steps, nats: a single one may be
-            small by chance. An example that met it takes no further steps, whatever the others of
-            its batch do.
-        function, lipschitz: as of `value`.
+        tolerance: on the change of the value by each of the last two steps, nats: a single one may
+            be small by chance. An example that met it takes no further steps, whatever the others
+            of its batch do.
+        function: `f`.
+        lipschitz: bound on `‖J‖₂`, for the quadrature.
     """
-    space = start(probe)
-    if tolerance is None:
-        for _ in range(steps):
-            space = extend(space, product)
-        return space
+    size = math.prod(probe.shape[1:])
+    shape = tf.concat([[-1], tf.shape(probe)[1:]], 0)
 
-    def step(
-        space: KrylovSpace, before: tf.Tensor, moved: tf.Tensor, active: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        space = extend(space, product, active)
-        now = value(space, function, lipschitz)
-        moves = tf.abs(now - before) > tolerance
-        return space.basis[-1], space.columns[-1], space.below[-1], now, moves, moved | moves
+    def image(vector: tf.Tensor) -> tf.Tensor:
+        rows = tf.reshape(product(tf.reshape(vector, shape)), [-1, size])
+        return tf.ensure_shape(rows, vector.shape)
 
-    def skip(
-        space: KrylovSpace, before: tf.Tensor, moved: tf.Tensor, active: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        zeros = tf.zeros_like(space.norm)
-        column = tf.zeros([len(space.basis), tf.shape(zeros)[0]], zeros.dtype)
-        return tf.zeros_like(space.basis[-1]), column, zeros, before, moved, active
+    norm = _norm(probe)
+    start = tf.reshape(probe, [-1, size]) / norm[:, tf.newaxis]
+    quadrature = Quadrature.of(function, lipschitz, probe.dtype)
+    if tolerance is None and steps <= UNROLLED:
+        return _fixed(image, start, norm, steps, quadrature)
+    return _adaptive(image, start, norm, steps, tolerance or 0.0, quadrature)
 
-    now, moved = tf.zeros_like(space.norm), tf.ones_like(space.norm, tf.bool)
-    active = moved
-    for _ in range(steps):
-        state, took = (space, now, moved, active), active
-        vector, column, below, now, moved, active = tf.cond(
-            tf.reduce_any(active), functools.partial(step, *state), functools.partial(skip, *state)
+
+def _fixed(
+    image: Function, start: tf.Tensor, norm: tf.Tensor, steps: int, quadrature: Quadrature
+) -> KrylovSpace:
+    """A few steps, one after another in the graph."""
+    vectors, columns = [start], []
+    for k in range(steps):
+        w, column, following = _orthogonalised(tf.stack(vectors, 1), image(vectors[-1]))
+        vectors.append(w)
+        column = tf.concat([column, following[:, tf.newaxis]], 1)
+        columns.append(tf.pad(column, [[0, 0], [0, steps - 1 - k]]))
+    hessenberg = tf.stack(columns, 2)
+    deficit, entries = resolvent(hessenberg[:, :-1], quadrature.tau[:, 0])
+    return KrylovSpace(
+        tf.stack(vectors, 1),
+        hessenberg,
+        norm,
+        norm**2 * tf.reduce_sum(quadrature.factor * deficit, 0),
+        hessenberg[:, -1, -1] * tf.abs(entries[:, :, -1]),
+        tf.fill(tf.shape(norm), steps),
+    )
+
+
+def _adaptive(
+    image: Function,
+    start: tf.Tensor,
+    norm: tf.Tensor,
+    steps: int,
+    tolerance: float,
+    quadrature: Quadrature,
+) -> KrylovSpace:
+    """A loop that looks at the value after each step."""
+
+    def row(index: int | tf.Tensor, length: int) -> tf.Tensor:
+        return tf.one_hot(index, length, dtype=start.dtype)
+
+    def step(k, active, moved, vector, space, below, resolvents):
+        w = tf.where(active[:, tf.newaxis], image(vector), tf.zeros_like(vector))
+        w, column, following = _orthogonalised(space.basis, w)
+        resolvents = extended(resolvents, column[:, :steps], below, row(k, steps), quadrature)
+        change = norm**2 * tf.reduce_sum(quadrature.factor * resolvents.deficit, 0) - space.value
+        tail = following * tf.abs(resolvents.last[:, :, 0])
+        column += following[:, tf.newaxis] * row(k + 1, steps + 1)
+        space = KrylovSpace(
+            space.basis + row(k + 1, steps + 1)[:, tf.newaxis] * w[:, tf.newaxis],
+            space.hessenberg + column[:, :, tf.newaxis] * row(k, steps),
+            norm,
+            tf.where(active, space.value + change, space.value),
+            tf.where(active, tail, space.tail),
+            space.steps + tf.cast(active, tf.int32),
         )
-        space = space._replace(
-            basis=[*space.basis, vector],
-            columns=[*space.columns, column],
-            below=[*space.below, below],
-            taken=[*space.taken, took],
-        )
-    return space
+        moves = tf.abs(change) > tolerance
+        return k + 1, active & (moves | moved), moves, w, space, following, resolvents
+
+    zero = tf.zeros_like(norm)
+    rows = tf.zeros_like(quadrature.tau * zero)
+    everywhere = tf.ones_like(zero, tf.bool)
+    blank = rows[:, :, tf.newaxis] * tf.zeros([steps], zero.dtype)
+    space = KrylovSpace(
+        row(0, steps + 1)[:, tf.newaxis] * start[:, tf.newaxis],
+        zero[:, tf.newaxis, tf.newaxis] * tf.zeros([steps + 1, steps], zero.dtype),
+        norm,
+        zero,
+        rows,
+        tf.zeros_like(zero, tf.int32),
+    )
+    state = (tf.constant(0), everywhere, everywhere, start, space, zero)
+    return tf.while_loop(
+        lambda k, active, *_: (k < steps) & tf.reduce_any(active),
+        step,
+        (*state, Resolvents(blank, blank, rows)),
+        maximum_iterations=steps,
+    )[4]
 
 
-def _project_out(basis: list[tf.Tensor], w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`w` less its components along the basis, and these, `[k, batch]`."""
-    parts = [inner(v, w) for v in basis]
-    for v, part in zip(basis, parts, strict=True):
-        w -= v * _column(part, w)
-    return w, tf.stack(parts)
+def _orthogonalised(basis: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The direction of `w` at right angles to the basis, its components along that, its length.
 
+    Cancellation costs orthogonality in proportion; a second pass restores it (Giraud et al.,
+    Numer. Math. 101, 2005).
+    """
 
-def _again(basis, w, column):
-    w, more = _project_out(basis, w)
-    return w, column + more, _norm(w)
+    def once(w: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        parts = tf.reduce_sum(basis * w[:, tf.newaxis], 2)
+        w -= tf.reduce_sum(basis * parts[:, :, tf.newaxis], 1)
+        return w, column + parts, _norm(w)
+
+    before = _norm(w)
+    w, column, after = once(w, tf.zeros_like(basis[:, :, 0]))
+    w, column, after = tf.cond(
+        tf.reduce_all(after >= 0.1 * before),
+        lambda: (w, column, after),
+        lambda: once(w, column),
+    )
+    left = after > 32 * np.finfo(w.dtype.as_numpy_dtype).eps * before
+    after = tf.where(left, after, tf.ones_like(after))
+    w = tf.where(left[:, tf.newaxis], w / after[:, tf.newaxis], tf.zeros_like(w))
+    return w, column, tf.where(left, after, tf.zeros_like(after))
 
 
 def _norm(w: tf.Tensor) -> tf.Tensor:
@@ -165,45 +182,8 @@ def _norm(w: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.maximum(inner(w, w), np.finfo(w.dtype.as_numpy_dtype).tiny))
 
 
-def _column(value: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """`[batch]` as `[batch, 1, …]`."""
-    return tf.reshape(value, [-1, *[1] * (like.shape.rank - 1)])
-
-
-def resolvent(space: KrylovSpace, tau: np.ndarray | list[float]) -> Resolvent:
-    """`(I + τH)⁻¹ e₁` for each `τ`, `[len(τ), batch]`.
-
-    Columns are eliminated from the last one on: each clears the entry below the diagonal of the one
-    before. What is left is upper triangular, and the solution follows from its ratios alone.
-    """
-    dtype = space.norm.dtype
-    tau = tf.constant(np.asarray(tau)[:, None], dtype)
-    steps = len(space.columns)
-    column = [tau * space.columns[k][:, None, :] for k in range(steps)]  # of τH
-    ratios: list[tf.Tensor] = []
-    for k in reversed(range(1, steps)):
-        ratio = tau * space.below[k - 1] / (1 + column[k][k])
-        column[k - 1] -= column[k][:k] * ratio
-        ratios.insert(0, ratio)
-    first = 1 / (1 + column[0][0])
-    entries = [first]
-    for ratio in ratios:
-        entries.append(-entries[-1] * ratio)
-    return Resolvent(column[0][0] * first, entries)
-
-
-def value(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.Tensor:
-    """`‖v‖² e₁ᵀ f(H) e₁`, `[batch]`."""
-    nodes, weights = _nodes(lipschitz, space.norm.dtype)
-    total = tf.zeros_like(space.norm)
-    for weight, sign in function.terms:
-        deficit = resolvent(space, sign * nodes).deficit
-        total += weight * tf.tensordot(tf.constant(weights / nodes, deficit.dtype), deficit, 1)
-    return space.norm**2 * total
-
-
 def adjoint(space: KrylovSpace, function: LogFunction) -> tf.Tensor:
-    """`‖v‖ V f′(H) e₁ ≈ f′(Jᵀ) v`, `[batch, *event]`, in the basis that has one vector more.
+    """`‖v‖ V f′(H) e₁ ≈ f′(Jᵀ) v`, `[batch, d]`, in the basis that has one vector more.
 
     `H` gets a last row, what it has below its diagonal, which makes the result exact for `f′` of
     degree `m`, as the series' adjoint is, whatever the last column. For want of a product that
@@ -211,84 +191,58 @@ def adjoint(space: KrylovSpace, function: LogFunction) -> tf.Tensor:
     `H` of constant diagonal, and next to nothing where entries above the diagonal are as random
     as they are for most Jacobians.
     """
-    closed = space._replace(columns=[*space.columns, _next_column(space)])
-    coordinates = [tf.zeros_like(space.norm) for _ in space.basis]
+    closed = tf.concat([space.hessenberg, _next_column(space)[:, :, tf.newaxis]], 2)
+    coordinates = tf.zeros_like(closed[:, 0])
     for weight, sign in function.terms:
-        entries = resolvent(closed, [sign]).entries
-        coordinates = [c + weight * sign * e[0] for c, e in zip(coordinates, entries, strict=True)]
+        coordinates += weight * sign * resolvent(closed, tf.constant([sign], closed.dtype))[1][0]
     return _combine(space, coordinates)
 
 
 def _next_column(space: KrylovSpace) -> tf.Tensor:
-    """A guess of the column of `H` after the last, `[m + 1, batch]`.
+    """A guess of the column of `H` after the last, `[batch, m + 1]`.
 
     Its diagonal is the last one; the entry above, the one below times how symmetric `H` has been.
     """
-    last = space.columns[-1]
-    pairs = list(zip(space.below[:-1], space.columns[1:], strict=True))
-    zero = tf.zeros_like(space.norm)
-    both = tf.add_n([zero, *(below * column[-2] for below, column in pairs)])
-    size = tf.add_n([zero, *(below**2 for below, _ in pairs)])
-    symmetry = tf.math.divide_no_nan(both, size)
-    above = symmetry * space.below[-1]
-    return tf.concat([tf.zeros_like(last[:-1]), above[tf.newaxis], last[-1:]], 0)
+    square = space.hessenberg[:, :-1]
+    mask = tf.constant(np.eye(square.shape[1], k=-1), square.dtype)
+    below, above = square * mask, tf.linalg.matrix_transpose(square) * mask
+    symmetry = tf.math.divide_no_nan(
+        tf.reduce_sum(below * above, [1, 2]), tf.reduce_sum(below**2, [1, 2])
+    )
+    ends = tf.stack([symmetry * space.hessenberg[:, -1, -1], square[:, -1, -1]], 1)
+    return tf.pad(ends, [[0, 0], [square.shape[1] - 1, 0]])
 
 
 def applied(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.Tensor:
-    """`‖v‖ V f(H) e₁ ≈ f(Jᵀ) v`, `[batch, *event]`."""
-    nodes, weights = _nodes(lipschitz, space.norm.dtype)
-    coordinates = [tf.zeros_like(space.norm) for _ in space.columns]
-    for weight, sign in function.terms:
-        solved = resolvent(space, sign * nodes)
-        scale = tf.constant(weight * weights / nodes, space.norm.dtype)
-        entries = [solved.deficit, *(-e for e in solved.entries[1:])]
-        coordinates = [
-            c + tf.tensordot(scale, e, 1) for c, e in zip(coordinates, entries, strict=True)
-        ]
+    """`‖v‖ V f(H) e₁ ≈ f(Jᵀ) v`, `[batch, d]`."""
+    quadrature = Quadrature.of(function, lipschitz, space.norm.dtype)
+    deficit, entries = resolvent(space.hessenberg[:, :-1], quadrature.tau[:, 0])
+    differences = tf.concat([deficit[:, :, tf.newaxis], -entries[:, :, 1:]], 2)
+    coordinates = tf.reduce_sum(quadrature.factor[:, :, tf.newaxis] * differences, 0)
     return _combine(space, coordinates)
 
 
-def truncation(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.Tensor:
+def truncation(
+    space: KrylovSpace, function: LogFunction, lipschitz: float, proven: float
+) -> tf.Tensor:
     """Proven bound on `|vᵀ f(J) v − ‖v‖² e₁ᵀ f(H) e₁|`, `[batch]`, if `‖J‖₂ ≤ L < 1`.
 
     The residual of each resolvent is known, `β t |eₘᵀ(I+stH)⁻¹e₁|` times a unit vector, `β` the
     last entry below the diagonal; with `‖(I+stJ)⁻¹‖ ≤ 1/(1−tL)` the error of the value is at most
 
         ‖v‖² β ∫₀¹ |eₘᵀ (I + stH)⁻¹ e₁| / (1 − tL) dt.
+
+    Args:
+        space, function, lipschitz: as of `span`.
+        proven: `L`.
     """
-    if lipschitz >= 1.0:
+    if proven >= 1.0:
         return tf.fill(tf.shape(space.norm), tf.constant(math.inf, space.norm.dtype))
-    nodes, weights = _nodes(lipschitz, space.norm.dtype)
-    scale = tf.constant(weights / (1 - nodes * lipschitz), space.norm.dtype)
-    later = [*space.taken[1:], tf.zeros_like(space.taken[0])]
-    total = tf.zeros_like(space.norm)
-    for weight, sign in function.terms:
-        entries = resolvent(space, sign * nodes).entries
-        for entry, below, took, goes_on in zip(
-            entries, space.below, space.taken, later, strict=True
-        ):
-            bound = abs(weight) * below * tf.tensordot(scale, tf.abs(entry), 1)
-            total += tf.where(took & ~goes_on, bound, tf.zeros_like(bound))
-    return space.norm**2 * total
+    quadrature = Quadrature.of(function, lipschitz, space.norm.dtype)
+    scale = quadrature.weights / (1 - quadrature.nodes * proven)
+    return space.norm**2 * tf.reduce_sum(scale * space.tail, 0)
 
 
-def _combine(space: KrylovSpace, coordinates: list[tf.Tensor]) -> tf.Tensor:
-    pairs = zip(space.basis, coordinates, strict=False)
-    return tf.add_n([v * _column(space.norm * c, v) for v, c in pairs])
-
-
-def _nodes(lipschitz: float, dtype: tf.DType) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1], as many as the dtype can tell from the integral.
-
-    Gauss's rule in `s` with `t = 1 − s²`: the resolvent of an eigenvalue `−λ` has its pole at
-    `t = 1/λ`, just beyond the end of the interval, and at `s = ±i√(1/λ − 1)`, much further off. The
-    error shrinks like `ρ^(−2n)`, `ρ` the sum of semi-axes of the ellipse around [0, 1] through it.
-    """
-    gap = math.sqrt(1 / min(max(lipschitz, 0.1), 0.999) - 1)
-    pole = complex(-1, 2 * gap)
-    root = abs(pole + np.sqrt(pole * pole - 1)), abs(pole - np.sqrt(pole * pole - 1))
-    eps = float(np.finfo(dtype.as_numpy_dtype).eps)
-    count = max(4, math.ceil(-math.log(eps) / (2 * math.log(max(root)))))
-    s, weights = np.polynomial.legendre.leggauss(count)
-    s = (s + 1) / 2
-    return 1 - s * s, weights * s  # dt = 2s ds, half of it from the shorter interval
+def _combine(space: KrylovSpace, coordinates: tf.Tensor) -> tf.Tensor:
+    rows = space.basis[:, : coordinates.shape[1]]
+    return tf.linalg.matvec(rows, coordinates * space.norm[:, tf.newaxis], transpose_a=True)

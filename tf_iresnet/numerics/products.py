@@ -10,16 +10,25 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 def evaluate(g: Function, x: tf.Tensor) -> tuple[tf.Tensor, Function]:
     """`g(x)` and `w ↦ Jᵀw`, all products sharing that one evaluation."""
+    outputs, _, product = evaluate_with_trace(g, x, wanted=False)
+    return outputs, product
+
+
+def evaluate_with_trace(
+    g: Function, x: tf.Tensor, wanted: bool = True
+) -> tuple[tf.Tensor, tf.Tensor | None, Function]:
+    """As `evaluate`, with `tr J` `[batch]` if it is wanted and `g` has a method that gives it."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        outputs = g(x)
+        with_trace = getattr(g, "with_trace", None) if wanted else None
+        outputs, trace = with_trace(x) if with_trace else (g(x), None)
 
     def product(w: tf.Tensor) -> tf.Tensor:
         return tape.gradient(
             outputs, x, output_gradients=w, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
 
-    return outputs, product
+    return outputs, trace, product
 
 
 def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,136 @@
+"""Layers as pure functions that know what they are made of, which may give the Jacobian's trace."""
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Kind(enum.Enum):
+    """What is known of a function's Jacobian, along the last axis of the input.
+
+    Attributes:
+      LINEAR: it is that of `x ↦ x W`, `W` the function's first parameter.
+      POINTWISE: output `i` depends on input `i` alone, as does output `units + i` if there are
+        several times as many outputs as inputs.
+    """
+
+    LINEAR = enum.auto()
+    POINTWISE = enum.auto()
+
+
+class Part(NamedTuple):
+    """One of the functions that a composition evaluates, with the number of its parameters."""
+
+    function: Callable[..., tf.Tensor]
+    size: int
+    kind: Kind | None
+
+
+class BoundFunction(NamedTuple):
+    """A pure function of `x` and of the tensors it depends on, called as `g(x)`.
+
+    Solvers differentiate implicitly, so they must see those tensors: `function(x, *parameters)`.
+    `parts` are what `function` is composed of; none if that isn't known.
+    """
+
+    function: Callable[..., tf.Tensor]
+    parameters: tuple[tf.Tensor, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., tf.Tensor],
+        parameters: tuple[tf.Tensor, ...],
+        kind: Kind | None,
+    ) -> "BoundFunction":
+        """A function of one part."""
+        return cls(function, parameters, (Part(function, len(parameters), kind),))
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self.function(x, *self.parameters)
+
+    def with_trace(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """`g(x)` and the trace of its Jacobian `[batch]`, exactly, where that costs no product.
+
+        Of `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts, it is
+        `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation. Otherwise None.
+        """
+        kinds = [part.kind for part in self.parts]
+        if x.shape.rank < 2 or not kinds or None in kinds or kinds.count(Kind.POINTWISE) > 2:
+            return self(x), None
+        # In rows, the Jacobian is M₀ D₁ M₁ …; None stands for the identity.
+        matrices: list[tf.Tensor | None] = [None]
+        slopes: list[tf.Tensor] = []
+        start = 0
+        for part in self.parts:
+            parameters = self.parameters[start : start + part.size]
+            start += part.size
+            if part.kind is Kind.LINEAR:
+                x = part.function(x, *parameters)
+                matrices[-1] = _times(matrices[-1], parameters[0])
+            else:
+                units = x.shape[-1]
+                x, slope = _pointwise(part.function, x, parameters)
+                copies = slope.shape[-1] // units
+                if copies > 1:
+                    both = tf.tile(tf.eye(units, dtype=x.dtype), [1, copies])
+                    matrices[-1] = _times(matrices[-1], both)
+                slopes.append(slope)
+                matrices.append(None)
+        return x, _trace(matrices, slopes, x)
+
+
+def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
+    """`x ↦ f_n(… f_1(x))`, with the parameters of all in order."""
+
+    def composed(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+        start = 0
+        for function in functions:
+            stop = start + len(function.parameters)
+            x = function.function(x, *parameters[start:stop])
+            start = stop
+        return x
+
+    known = all(function.parts for function in functions)
+    return BoundFunction(
+        composed,
+        tuple(p for f in functions for p in f.parameters),
+        tuple(part for f in functions for part in f.parts) if known else (),
+    )
+
+
+def _pointwise(
+    function: Callable[..., tf.Tensor], x: tf.Tensor, parameters: tuple[tf.Tensor, ...]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The function's value, and the derivative of each output in the input it depends on."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = function(x, *parameters)
+        copies = tf.split(y, y.shape[-1] // x.shape[-1], axis=-1)
+    return y, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
+
+
+def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
+    """The product of two matrices, of which None is the identity."""
+    return tf.matmul(a, b) if a is not None and b is not None else a if b is None else b
+
+
+def _trace(
+    matrices: list[tf.Tensor | None], slopes: list[tf.Tensor], outputs: tf.Tensor
+) -> tf.Tensor:
+    cyclic = _times(matrices[-1], matrices[0]) if slopes else matrices[0]
+    if cyclic is None:
+        cyclic = tf.eye(outputs.shape[-1], dtype=outputs.dtype)
+    if not slopes:
+        each = tf.fill(tf.shape(outputs)[:-1], tf.linalg.trace(cyclic))
+    elif len(slopes) == 1:
+        each = tf.reduce_sum(slopes[0] * tf.linalg.diag_part(cyclic), -1)
+    else:
+        inner = matrices[1]
+        inner = tf.eye(cyclic.shape[0], dtype=cyclic.dtype) if inner is None else inner
+        pairs = cyclic * tf.transpose(inner)
+        each = tf.reduce_sum(tf.tensordot(slopes[1], pairs, 1) * slopes[0], -1)
+    return tf.reduce_sum(each, range(1, each.shape.rank))
