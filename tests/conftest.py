@@ -27,6 +27,19 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+# Of a test in all modes and dtypes these are slow: every mode keeps a dtype, every dtype a mode.
+SECOND_CASES = {("graph", "float32"), ("xla", "float64")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
+def pytest_collection_modifyitems(items):
+    """Marks what `make test` has no time for, since each compiled function takes seconds."""
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if case and (case.params.get("mode"), case.params.get("dtype")) in SECOND_CASES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _reproducible():
     """The same global seeds for every test, whichever worker runs it and in whatever order."""

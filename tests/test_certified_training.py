@@ -41,6 +41,7 @@ def test_a_bound_from_above_is_certified_after_every_single_step(rule):
     assert len(tight) == STEPS and np.mean(tight) > (0.99 if rule == "gram" else 0.7)
 
 
+@pytest.mark.slow
 def test_an_estimate_from_below_is_exceeded_by_less_than_its_tolerance_after_every_step():
     """By the training step, whose vector is of the step before, and by inference after it."""
     violations = []

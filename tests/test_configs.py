@@ -40,6 +40,7 @@ PUBLISHED = {
     "resflow": ("mnist", "cifar10", "imagenet32", "imagenet64", "celeba256"),
     "idensenet": ("cifar10", "imagenet32"),
 }
+SLOW = {*PUBLISHED, "digits_image"}  # whose kinds of model patches and digits_hybrid make
 
 
 def load(name, *arguments):
@@ -63,7 +64,7 @@ def test_each_config_is_tested_here():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in PUBLISHED else n for n in PICTURES]
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PICTURES]
 )
 def test_one_step_of_a_smaller_model(name, table, tmp_path):
     config = load(name)

@@ -138,11 +138,25 @@ LAYERS = {
         [triangular(dtype, condition_size=CONDITION, reverse=r) for r in (False, True)], dtype=dtype
     ),
 }
-# Compositions of what has a line of its own, which take XLA long.
-SLOW = {"monotone_repeated", "triangular_pair"}
-names = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in LAYERS]
-)
+# Variants and compositions of what has a line of its own. Compiled, they run with the slow tests.
+VARIANTS = {
+    "residual_picard", "residual_lipswish", "residual_cpila", "sequential", "implicit",
+    "multi_scale_conditional", "monotone_repeated", "triangular_pair",
+}  # fmt: skip
+names = pytest.mark.parametrize("name", LAYERS)
+
+
+def cases(*fast):
+    """All layers in all modes; those compiled are slow tests if not `fast`, or of a variant."""
+    return pytest.mark.parametrize(
+        ("name", "mode"),
+        [
+            pytest.param(n, m, marks=[pytest.mark.slow] * (m not in fast or n in VARIANTS))
+            for n in LAYERS
+            for m in ("graph", "xla")
+        ]
+        + [(n, "eager") for n in LAYERS],
+    )
 
 
 def build(name, dtype, batch=4):
@@ -170,21 +184,19 @@ def exact_log_det(layer, x, condition):
     return np.linalg.slogdet(jacobian.reshape(-1, size, size))[1]
 
 
-@names
+@cases("graph", "xla")
 def test_inverse_and_log_det(name, mode, dtype, run_in_mode):
     layer, x, condition = build(name, dtype)
 
     def both_ways(x):
         y, log_det = layer.forward_with_log_det(x, condition)
-        recovered = layer.inverse(y, condition)
-        again, inverse_log_det = layer.inverse_with_log_det(y, condition)
-        return y, layer(x, condition), log_det, recovered, again, inverse_log_det
+        return y, log_det, *layer.inverse_with_log_det(y, condition)
 
-    y, called, log_det, recovered, again, inverse_log_det = run_in_mode(both_ways, mode)(x)
+    y, log_det, recovered, inverse_log_det = run_in_mode(both_ways, mode)(x)
     tolerance = {"rtol": 1e-4, "atol": 5e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-9}
-    np.testing.assert_allclose(called, y, **tolerance)
+    np.testing.assert_allclose(layer(x, condition), y, **tolerance)
+    np.testing.assert_allclose(layer.inverse(y, condition), x, **tolerance)
     np.testing.assert_allclose(recovered, x, **tolerance)
-    np.testing.assert_allclose(again, x, **tolerance)
     np.testing.assert_allclose(log_det, exact_log_det(layer, x, condition), **tolerance)
     np.testing.assert_allclose(inverse_log_det, -log_det, **tolerance)
     assert log_det.shape == x.shape[:1] and log_det.dtype == x.dtype
@@ -195,7 +207,7 @@ def inner(a, b):
     return tf.reduce_sum(a * b, range(1, a.shape.rank))
 
 
-@names
+@cases("xla")
 def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_mode):
     """Of `Σ wᵢ(log_detᵢ + ⟨cᵢ, yᵢ⟩)`, and through the inverse, in inputs and weights together."""
     layer, x, condition = build(name, "float64")
@@ -258,7 +270,9 @@ def test_config_gives_an_equal_layer(name):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@names
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in VARIANTS)) for n in LAYERS]
+)
 def test_same_call_same_bits_for_any_batch_size(name):
     layer, x, condition = build(name, "float32", batch=7)
     forward = tf.function(lambda x, c: layer.forward_with_log_det(x, c), reduce_retracing=True)

@@ -78,7 +78,9 @@ def test_every_solver_reports_on_every_example(name):
     assert np.all(report.evaluations >= 2) and not np.any(report.products)
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mode", ["eager", *(pytest.param(m, marks=pytest.mark.slow) for m in ("graph", "xla"))]
+)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_neighbour_saves_evaluations_and_changes_nothing_else(name, mode, run_in_mode):
     layer, x, condition, _ = build(name)

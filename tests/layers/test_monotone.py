@@ -93,7 +93,7 @@ def test_a_neighbour_saves_evaluations_and_changes_nothing_else():
     assert counts[0] < 0.7 * counts[1]
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("mode", [pytest.param("graph", marks=pytest.mark.slow), "xla"])
 def test_gradients_in_training_have_the_exact_mean(mode, run_in_mode):
     """Those of three repeated blocks' loss, over seeds of the noisy log-determinant."""
     layer, x = layers.Repeated(block(0.7, 6), 3), points(4, 6)

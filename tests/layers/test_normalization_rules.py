@@ -64,6 +64,7 @@ def test_there_is_no_state_and_training_changes_nothing(name, rule):
 
 @names
 @rules
+@pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_every_mode_gives_the_eager_numbers(name, rule, mode, run_in_mode):
     layer = build(name, rule, activation="sine")
     x = tf.random.stateless_normal((2, *(n or 5 for n in LAYERS[name][1])), [0, 0])

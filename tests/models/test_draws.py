@@ -47,7 +47,7 @@ def test_draws_go_on_for_each_example_until_its_error_is_met():
 @pytest.mark.parametrize("estimator", [log_det.PowerSeries(3), log_det.Krylov(3)])
 def test_the_truncation_bound_of_all_blocks_holds(estimator):
     short = flow(estimator).log_prob_with_error(POINTS, draws=2)
-    long = flow(log_det.PowerSeries(200)).log_prob_with_error(POINTS, draws=2)
+    long = flow(log_det.Krylov(5)).log_prob_with_error(POINTS, draws=2)  # exact in 5 dimensions
     missing = np.abs(short.value - long.value)
     assert np.all(missing <= short.truncation_bound + 1e-4)
     assert missing.max() > 1e-3, "something is missing, or the test shows nothing"

@@ -24,7 +24,7 @@ SMALL = {
 }
 
 
-SLOW = {"resflow-mnist"}  # which a config's test trains too
+SLOW = {"resflow-mnist", "idensenet-cifar10"}  # which a config's test trains too
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_gradient_is_that_of_the_bound_and_nearly_that_of_the_norm(name, written
 
 
 @operators
+@pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_every_mode_gives_the_eager_numbers(name, mode, run_in_mode):
     shape, operator = OPERATORS[name]
     kernel = tf.constant(gaussian(*shape), tf.float32)

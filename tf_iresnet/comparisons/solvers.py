@@ -43,7 +43,7 @@ COLUMNS = (
     table.Column("not converged", "{failures}", ("failures",)),
 )
 NEAR_COLUMNS = (
-    table.Column("steps of the way", "{steps}", ("steps",)),
+    table.Column("latents", "{latents}", ("latents",)),
     table.Column("evaluations", "{evaluations:.1f}", ("evaluations",)),
     table.Column("from the last step", "{near:.1f}", ("near",)),
     table.Column("with its forward pass", "{near_in_all:.1f}", ("near_in_all",)),
@@ -94,7 +94,11 @@ def compare(
             rows.append(row | figures(blocks, solver))
             print(json.dumps({"suite": "inverse", **rows[-1]}), flush=True)
         curves[name] = {solver: curve(blocks, solver) for solver in SOLVERS}
-    near = [near_figures(problems["trained digits"], steps) for steps in (9, 33, 129)]
+    trained = problems["trained digits"]
+    near = [
+        {"latents": latents, **near_figures(trained, path)}
+        for latents, path in paths(trained).items()
+    ]
     for columns, some, file in (
         (COLUMNS, rows, "inverse.csv"),
         (NEAR_COLUMNS, near, "inverse_near.csv"),
@@ -239,24 +243,37 @@ def _with_solver(flow: ResidualFlow, solver: str) -> ResidualFlow:
     return copy
 
 
-def near_figures(flow: ResidualFlow, steps: int, ways: int = 32) -> dict[str, Any]:
-    """Evaluations per block and example, on ways between latents, with and without `near`.
+def paths(flow: ResidualFlow, count: int = 32) -> dict[str, tf.Tensor]:
+    """Latents `[count, steps, d]` whose neighbours lie near each other, by what they are.
+
+    Ways from one latent to another, and Markov chains by which a posterior of latents is sampled:
+    proposals of the preconditioned Crank–Nicolson walk, which a normal prior leaves as they are.
+    """
+    first, last = (flow.base.sample(count, tf.constant([1, end])) for end in (0, 1))
+    found = {
+        f"{steps} steps to another": sampling.between(flow, first, last, steps + 1)
+        for steps in (8, 32, 128)
+    }
+    for size in (0.3, 0.1, 0.03):
+        chain = [first]
+        for step in range(32):
+            move = flow.base.sample(count, tf.constant([2, step]))
+            chain.append(np.sqrt(1 - size**2) * chain[-1] + size * move)
+        found[f"chain in steps of {size}"] = tf.stack(chain, 1)
+    return found
+
+
+def near_figures(flow: ResidualFlow, latents: tf.Tensor) -> dict[str, Any]:
+    """Evaluations per block and example along paths `[count, steps, d]`, with and without `near`.
 
     `near` is the point before; `near_in_all` counts the forward pass that it costs.
     """
-    first, last = (flow.base.sample(ways, tf.constant([1, end])) for end in (0, 1))
-    latents = sampling.between(flow, first, last, steps)
     x = inverse_report(flow, latents[:, 0]).value
     cold, warm = [], []
-    for step in range(1, steps):
+    for step in range(1, latents.shape[1]):
         cold.append(inverse_report(flow, latents[:, step]).evaluations.mean())
         report = inverse_report(flow, latents[:, step], near=x)
         warm.append(report.evaluations.mean())
         x = report.value
     near = float(np.mean(warm))
-    return {
-        "steps": steps - 1,
-        "evaluations": float(np.mean(cold)),
-        "near": near,
-        "near_in_all": near + 1,
-    }
+    return {"evaluations": float(np.mean(cold)), "near": near, "near_in_all": near + 1}

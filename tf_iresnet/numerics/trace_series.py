@@ -8,6 +8,8 @@ import tensorflow as tf
 from tf_iresnet.numerics.log_functions import LogFunction
 from tf_iresnet.numerics.products import Function, inner
 
+UNROLLED = 32  # terms up to which a loop isn't worth its overhead
+
 
 def series(
     product: Function,
@@ -42,10 +44,11 @@ def series(
 
     value = tf.zeros_like(probe[(slice(None), *[0] * (probe.shape.rank - 1))])
     state = (tf.constant(1), probe, value, function.slope(0, probe.dtype) * probe)
-    if isinstance(terms, int):
+    if isinstance(terms, int) and terms <= UNROLLED:
         for k in range(1, terms + 1):
             state = step(k, *state[1:])
     else:
-        state = tf.while_loop(lambda k, *_: k <= terms, step, state, maximum_iterations=maximum)
+        most = terms if isinstance(terms, int) else maximum
+        state = tf.while_loop(lambda k, *_: k <= terms, step, state, maximum_iterations=most)
     _, last, value, adjoint = state
     return value, adjoint, last
