@@ -65,7 +65,7 @@ class Workload:
 
 WORKLOADS = {"mlp2": Workload(size=2, blocks=100), "mlp16": Workload(size=16, blocks=10)}
 
-SUITE = flags.DEFINE_multi_enum("suite", [*SUITES, *OWN_SUITES], SUITES, "What to measure.")
+SUITE = flags.DEFINE_multi_enum("suite", SUITES, [*SUITES, *OWN_SUITES], "What to measure.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Directory for our own suites.")
 WORKLOAD = flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "On which model.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Measurements of each side.", lower_bound=1)

@@ -3,10 +3,12 @@
     python scripts/compare.py --table=patches --workdir=runs/compare_patches
     python scripts/compare.py --table=constraints --workdir=runs/compare_constraints
     python scripts/compare.py --table=hybrid --workdir=runs/compare_hybrid
+    python scripts/compare.py --table=blocks --workdir=runs/compare_blocks
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
-beside invertible ones, `hybrid` density and classes at several weights of the former. The same
-command again goes on where it was interrupted, and prints a finished table at once.
+beside invertible ones, `hybrid` density and classes at several weights of the former, `blocks` the
+kinds of block at equal training time. The same command again goes on where it was interrupted, and
+prints a finished table at once.
 """
 
 import importlib

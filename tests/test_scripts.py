@@ -215,3 +215,17 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(call, message, tmp_p
     with pytest.raises(RunError, match=message):
         call(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "known"),
+    [
+        ("benchmark", "--suite", ("train_step", "first_step", "sample", "estimators", "inverse")),
+        ("compare", "--table", ("blocks", "constraints", "hybrid", "patches")),
+    ],
+)
+def test_an_unknown_comparison_is_refused_with_those_there_are(name, flag, known):
+    status, _, errors = script(name, f"{flag}=none", "--workdir=none")
+    assert status in (1, 2)
+    assert any("should be one of" in line and all(k in line for k in known) for line in errors)
+    assert not (ROOT / "none").exists()
