@@ -258,7 +258,7 @@ def test_plain_keras_models_are_certified_too():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"ResidualBlock or Spectral.*Sequential.*without any"):
+    with pytest.raises(ValueError, match=r"blocks or spectral layers.*Sequential.*without any"):
         tfi.certify(keras.Sequential([keras.Input([2]), keras.layers.Dense(1)]))
     with pytest.raises(ValueError, match="built model"):
         tfi.certify(layers.SpectralDense(2))

@@ -138,7 +138,7 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
             _bound(layer, layer.name, layers)
     if not layers:
         raise ValueError(
-            "Expected a model with ResidualBlock or Spectral… layers. "
+            "Expected a model with blocks or spectral layers of tf_iresnet. "
             f"Received: {type(model).__name__} {model.name!r} without any."
         )
     if data is not None:

@@ -52,6 +52,14 @@ class BoundFunction(NamedTuple):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.function(x, *self.parameters)
 
+    def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A pointwise function's value, and each output's derivative in the input it depends on."""
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            y = self(x)
+            copies = tf.split(y, y.shape[-1] // x.shape[-1], axis=-1)
+        return y, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
+
     def with_trace(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """`g(x)` and the trace of its Jacobian `[batch]`, exactly, where that costs no product.
 
@@ -73,7 +81,7 @@ class BoundFunction(NamedTuple):
                 matrices[-1] = _times(matrices[-1], parameters[0])
             else:
                 units = x.shape[-1]
-                x, slope = _pointwise(part.function, x, parameters)
+                x, slope = BoundFunction(part.function, parameters).with_slope(x)
                 copies = slope.shape[-1] // units
                 if copies > 1:
                     both = tf.tile(tf.eye(units, dtype=x.dtype), [1, copies])
@@ -100,17 +108,6 @@ def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
         tuple(p for f in functions for p in f.parameters),
         tuple(part for f in functions for part in f.parts) if known else (),
     )
-
-
-def _pointwise(
-    function: Callable[..., tf.Tensor], x: tf.Tensor, parameters: tuple[tf.Tensor, ...]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The function's value, and the derivative of each output in the input it depends on."""
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        y = function(x, *parameters)
-        copies = tf.split(y, y.shape[-1] // x.shape[-1], axis=-1)
-    return y, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
 
 
 def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:

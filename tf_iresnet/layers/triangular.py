@@ -147,11 +147,8 @@ class TriangularBlock(ResidualBlock):
                 slopes = layer.along_diagonal(slopes, function.parameters[0])
                 value = function(value)
             else:
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(value)
-                    activated = function(value)
-                slopes *= tf.reshape(tape.gradient(activated, value), tf.shape(slopes))
-                value = activated
+                value, slope = function.with_slope(value)
+                slopes *= tf.reshape(slope, tf.shape(slopes))
         return x + value, tf.reduce_sum(tf.math.log1p(slopes), [1, 2])
 
     def get_config(self):

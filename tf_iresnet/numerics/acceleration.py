@@ -35,7 +35,7 @@ class Anderson(Method):
       depth: how many steps, at least 1.
     """
 
-    depth: int = 3
+    depth: int = 2
 
     def __post_init__(self):
         _check_positive("depth", self.depth)
@@ -47,6 +47,9 @@ class Anderson(Method):
     def correct(self, old, new, memory, useful, jacobian):
         del jacobian
         change, step = old.residual - new.residual, old.value - new.value
+        # ⟨change, new.residual⟩ and ‖change‖², of which passes over the large tensors are the cost.
+        along = inner(old.residual, new.residual) - new.size**2
+        squared = old.size**2 - new.size**2 - 2 * along
         pairs, common = [], 0.0
         for pair in memory:
             product = inner(pair.change, new.residual)
@@ -54,13 +57,14 @@ class Anderson(Method):
             share = overlap * pair.weight
             change -= share * pair.change
             step -= share * pair.step
+            along -= share * product
             common += overlap * share
             # Nothing has to be cleared in the large tensors, which costs time.
             weight, product = (tf.where(useful, t, 0) for t in (pair.weight, product))
             pairs.append(pair._replace(weight=weight, product=product))
-        squared = inner(change, change)
-        weight = tf.where(squared > NEW * (squared + common), 1 / squared, 0)
-        pair = _Pair(change, step, weight, inner(change, new.residual)).kept(useful)
+        left = squared - common
+        weight = tf.where(left > NEW * squared, 1 / left, 0)
+        pair = _Pair(change, step, weight, along).kept(useful)
         memory = (pair, *pairs[:-1])
         return tf.add_n([p.weight * p.product * p.step for p in memory]), memory
 
