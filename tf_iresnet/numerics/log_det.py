@@ -14,6 +14,8 @@ take `g` as a function of `x` alone and return its value together with the log-d
 
     outputs, log_det = PowerSeries(10)(g, x, seed)
 
+The trace of `J` itself, most of a probe's noise, is exact where `g` knows it (`exact_trace`).
+
 Of another function of `J` too: `function=LOG_CAYLEY` makes it `ln det(I − J) − ln det(I + J)`.
 
 Sources: i-ResNet, arXiv 1811.00995, eq. 4 and 5 (series and Hutchinson's estimator); Residual
