@@ -166,3 +166,24 @@ def test_gradients(gradient):
         step[0, axis] = 1e-6
         up, down = (value_and_gradient(estimator, x + s)[0] for s in (step, -step))
         np.testing.assert_allclose(found[:, axis], (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [log_det.Krylov(9), log_det.Krylov(6, tolerance=1e-9)])
+def test_gradients_through_the_loop_are_those_of_the_value(estimator, mode, run_in_mode):
+    """More steps than are unrolled, and a tolerance: against differences along one direction."""
+    kernel = tf.constant(matrix(12), tf.float64)
+    x, direction = (tf.constant(RNG.normal(size=(3, 12)) * 0.3) for _ in range(2))
+
+    def value(x):
+        g = lambda x: tf.tanh(tf.matmul(x, kernel))  # noqa: E731
+        return estimator(g, x, tf.constant([3, 1]), lipschitz=0.8)[1]
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = value(x)
+        return tf.reduce_sum(tape.gradient(total, x) * direction, 1)
+
+    found = run_in_mode(slope, mode)(x)
+    expected = (value(x + 1e-6 * direction) - value(x - 1e-6 * direction)) / 2e-6
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -44,27 +44,30 @@ class Anderson(Method):
         zero = tf.zeros_like(inner(y, y))
         return (_Pair(tf.zeros_like(y), tf.zeros_like(y), zero, zero),) * self.depth
 
-    def correct(self, old, new, memory, useful, jacobian):
+    def directions(self, old, memory):
+        return [old.residual, *(pair.change for pair in memory)]
+
+    def correct(self, old, new, along, memory, useful, jacobian):
         del jacobian
         change, step = old.residual - new.residual, old.value - new.value
-        # ⟨change, new.residual⟩ and ‖change‖², of which passes over the large tensors are the cost.
-        along = inner(old.residual, new.residual) - new.size**2
-        squared = old.size**2 - new.size**2 - 2 * along
+        # ⟨change, new.residual⟩ and ‖change‖² follow without a pass over the large tensors.
+        along_old, *products = along
+        along_change = along_old - new.size**2
+        squared = old.size**2 - new.size**2 - 2 * along_change
         pairs, common = [], 0.0
-        for pair in memory:
-            product = inner(pair.change, new.residual)
+        for pair, product in zip(memory, products, strict=True):
             overlap = pair.product - product
             share = overlap * pair.weight
             change -= share * pair.change
             step -= share * pair.step
-            along -= share * product
+            along_change -= share * product
             common += overlap * share
             # Nothing has to be cleared in the large tensors, which costs time.
             weight, product = (tf.where(useful, t, 0) for t in (pair.weight, product))
             pairs.append(pair._replace(weight=weight, product=product))
         left = squared - common
         weight = tf.where(left > NEW * squared, 1 / left, 0)
-        pair = _Pair(change, step, weight, along).kept(useful)
+        pair = _Pair(change, step, weight, along_change).kept(useful)
         memory = (pair, *pairs[:-1])
         return tf.add_n([p.weight * p.product * p.step for p in memory]), memory
 
@@ -88,8 +91,8 @@ class NewtonKrylov(Method):
     def evaluate(self, g, x):
         return linearize(g, x)
 
-    def correct(self, old, new, memory, useful, jacobian):
-        del old
+    def correct(self, old, new, along, memory, useful, jacobian):
+        del old, along
 
         def correction() -> tf.Tensor:
             total, rest = tf.zeros_like(new.value), new.residual

@@ -5,7 +5,7 @@ solution those of the implicit function theorem.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -64,20 +64,32 @@ class Method:
         """g(x) and, for a method that makes products, v ↦ Jv at x."""
         return g(x), None
 
+    def directions(self, old: Point, memory: tuple) -> list[tf.Tensor]:
+        """What `correct` needs the new residual's inner products with, `[batch, *event]` each."""
+        del old, memory
+        return []
+
     def correct(
-        self, old: Point, new: Point, memory: tuple, useful: tf.Tensor, jacobian: Map | None
+        self,
+        old: Point,
+        new: Point,
+        along: list[tf.Tensor],
+        memory: tuple,
+        useful: tf.Tensor,
+        jacobian: Map | None,
     ) -> tuple[tf.Tensor | float, tuple]:
         """What to take off a Picard step, and what is known by then.
 
         Args:
           old: the best point until then.
           new: the last one.
+          along: the inner products of its residual with the `directions`.
           memory: what was known when it was chosen.
           useful: bool `[batch, 1, …, 1]`, the examples for which it is to be trusted. For others,
             whose residual may be NaN, the correction must be 0 and the memory as at the start.
           jacobian: of `evaluate`.
         """
-        del old, new, useful, jacobian
+        del old, new, along, useful, jacobian
         return 0.0, memory
 
 
@@ -110,7 +122,7 @@ def descend(
     g: Map, y: tf.Tensor, start: tf.Tensor, image: tf.Tensor, settings: Settings
 ) -> Solution:
     """Solves x + g(x) = y from x = start, where `image` = g(start); carries no gradient."""
-    first = _point(y, start, image)
+    first, _ = _point(y, start, image)
     state = _State(
         best=first,
         candidate=first.value,
@@ -137,7 +149,8 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
     """One evaluation of g for every example, which only active ones take notice of."""
     method, old = settings.method, state.best
     image, jacobian = method.evaluate(g, state.candidate)
-    new = _point(y, state.candidate, image)
+    directions = method.directions(old, state.memory)
+    new, along = _point(y, state.candidate, image, directions)
     better = new.size < old.size
     fast = better & (new.size <= (1 + settings.lipschitz) / 2 * old.size)
     accepted = state.active & better
@@ -145,7 +158,7 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
     active = state.active & (better | ~state.plain) & _unfinished(best.size, settings)
     # After a slow step comes one of Picard's, and what was learnt on the way is forgotten.
     useful = active & fast
-    correction, memory = method.correct(old, new, state.memory, useful, jacobian)
+    correction, memory = method.correct(old, new, along, state.memory, useful, jacobian)
     return _State(
         best=best,
         candidate=best.value - correction,
@@ -157,9 +170,14 @@ def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
     )
 
 
-def _point(y: tf.Tensor, x: tf.Tensor, image: tf.Tensor) -> Point:
+def _point(
+    y: tf.Tensor, x: tf.Tensor, image: tf.Tensor, directions: Sequence[tf.Tensor] = ()
+) -> tuple[Point, list[tf.Tensor]]:
+    """The point at x, and the inner products of its residual with some directions."""
     value = y - tf.ensure_shape(image, y.shape)
-    return Point(value, value - x, norm(value - x))
+    residual = value - x
+    squared, *along = inners(residual, [residual, *directions])
+    return Point(value, residual, tf.sqrt(squared)), along
 
 
 def _unfinished(size: tf.Tensor, settings: Settings) -> tf.Tensor:
@@ -173,12 +191,16 @@ def event_axes(y: tf.Tensor) -> list[int]:
 
 def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Inner products over the event, `[batch, 1, …, 1]`."""
+    return inners(a, [b])[0]
+
+
+def inners(a: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Inner products over the event with each of several, `[batch, 1, …, 1]`, by one sum."""
     # Not by tf.reduce_sum, of which XLA makes three passes on a CPU.
     size = a.shape[1:].num_elements() or tf.reduce_prod(tf.shape(a)[1:])
-    products = tf.reshape(a * b, [-1, size])
-    return tf.reshape(
-        tf.matmul(products, tf.ones([size, 1], a.dtype)), [-1] + [1] * (a.shape.rank - 1)
-    )
+    products = tf.reshape(tf.concat([a * other for other in others], 0), [-1, size])
+    sums = tf.matmul(products, tf.ones([size, 1], a.dtype))
+    return tf.split(tf.reshape(sums, [-1] + [1] * (a.shape.rank - 1)), len(others))
 
 
 def norm(a: tf.Tensor) -> tf.Tensor:

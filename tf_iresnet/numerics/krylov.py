@@ -108,7 +108,11 @@ def _adaptive(
     tolerance: float,
     quadrature: Quadrature,
 ) -> KrylovSpace:
-    """A loop that looks at the value after each step."""
+    """A loop that looks at the value after each step.
+
+    Basis and matrix have their final size from the start and are filled by additions, which keeps
+    shapes static and gradients simple.
+    """
 
     def row(index: int | tf.Tensor, length: int) -> tf.Tensor:
         return tf.one_hot(index, length, dtype=start.dtype)
