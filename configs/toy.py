@@ -14,7 +14,7 @@ def get_config(density: str = "8gaussians") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     config.model = ml_collections.ConfigDict()
-    config.model.block = "residual"
+    config.model.block = "monotone"
     config.model.num_blocks = 10
     config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97
@@ -29,7 +29,7 @@ def get_config(density: str = "8gaussians") -> ml_collections.ConfigDict:
     config.training.seed = 0
     config.training.batch_size = 500
     config.training.steps_per_epoch = 200
-    config.training.epochs = 70
+    config.training.epochs = 21
     config.training.max_minutes = 4.5
     config.training.learning_rate = 2e-3
     config.training.warmup_steps = 100

@@ -42,7 +42,8 @@ def mlp_flow(
 
     - "residual": `x + g(x)`, cheap to evaluate, which stretches by less than 2.
     - "monotone": `MonotoneBlock`, solved for in both directions, which stretches and squeezes by
-      much more. "cpila" is the activation made for it.
+      much more. A step takes three to four times as long, and at equal training time it is the best
+      of the four (docs/choices.md). "cpila" is the activation made for it.
     - "implicit": by turns a residual block and the inverse of one (implicit flows, Lu et al.,
       arXiv 2103.09527); the second kind is solved for in the forward direction.
     - "triangular": `TriangularBlock` in both orders by turns. Its log-determinant is exact, and
