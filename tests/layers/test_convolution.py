@@ -186,6 +186,7 @@ def test_gradient_flows_through_the_norm(kwargs):
 
 @pytest.mark.parametrize("padding", ["same", "valid", "circular"])
 @pytest.mark.parametrize("size", [(4,), (4, 3), (4, 3, 3)])
+@pytest.mark.parametrize("mode", ["eager", pytest.param("graph", marks=pytest.mark.slow), "xla"])
 def test_gradients_of_products_with_the_jacobian(size, padding, mode, run_in_mode):
     """As the gradient of a log-det takes them: `∂/∂ε ‖J(x + ε d)ᵀ c‖²` by finite differences."""
     layer = build(size, 2, 2, 3, padding=padding, activation="sine", dtype="float64")
