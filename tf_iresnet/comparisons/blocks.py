@@ -63,7 +63,7 @@ def compare(
     rows = []
     for data, (name, arguments, epochs) in DATA.items():
         clock = {"epochs": epochs, "max_minutes": minutes}
-        sections = {**(changes or {})}
+        sections = dict(changes or {})
         sections["training"] = {**clock, **sections.get("training", {})}
         for block in blocks:
             print(f"{data}, {block}:", flush=True)
