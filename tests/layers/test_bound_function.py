@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_iresnet import layers, log_det
+from tf_iresnet.numerics.products import linearize
 
 
 def dense(units, activation=None, **kwargs):
@@ -44,7 +45,7 @@ def bound(make, shape=(5, 4)):
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_trace_is_that_of_the_jacobian(name, mode, run_in_mode):
     g, x = bound(KNOWN[name])
-    y, trace = run_in_mode(g.with_trace, mode)(x)
+    y, trace = run_in_mode(lambda x: g.linearize(x)[::2], mode)(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         expected = g(x)
@@ -54,15 +55,15 @@ def test_the_trace_is_that_of_the_jacobian(name, mode, run_in_mode):
 
 def test_the_trace_of_maps_of_several_positions_is_their_sum():
     g, x = bound(KNOWN["two"], (5, 3, 4))
-    flat = g.with_trace(tf.reshape(x, [15, 4]))[1]
-    trace = g.with_trace(x)[1]
+    flat = g.linearize(tf.reshape(x, [15, 4])).trace
+    trace = g.linearize(x).trace
     np.testing.assert_allclose(trace, tf.reduce_sum(tf.reshape(flat, [5, 3]), 1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_where_the_trace_would_cost_products_there_is_none(name):
     g, x = bound(UNKNOWN[name])
-    y, trace = g.with_trace(x)
+    y, _, trace = g.linearize(x)
     assert trace is None
     np.testing.assert_array_equal(y, g(x))
 
@@ -93,4 +94,37 @@ def test_exact_traces_leave_the_noise_of_the_other_terms(function):
 def test_one_term_and_an_exact_trace_leave_nothing_to_chance():
     g, x = bound(KNOWN["two"])
     value = log_det.PowerSeries(1)(g, x, tf.constant([0, 1]))[1]
-    np.testing.assert_allclose(value, g.with_trace(x)[1], rtol=1e-12)
+    np.testing.assert_allclose(value, g.linearize(x).trace, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*KNOWN, *UNKNOWN])
+def test_products_and_their_gradients_are_those_of_the_whole_function(name):
+    g, x = bound({**KNOWN, **UNKNOWN}[name])
+    w = tf.constant(np.random.default_rng(1).normal(size=x.shape))
+
+    def product_and_gradient(function):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *g.parameters])
+            product = linearize(function, x).product(w)
+            total = tf.reduce_sum(product**2)
+        return product, *tape.gradient(
+            total, [x, *g.parameters], unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+    ours, plain = product_and_gradient(g), product_and_gradient(lambda x: g(x))
+    for value, expected in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_what_a_subclass_computes_otherwise_is_not_taken_for_pointwise():
+    class Mixing(layers.LipSwish):
+        def apply(self, x, beta):
+            return super().apply(tf.reverse(x, [-1]), beta)
+
+    class Renamed(layers.LipSwish):
+        pass
+
+    assert Mixing(dtype="float64").kind is None
+    assert Renamed(dtype="float64").kind is layers.LipSwish.kind
+    g, x = bound(lambda: [dense(6, Mixing(dtype="float64")), dense(4)])
+    assert g.linearize(x).trace is None

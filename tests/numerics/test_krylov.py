@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_iresnet import log_det
 from tf_iresnet.numerics import krylov
-from tf_iresnet.numerics.products import evaluate
+from tf_iresnet.numerics.products import linearize
 from tf_iresnet.numerics.trace_series import series
 
 FUNCTIONS = (log_det.LOG1P, log_det.LOG_CAYLEY)
@@ -36,7 +36,7 @@ def of_matrix(function, kernel):
 def products(kernel, batch, dtype="float64"):
     """`w ↦ Jᵀw` of `g(x) = x Wᵀ`, whose `Jᵀ` maps `w` to `w W`."""
     x, kernel = tf.zeros((batch, len(kernel)), dtype), tf.constant(kernel.T, dtype)
-    return evaluate(lambda x: tf.matmul(x, kernel), x)[1]
+    return linearize(lambda x: tf.matmul(x, kernel), x).product
 
 
 def errors(kernel, function, steps, lipschitz, probe):

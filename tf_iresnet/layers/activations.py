@@ -37,8 +37,6 @@ EXPANSIVE = {"gelu": 1.13, "silu": 1.10, "swish": 1.10, "mish": 1.09, "selu": 1.
 class Activation(ContractiveLayer):
     """An activation without a state: subclasses give `apply(x, *weights)` and its bound."""
 
-    kind: Kind | None = None
-
     def lipschitz_bound(self):
         return 1.0
 
@@ -107,6 +105,8 @@ class LipSwish(Activation):
 @register
 class CLipSwish(LipSwish):
     """`LipSwish([x, −x]) / 1.004`: twice the features (i-DenseNet, arXiv 2010.02125)."""
+
+    kind = Kind.POINTWISE
 
     def apply(self, x, beta):
         return super().apply(tf.concat([x, -x], -1), beta) / 1.004

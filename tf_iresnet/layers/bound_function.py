@@ -1,10 +1,12 @@
-"""Layers as pure functions that know what they are made of, which may give the Jacobian's trace."""
+"""A layer's computation at fixed weights: what a solver or an estimator is given."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from tf_iresnet.numerics.products import Function, Linearization, by_tape
 
 
 class Kind(enum.Enum):
@@ -32,7 +34,7 @@ class BoundFunction(NamedTuple):
     """A pure function of `x` and of the tensors it depends on, called as `g(x)`.
 
     Solvers differentiate implicitly, so they must see those tensors: `function(x, *parameters)`.
-    `parts` are what `function` is composed of; none if that isn't known.
+    `parts` are what `function` is composed of; none if it is all one.
     """
 
     function: Callable[..., tf.Tensor]
@@ -60,35 +62,53 @@ class BoundFunction(NamedTuple):
             copies = tf.split(y, y.shape[-1] // x.shape[-1], axis=-1)
         return y, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
 
-    def with_trace(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """`g(x)` and the trace of its Jacobian `[batch]`, exactly, where that costs no product.
+    def linearize(self, x: tf.Tensor, trace: bool = True) -> Linearization:
+        """The function at `x`, its pointwise parts differentiated once for all products.
 
-        Of `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts, it is
-        `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation. Otherwise None.
+        There a product is a multiplication, not the handful of operations that an activation's
+        derivative takes.
+
+        Args:
+            x: `[batch, *event]`.
+            trace: whether that of the Jacobian is wanted where it costs no product. Of
+                `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts,
+                it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
         """
-        kinds = [part.kind for part in self.parts]
-        if x.shape.rank < 2 or not kinds or None in kinds or kinds.count(Kind.POINTWISE) > 2:
-            return self(x), None
-        # In rows, the Jacobian is M₀ D₁ M₁ …; None stands for the identity.
-        matrices: list[tf.Tensor | None] = [None]
+        y, pullbacks = x, []
+        matrices: list[tf.Tensor | None] = [None]  # between the slopes; None: the identity
         slopes: list[tf.Tensor] = []
-        start = 0
-        for part in self.parts:
-            parameters = self.parameters[start : start + part.size]
-            start += part.size
-            if part.kind is Kind.LINEAR:
-                x = part.function(x, *parameters)
-                matrices[-1] = _times(matrices[-1], parameters[0])
-            else:
-                units = x.shape[-1]
-                x, slope = BoundFunction(part.function, parameters).with_slope(x)
+        for part, parameters in self.bound_parts():
+            g, units = BoundFunction(part.function, parameters), y.shape[-1]
+            if part.kind is Kind.POINTWISE:
+                y, slope = g.with_slope(y)
                 copies = slope.shape[-1] // units
+                pullbacks.append(_scaling(slope, copies))
                 if copies > 1:
-                    both = tf.tile(tf.eye(units, dtype=x.dtype), [1, copies])
+                    both = tf.tile(tf.eye(units, dtype=y.dtype), [1, copies])
                     matrices[-1] = _times(matrices[-1], both)
                 slopes.append(slope)
                 matrices.append(None)
-        return x, _trace(matrices, slopes, x)
+            else:
+                y, pullback, _ = by_tape(g.__call__, y)  # mypy takes no NamedTuple for a function
+                pullbacks.append(pullback)
+                if part.kind is Kind.LINEAR:
+                    matrices[-1] = _times(matrices[-1], parameters[0])
+
+        def product(w: tf.Tensor) -> tf.Tensor:
+            for pullback in reversed(pullbacks):
+                w = pullback(w)
+            return w
+
+        known = all(part.kind for part, _ in self.bound_parts()) and len(slopes) <= 2
+        known &= x.shape.rank > 1
+        return Linearization(y, product, _trace(matrices, slopes, y) if trace and known else None)
+
+    def bound_parts(self) -> Iterator[tuple[Part, tuple[tf.Tensor, ...]]]:
+        """Each part, in order, with its parameters."""
+        start = 0
+        for part in self.parts or (Part(self.function, len(self.parameters), None),):
+            yield part, self.parameters[start : start + part.size]
+            start += part.size
 
 
 def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
@@ -102,12 +122,18 @@ def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
             start = stop
         return x
 
-    known = all(function.parts for function in functions)
     return BoundFunction(
         composed,
         tuple(p for f in functions for p in f.parameters),
-        tuple(part for f in functions for part in f.parts) if known else (),
+        tuple(part for f in functions for part, _ in f.bound_parts()),
     )
+
+
+def _scaling(slope: tf.Tensor, copies: int) -> Function:
+    """The product of a pointwise function: with each output's slope, added up for each input."""
+    if copies == 1:
+        return lambda w: w * slope
+    return lambda w: tf.add_n(tf.split(w * slope, copies, axis=-1))
 
 
 def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:

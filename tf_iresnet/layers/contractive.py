@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import BoundFunction, compose
+from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
 
 register = keras.saving.register_keras_serializable(package="tf_iresnet")
 
@@ -20,6 +20,13 @@ class ContractiveLayer(keras.layers.Layer):
     """
 
     condition_size: int | None = None
+    kind: Kind | None = None  # of the function `apply` or `linear`, in layers that have one
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # What is known of a function isn't known of one that overrides it.
+        if {"apply", "linear"} & vars(cls).keys() and "kind" not in vars(cls):
+            cls.kind = None
 
     @property
     def state(self) -> list[keras.Variable]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
-from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
+from tf_iresnet.layers.bound_function import BoundFunction, compose
 from tf_iresnet.layers.contractive import deserialize_layers
 from tf_iresnet.layers.power_normalized import PowerNormalized
 from tf_iresnet.numerics import gram, spectral_norm
@@ -26,8 +26,6 @@ class SpectralLayer(PowerNormalized):
     `units`, `linear` and, unless its map is a matrix, `operator` and what depends on it.
     `SpectralDense` says what the rules of `normalization` are; only "power" has a state.
     """
-
-    kind: Kind | None = None  # of `linear`
 
     def __init__(
         self,

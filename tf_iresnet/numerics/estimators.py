@@ -12,10 +12,9 @@ from tf_iresnet.numerics.linalg import log_det_positive
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
 from tf_iresnet.numerics.products import (
     Function,
-    evaluate,
-    evaluate_with_trace,
     inner,
     jacobian,
+    linearize,
     tile,
     untile,
 )
@@ -70,7 +69,7 @@ class Exact(LogDet):
     name: ClassVar[str] = "exact"
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product = evaluate(g, x)
+        outputs, product, _ = linearize(g, x)
         matrix = jacobian(product, x)
         eye = tf.eye(matrix.shape[-1], dtype=x.dtype)
         return outputs, tf.add_n(
@@ -112,7 +111,7 @@ class Probing(LogDet):
             )
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, trace, product = evaluate_with_trace(g, tile(x, self.probes), self.exact_trace)
+        outputs, product, trace = linearize(g, tile(x, self.probes), self.exact_trace)
         seed_probe, seed_terms = tf.unstack(
             tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
         )
@@ -294,7 +293,7 @@ class HutchPlusPlus(LogDet):
             raise ValueError(f"Expected at least 3 probes. Received: probes={self.probes}")
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product = evaluate(g, tile(x, self.probes // 3))
+        outputs, product, _ = linearize(g, tile(x, self.probes // 3))
         value, bound = hutch_plus_plus.trace(
             product, x, self.probes // 3, self.steps, seed, function, lipschitz
         )

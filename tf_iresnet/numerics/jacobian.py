@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.products import Function, evaluate, jacobian
+from tf_iresnet.numerics.products import Function, jacobian, linearize
 
 EXACT_UP_TO = 128  # dimensions of a point up to which the Jacobian is written out
 
@@ -26,8 +26,7 @@ def norms(g: Function, x: tf.Tensor, tolerance: float = 1e-3, max_passes: int = 
       `[batch]`, float64.
     """
     if math.prod(x.shape[1:]) <= EXACT_UP_TO:
-        _, product = evaluate(g, x)
-        matrices = jacobian(product, x)
+        matrices = jacobian(linearize(g, x).product, x)
         return np.linalg.svd(np.asarray(matrices, np.float64), compute_uv=False)[:, 0]
     vector = _normalized(tf.random.stateless_normal(x.shape, [0, 0], dtype=x.dtype))[0]
     largest = np.zeros(len(x))
@@ -36,7 +35,7 @@ def norms(g: Function, x: tf.Tensor, tolerance: float = 1e-3, max_passes: int = 
         growth, largest = length - largest, np.maximum(length, largest)
         if np.all(growth <= tolerance**2 * largest):
             break
-        vector = _normalized(evaluate(g, x)[1](image))[0]
+        vector = _normalized(linearize(g, x).product(image))[0]
     return largest
 
 

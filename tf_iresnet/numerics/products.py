@@ -2,33 +2,45 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
 
-def evaluate(g: Function, x: tf.Tensor) -> tuple[tf.Tensor, Function]:
-    """`g(x)` and `w ↦ Jᵀw`, all products sharing that one evaluation."""
-    outputs, _, product = evaluate_with_trace(g, x, wanted=False)
-    return outputs, product
+class Linearization(NamedTuple):
+    """A function at a point `x`.
+
+    Attributes:
+      outputs: `g(x)`.
+      product: `w ↦ Jᵀw`; all products share that one evaluation.
+      trace: of `J` of each example, `[batch]`; None where it would take products.
+    """
+
+    outputs: tf.Tensor
+    product: Function
+    trace: tf.Tensor | None
 
 
-def evaluate_with_trace(
-    g: Function, x: tf.Tensor, wanted: bool = True
-) -> tuple[tf.Tensor, tf.Tensor | None, Function]:
-    """As `evaluate`, with `tr J` `[batch]` if it is wanted and `g` has a method that gives it."""
+def linearize(g: Function, x: tf.Tensor, trace: bool = False) -> Linearization:
+    """`g` at `x`, by a method of that name if it has one; `trace`: whether that is wanted."""
+    own = getattr(g, "linearize", None)
+    return own(x, trace) if own else by_tape(g, x)
+
+
+def by_tape(g: Function, x: tf.Tensor) -> Linearization:
+    """`g` at `x`, whatever it is."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        with_trace = getattr(g, "with_trace", None) if wanted else None
-        outputs, trace = with_trace(x) if with_trace else (g(x), None)
+        outputs = g(x)
 
     def product(w: tf.Tensor) -> tf.Tensor:
         return tape.gradient(
             outputs, x, output_gradients=w, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
 
-    return outputs, trace, product
+    return Linearization(outputs, product, None)
 
 
 def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
