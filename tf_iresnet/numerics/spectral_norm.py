@@ -143,13 +143,19 @@ def leading_vector(
     """
     kernel = _lift(kernel)
     vector, generic = (tf.cast(t, kernel.dtype) for t in (vector, generic))
-    arguments = [tf.stop_gradient(t) for t in (kernel, vector, generic)]
-    function: Callable = functools.partial(_lead, operator)
+    kernel, vector, generic = (tf.stop_gradient(t) for t in (kernel, vector, generic))
     if tf.executing_eagerly():  # in one piece: its many small operations would take ten times that
-        function = _traced(_lead, operator, *((t.dtype, tuple(t.shape)) for t in arguments))
-    for _ in range(rounds):
-        arguments[1] = tf.stop_gradient(function(*arguments))
-    return arguments[1]
+        specs = ((t.dtype, tuple(t.shape)) for t in (kernel, vector, generic))
+        function = _traced(_lead, operator, *specs)
+        for _ in range(rounds):
+            vector = function(kernel, vector, generic)
+    else:
+        _, vector = tf.while_loop(
+            lambda count, _: count < rounds,
+            lambda count, vector: (count + 1, _lead(operator, kernel, vector, generic)),
+            (0, vector),
+        )
+    return tf.stop_gradient(vector)
 
 
 def upper_bound(kernel: np.ndarray | tf.Tensor, iterations: int = 10) -> float:
