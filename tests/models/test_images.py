@@ -11,27 +11,24 @@ from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 
+TAIL = {"tail_blocks": 1, "tail_width": 5}
 SMALL = {
-    "resflow-mnist": {"blocks": (2, 2), "width": 6, "tail_blocks": 1, "tail_width": 5},
+    "resflow-mnist": {"blocks": (2, 2), "width": 6, **TAIL},
     "idensenet-cifar10": {
-        "blocks": (1, 1),
-        "growth": 4,
-        "depth": 1,
-        "tail_blocks": 1,
-        "tail_growth": 4,
+        "blocks": (1, 1), "growth": 4, "depth": 1, "tail_blocks": 1, "tail_growth": 4,
     },
-    "resflow-imagenet64": {"blocks": (1, 1), "width": 6, "tail_blocks": 1, "tail_width": 5},
-}
-
-
-SLOW = {"resflow-mnist", "idensenet-cifar10"}  # which a config's test trains too
+    "resflow-imagenet64": {"blocks": (1, 1), "width": 6, **TAIL},
+    "monotone": {"block": "monotone", "blocks": (2,), "width": 6, **TAIL},
+}  # fmt: skip
+SLOW = {"resflow-mnist", "idensenet-cifar10", "monotone"}  # which a config's test trains too
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SMALL]
 )
 def test_a_small_flow_of_each_kind(name, tmp_path):
-    flow = tfi.image_flow((4, 4, 2), name, log_det="exact", seed=1, **SMALL[name])
+    architecture = "resflow-mnist" if name == "monotone" else name
+    flow = tfi.image_flow((4, 4, 2), architecture, log_det="exact", seed=1, **SMALL[name])
     x = tf.constant(np.random.default_rng(0).normal(size=(3, 4, 4, 2)), tf.float32)
     flow.compile(optimizer=keras.optimizers.Adam(1e-2))
     flow.fit(x, epochs=2, verbose=0)
@@ -104,6 +101,7 @@ def test_the_base_is_the_architectures_unless_another_is_asked_for():
             r"Expected the name of an architecture: .*'resnet'",
         ),
         (image_flow, {"widht": 3}, r"Expected fields of an architecture: .*widht"),
+        (image_flow, {"block": "triangular"}, r"residual.*monotone.*'triangular'"),
         (image_flow, {"blocks": (2, 0)}, r"at least 1 .*\(2, 0\)"),
         (image_flow, {"width": [4, 4]}, r"each of the 3 scales.*\(4, 4\)"),
         (image_flow, {"pad_channels": 2}, r"no log-determinant.*pad_channels=2.*image_classifier"),

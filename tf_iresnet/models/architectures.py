@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+BLOCKS = ("residual", "monotone")
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -10,6 +12,7 @@ class Architecture:
 
     Attributes:
         blocks: residual blocks at each scale; a `Squeeze` comes between scales.
+        block: "residual", or "monotone": `MonotoneBlock`, which is solved for in both directions.
         width: hidden channels of a plain branch, one number or one for each scale.
         kernels: sizes of its convolutions.
         growth: channels that each layer of a densely connected branch adds (i-DenseNet), by 3×3
@@ -35,6 +38,7 @@ class Architecture:
     """
 
     blocks: tuple[int, ...] = (16, 16, 16)
+    block: str = "residual"
     width: int | tuple[int, ...] = 512
     kernels: tuple[int, ...] = (3, 1, 3)
     growth: int = 0
@@ -58,6 +62,10 @@ class Architecture:
             raise ValueError(
                 "Expected blocks to be at least 1 for each of at least one scale. "
                 f"Received: blocks={self.blocks}."
+            )
+        if self.block not in BLOCKS:
+            raise ValueError(
+                f"Expected block to be one of {BLOCKS}. Received: block={self.block!r}."
             )
         if min(self.widths) < 1 or len(self.widths) != len(self.blocks):
             raise ValueError(

@@ -11,10 +11,11 @@ from tf_iresnet.layers import activations
 from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.reshaping import ChannelPad, Reshape, Squeeze
-from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.models.architectures import Architecture
 
@@ -75,13 +76,12 @@ class Builder:
             yield stage
 
     def _normalized(self, branch: list[Any]) -> InvertibleLayer:
-        block = ResidualBlock(
-            branch,
-            self.log_det,
-            tolerance=self.tolerance,
-            constrained=self.architecture.coefficient is not None,
-            dtype=self.dtype,
-        )
+        common = {"log_det": self.log_det, "tolerance": self.tolerance, "dtype": self.dtype}
+        if self.architecture.block == "monotone":
+            block: BranchBlock = MonotoneBlock(branch, **common)
+        else:
+            constrained = self.architecture.coefficient is not None
+            block = ResidualBlock(branch, constrained=constrained, **common)
         return InvertibleSequential([ActNorm(dtype=self.dtype), block], dtype=self.dtype)
 
     def _convolutions(self, channels: int, width: int, first: bool = False) -> list[Any]:
