@@ -89,7 +89,7 @@ class NewtonKrylov(Method):
         _check_positive("products", self.products)
 
     def evaluate(self, g, x):
-        return linearize(g, x)
+        return evaluate_with_jvp(g, x)
 
     def correct(self, old, new, along, memory, useful, jacobian):
         del old, along
@@ -115,7 +115,7 @@ class NewtonKrylov(Method):
         return tf.cond(tf.reduce_any(useful), correction, nothing), memory
 
 
-def linearize(g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map]:
+def evaluate_with_jvp(g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map]:
     """g(x) and v ↦ Jv there.
 
     Jv by differentiating u ↦ Jᵀu, which is linear, so that in a graph nothing is left of that map
