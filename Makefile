@@ -21,7 +21,7 @@ demo: $(VENV)/.installed  ## train configs/digits.py and say where the report is
 	$(BIN)/python scripts/train.py --config=configs/digits.py --workdir=runs/digits
 
 test: $(VENV)/.installed  ## the whole fast suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 test-slow: $(VENV)/.installed  ## minutes-long trainings and their published figures
 	$(BIN)/python -m pytest -m slow

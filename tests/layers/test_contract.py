@@ -143,15 +143,17 @@ VARIANTS = {
     "residual_picard", "residual_lipswish", "residual_cpila", "sequential", "implicit",
     "multi_scale_conditional", "monotone_repeated", "triangular_pair",
 }  # fmt: skip
+# Made of others; their gradients take longest to compile.
+COMPOSED = {"inverse", "multi_scale", "repeated", "residual_concat", "residual_conditional"}
 names = pytest.mark.parametrize("name", LAYERS)
 
 
-def cases(*fast):
-    """All layers in all modes; those compiled are slow tests if not `fast`, or of a variant."""
+def cases(*fast, slow=frozenset(VARIANTS)):
+    """All layers in all modes; those compiled are slow tests if not in `fast` modes or `slow`."""
     return pytest.mark.parametrize(
         ("name", "mode"),
         [
-            pytest.param(n, m, marks=[pytest.mark.slow] * (m not in fast or n in VARIANTS))
+            pytest.param(n, m, marks=[pytest.mark.slow] * (m not in fast or n in slow))
             for n in LAYERS
             for m in ("graph", "xla")
         ]
@@ -207,7 +209,7 @@ def inner(a, b):
     return tf.reduce_sum(a * b, range(1, a.shape.rank))
 
 
-@cases("xla")
+@cases("xla", slow=VARIANTS | COMPOSED)
 def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_mode):
     """Of `Σ wᵢ(log_detᵢ + ⟨cᵢ, yᵢ⟩)`, and through the inverse, in inputs and weights together."""
     layer, x, condition = build(name, "float64")

@@ -20,12 +20,10 @@ SMALL = {
     "resflow-imagenet64": {"blocks": (1, 1), "width": 6, **TAIL},
     "monotone": {"block": "monotone", "blocks": (2,), "width": 6, **TAIL},
 }  # fmt: skip
-SLOW = {"resflow-mnist", "idensenet-cifar10", "monotone"}  # which a config's test trains too
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SMALL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_a_small_flow_of_each_kind(name, tmp_path):
     architecture = "resflow-mnist" if name == "monotone" else name
     flow = tfi.image_flow((4, 4, 2), architecture, log_det="exact", seed=1, **SMALL[name])
