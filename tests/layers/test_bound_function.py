@@ -45,7 +45,7 @@ def bound(make, shape=(5, 4)):
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_trace_is_that_of_the_jacobian(name, mode, run_in_mode):
     g, x = bound(KNOWN[name])
-    y, trace = run_in_mode(lambda x: g.linearize(x)[::2], mode)(x)
+    y, trace = run_in_mode(lambda x: g.linearize(x, trace=True)[::2], mode)(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         expected = g(x)
@@ -55,15 +55,15 @@ def test_the_trace_is_that_of_the_jacobian(name, mode, run_in_mode):
 
 def test_the_trace_of_maps_of_several_positions_is_their_sum():
     g, x = bound(KNOWN["two"], (5, 3, 4))
-    flat = g.linearize(tf.reshape(x, [15, 4])).trace
-    trace = g.linearize(x).trace
+    flat = g.linearize(tf.reshape(x, [15, 4]), trace=True).trace
+    trace = g.linearize(x, trace=True).trace
     np.testing.assert_allclose(trace, tf.reduce_sum(tf.reshape(flat, [5, 3]), 1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_where_the_trace_would_cost_products_there_is_none(name):
     g, x = bound(UNKNOWN[name])
-    y, _, trace = g.linearize(x)
+    y, _, trace = g.linearize(x, trace=True)
     assert trace is None
     np.testing.assert_array_equal(y, g(x))
 
@@ -94,7 +94,7 @@ def test_exact_traces_leave_the_noise_of_the_other_terms(function):
 def test_one_term_and_an_exact_trace_leave_nothing_to_chance():
     g, x = bound(KNOWN["two"])
     value = log_det.PowerSeries(1)(g, x, tf.constant([0, 1]))[1]
-    np.testing.assert_allclose(value, g.linearize(x).trace, rtol=1e-12)
+    np.testing.assert_allclose(value, g.linearize(x, trace=True).trace, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", [*KNOWN, *UNKNOWN])
@@ -127,4 +127,4 @@ def test_what_a_subclass_computes_otherwise_is_not_taken_for_pointwise():
     assert Mixing(dtype="float64").kind is None
     assert Renamed(dtype="float64").kind is layers.LipSwish.kind
     g, x = bound(lambda: [dense(6, Mixing(dtype="float64")), dense(4)])
-    assert g.linearize(x).trace is None
+    assert g.linearize(x, trace=True).trace is None

@@ -30,29 +30,100 @@ class Part(NamedTuple):
     kind: Kind | None
 
 
+class Composition:
+    """`(x, *parameters) ↦ f_n(… f_1(x))`, of functions that share the parameters.
+
+    Args:
+        parts: the functions, in order.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+
+    def __call__(self, x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+        for part, own in self._shares(parameters):
+            x = part.function(x, *own)
+        return x
+
+    def linearize(self, x: tf.Tensor, *parameters: tf.Tensor, trace: bool = False) -> Linearization:
+        """The function at `x`, its pointwise parts differentiated once for all products.
+
+        There a product is a multiplication, not the handful of operations that an activation's
+        derivative takes.
+
+        Args:
+            x: `[batch, *event]`.
+            parameters: as of a call.
+            trace: whether that of the Jacobian is wanted where it costs no product. Of
+                `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts,
+                it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
+        """
+        y, pullbacks = x, []
+        matrices: list[tf.Tensor | None] = [None]  # between the slopes; None: the identity
+        slopes: list[tf.Tensor] = []
+        for part, own in self._shares(parameters):
+            if part.kind is Kind.POINTWISE:
+                units = y.shape[-1]
+                y, slope = BoundFunction(part.function, own).with_slope(y)
+                copies = slope.shape[-1] // units
+                pullbacks.append(_scaling(slope, copies))
+                if copies > 1:
+                    both = tf.tile(tf.eye(units, dtype=y.dtype), [1, copies])
+                    matrices[-1] = _times(matrices[-1], both)
+                slopes.append(slope)
+                matrices.append(None)
+            else:
+                y, pullback, _ = by_tape(part.function, y, *own)
+                pullbacks.append(pullback)
+                if part.kind is Kind.LINEAR:
+                    matrices[-1] = _times(matrices[-1], own[0])
+
+        def product(w: tf.Tensor) -> tf.Tensor:
+            for pullback in reversed(pullbacks):
+                w = pullback(w)
+            return w
+
+        known = all(part.kind for part in self.parts) and len(slopes) <= 2 and x.shape.rank > 1
+        return Linearization(y, product, _trace(matrices, slopes, y) if trace and known else None)
+
+    def _shares(
+        self, parameters: Sequence[tf.Tensor]
+    ) -> Iterator[tuple[Part, Sequence[tf.Tensor]]]:
+        start = 0
+        for part in self.parts:
+            yield part, parameters[start : start + part.size]
+            start += part.size
+
+
 class BoundFunction(NamedTuple):
     """A pure function of `x` and of the tensors it depends on, called as `g(x)`.
 
     Solvers differentiate implicitly, so they must see those tensors: `function(x, *parameters)`.
-    `parts` are what `function` is composed of; none if it is all one.
     """
 
     function: Callable[..., tf.Tensor]
-    parameters: tuple[tf.Tensor, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parameters: Sequence[tf.Tensor] = ()
 
     @classmethod
     def of(
-        cls,
-        function: Callable[..., tf.Tensor],
-        parameters: tuple[tf.Tensor, ...],
-        kind: Kind | None,
+        cls, function: Callable[..., tf.Tensor], parameters: Sequence[tf.Tensor], kind: Kind | None
     ) -> "BoundFunction":
-        """A function of one part."""
-        return cls(function, parameters, (Part(function, len(parameters), kind),))
+        """A function of which `kind` is known."""
+        return cls(Composition([Part(function, len(parameters), kind)]), parameters)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.function(x, *self.parameters)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What it is composed of."""
+        if isinstance(self.function, Composition):
+            return self.function.parts
+        return (Part(self.function, len(self.parameters), None),)
+
+    def linearize(self, x: tf.Tensor, trace: bool = False) -> Linearization:
+        """The function at `x`: see `Composition`."""
+        return Composition(self.parts).linearize(x, *self.parameters, trace=trace)
 
     def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A pointwise function's value, and each output's derivative in the input it depends on."""
@@ -62,70 +133,12 @@ class BoundFunction(NamedTuple):
             copies = tf.split(y, y.shape[-1] // x.shape[-1], axis=-1)
         return y, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
 
-    def linearize(self, x: tf.Tensor, trace: bool = True) -> Linearization:
-        """The function at `x`, its pointwise parts differentiated once for all products.
-
-        There a product is a multiplication, not the handful of operations that an activation's
-        derivative takes.
-
-        Args:
-            x: `[batch, *event]`.
-            trace: whether that of the Jacobian is wanted where it costs no product. Of
-                `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts,
-                it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
-        """
-        y, pullbacks = x, []
-        matrices: list[tf.Tensor | None] = [None]  # between the slopes; None: the identity
-        slopes: list[tf.Tensor] = []
-        for part, parameters in self.bound_parts():
-            g, units = BoundFunction(part.function, parameters), y.shape[-1]
-            if part.kind is Kind.POINTWISE:
-                y, slope = g.with_slope(y)
-                copies = slope.shape[-1] // units
-                pullbacks.append(_scaling(slope, copies))
-                if copies > 1:
-                    both = tf.tile(tf.eye(units, dtype=y.dtype), [1, copies])
-                    matrices[-1] = _times(matrices[-1], both)
-                slopes.append(slope)
-                matrices.append(None)
-            else:
-                y, pullback, _ = by_tape(g.__call__, y)  # mypy takes no NamedTuple for a function
-                pullbacks.append(pullback)
-                if part.kind is Kind.LINEAR:
-                    matrices[-1] = _times(matrices[-1], parameters[0])
-
-        def product(w: tf.Tensor) -> tf.Tensor:
-            for pullback in reversed(pullbacks):
-                w = pullback(w)
-            return w
-
-        known = all(part.kind for part, _ in self.bound_parts()) and len(slopes) <= 2
-        known &= x.shape.rank > 1
-        return Linearization(y, product, _trace(matrices, slopes, y) if trace and known else None)
-
-    def bound_parts(self) -> Iterator[tuple[Part, tuple[tf.Tensor, ...]]]:
-        """Each part, in order, with its parameters."""
-        start = 0
-        for part in self.parts or (Part(self.function, len(self.parameters), None),):
-            yield part, self.parameters[start : start + part.size]
-            start += part.size
-
 
 def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
     """`x ↦ f_n(… f_1(x))`, with the parameters of all in order."""
-
-    def composed(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-        start = 0
-        for function in functions:
-            stop = start + len(function.parameters)
-            x = function.function(x, *parameters[start:stop])
-            start = stop
-        return x
-
     return BoundFunction(
-        composed,
-        tuple(p for f in functions for p in f.parameters),
-        tuple(part for f in functions for part, _ in f.bound_parts()),
+        Composition([part for function in functions for part in function.parts]),
+        tuple(parameter for function in functions for parameter in function.parameters),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import BoundFunction
+from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
 from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.inversion import Neighbour
 from tf_iresnet.layers.residual import Branch, BranchBlock
@@ -89,7 +89,7 @@ class MonotoneBlock(BranchBlock):
         start = None
         if neighbour is not None:  # a Picard step from it, as its g is known
             start = ROOT * value - sign * (neighbour.inputs - neighbour.outputs) / ROOT
-        signed = BoundFunction(lambda w, *p: sign * g.function(w, *p), g.parameters)
+        signed = compose([g, BoundFunction.of(lambda w: sign * w, (), Kind.POINTWISE)])
         found = self._root(signed, ROOT * value, self.tolerance / ROOT, start)
         return found._replace(value=ROOT * found.value - value, residual=ROOT * found.residual)
 

@@ -111,7 +111,7 @@ class Probing(LogDet):
             )
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product, trace = linearize(g, tile(x, self.probes), self.exact_trace)
+        outputs, product, trace = linearize(g, tile(x, self.probes), trace=self.exact_trace)
         seed_probe, seed_terms = tf.unstack(
             tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
         )

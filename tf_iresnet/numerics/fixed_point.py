@@ -24,6 +24,7 @@ from tf_iresnet.numerics.iteration import (
     norm,
     one_per_example,
 )
+from tf_iresnet.numerics.products import linearize
 
 __all__ = ["METHODS", "Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
 
@@ -169,18 +170,16 @@ def _with_gradient(
         own = [tf.identity(p) for p in parameters]  # one tensor may be listed twice
         with tf.GradientTape() as outer:
             outer.watch([p for p in own if p.dtype.is_floating])
-            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as inner:
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(x)
                 point = tf.identity(x)
-                image = g(point, *own)
+            image, transpose, _ = linearize(g, point, *own)
         if inner.gradient(point, x) is None:
             raise NotImplementedError(
                 "Expected reverse mode. Received: a ForwardAccumulator around solve <differentiate "
                 "a tape.gradient by its output_gradients instead>"
             )
-        u = _adjoint(
-            lambda u: inner.gradient(image, x, u, tf.UnconnectedGradients.ZERO), upstream, settings
-        )
+        u = _adjoint(transpose, upstream, settings)
         u = _with_gradient(pullback, u, upstream, [x, *parameters], variables, settings)
         gradients = outer.gradient(image, [*own, *variables], -u)
         return u, *(None if d is None else tf.convert_to_tensor(d) for d in gradients)

@@ -23,17 +23,22 @@ class Linearization(NamedTuple):
     trace: tf.Tensor | None
 
 
-def linearize(g: Function, x: tf.Tensor, trace: bool = False) -> Linearization:
-    """`g` at `x`, by a method of that name if it has one; `trace`: whether that is wanted."""
+def linearize(
+    g: Callable[..., tf.Tensor], x: tf.Tensor, *parameters: tf.Tensor, trace: bool = False
+) -> Linearization:
+    """`x ↦ g(x, *parameters)` at a point, by a method of `g` of that name if it has one.
+
+    `trace` says whether that is wanted.
+    """
     own = getattr(g, "linearize", None)
-    return own(x, trace) if own else by_tape(g, x)
+    return own(x, *parameters, trace=trace) if own else by_tape(g, x, *parameters)
 
 
-def by_tape(g: Function, x: tf.Tensor) -> Linearization:
-    """`g` at `x`, whatever it is."""
+def by_tape(g: Callable[..., tf.Tensor], x: tf.Tensor, *parameters: tf.Tensor) -> Linearization:
+    """`x ↦ g(x, *parameters)` at a point, whatever it is."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        outputs = g(x)
+        outputs = g(x, *parameters)
 
     def product(w: tf.Tensor) -> tf.Tensor:
         return tape.gradient(
