@@ -29,6 +29,7 @@ KNOWN = {
 UNKNOWN = {
     "three": lambda: [dense(7, "elu"), dense(7, "elu"), dense(7, "elu"), dense(4)],
     "sorted": lambda: [dense(8, "maxmin"), dense(4)],
+    "grown": lambda: [dense(3), layers.LipschitzConcat(dense(2), dtype="float64"), dense(4)],
     "concatenated": lambda: [layers.LipschitzConcat(dense(3), dtype="float64"), dense(4)],
 }
 

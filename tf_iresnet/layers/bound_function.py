@@ -58,33 +58,30 @@ class Composition:
                 `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` from at most two pointwise parts,
                 it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
         """
+        kinds = [part.kind for part in self.parts]
+        trace = trace and None not in kinds and kinds.count(Kind.POINTWISE) <= 2
+        trace = trace and x.shape.rank > 1
         y, pullbacks = x, []
-        matrices: list[tf.Tensor | None] = [None]  # between the slopes; None: the identity
-        slopes: list[tf.Tensor] = []
+        factors: list[tuple[Kind, tf.Tensor, int]] = []  # a matrix, or slopes, and their copies
         for part, own in self._shares(parameters):
             if part.kind is Kind.POINTWISE:
                 units = y.shape[-1]
                 y, slope = BoundFunction(part.function, own).with_slope(y)
                 copies = slope.shape[-1] // units
                 pullbacks.append(_scaling(slope, copies))
-                if copies > 1:
-                    both = tf.tile(tf.eye(units, dtype=y.dtype), [1, copies])
-                    matrices[-1] = _times(matrices[-1], both)
-                slopes.append(slope)
-                matrices.append(None)
+                factors.append((part.kind, slope, copies))
             else:
                 y, pullback, _ = by_tape(part.function, y, *own)
                 pullbacks.append(pullback)
                 if part.kind is Kind.LINEAR:
-                    matrices[-1] = _times(matrices[-1], own[0])
+                    factors.append((part.kind, own[0], 1))
 
         def product(w: tf.Tensor) -> tf.Tensor:
             for pullback in reversed(pullbacks):
                 w = pullback(w)
             return w
 
-        known = all(part.kind for part in self.parts) and len(slopes) <= 2 and x.shape.rank > 1
-        return Linearization(y, product, _trace(matrices, slopes, y) if trace and known else None)
+        return Linearization(y, product, _trace(factors, y) if trace else None)
 
     def _shares(
         self, parameters: Sequence[tf.Tensor]
@@ -154,9 +151,19 @@ def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
     return tf.matmul(a, b) if a is not None and b is not None else a if b is None else b
 
 
-def _trace(
-    matrices: list[tf.Tensor | None], slopes: list[tf.Tensor], outputs: tf.Tensor
-) -> tf.Tensor:
+def _trace(factors: Sequence[tuple[Kind, tf.Tensor, int]], outputs: tf.Tensor) -> tf.Tensor:
+    """The trace of a Jacobian, in rows `M₀ D₁ M₁ …`, given the factors from the input on."""
+    matrices: list[tf.Tensor | None] = [None]  # None stands for the identity
+    slopes: list[tf.Tensor] = []
+    for kind, value, copies in factors:
+        if kind is Kind.LINEAR:
+            matrices[-1] = _times(matrices[-1], value)
+            continue
+        if copies > 1:
+            both = tf.tile(tf.eye(value.shape[-1] // copies, dtype=value.dtype), [1, copies])
+            matrices[-1] = _times(matrices[-1], both)
+        slopes.append(value)
+        matrices.append(None)
     cyclic = _times(matrices[-1], matrices[0]) if slopes else matrices[0]
     if cyclic is None:
         cyclic = tf.eye(outputs.shape[-1], dtype=outputs.dtype)
