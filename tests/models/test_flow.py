@@ -77,6 +77,14 @@ def test_sampling_is_reproducible_by_seed_and_fresh_without(trained):
     assert np.any(flow.sample(5) != flow.sample(5))
 
 
+def test_samples_of_any_number_share_their_traces():
+    flow = small_flow()
+    for num in (2, 3, 4, 5, 6):
+        assert flow.sample(num).shape == (num, 2)
+    for function in flow._functions.values():
+        assert function.experimental_get_tracing_count() <= 2  # of a size, then of any
+
+
 def test_anchor_10_evaluation_is_deterministic():
     flow = tfi.mlp_flow(6, 2, (16,), seed=1, log_det=tfi.log_det.PowerSeries(5))
     x = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")

@@ -154,6 +154,8 @@ class ResidualFlow(InvertibleModel):
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
         temperature = tf.cast(temperature, self.layer.variable_dtype)
+        if tf.executing_eagerly():
+            num = tf.constant(num)  # one trace for all
         return self._run("base", self.base.sample, num, as_seed(seed), temperature, *args)
 
     def distribution(self, condition: Any = None) -> Any:
