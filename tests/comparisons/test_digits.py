@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from tf_iresnet.comparisons import constraints, hybrid
 from tf_iresnet.data import digits
@@ -56,6 +57,7 @@ def test_hybrid(tmp_path, capsys):
     assert [row["density_weight"] for row in rows] == ["0", "1"]
     for row in rows:
         assert np.isfinite(row["bits_per_dim"]) and 0 <= row["accuracy"] <= 1
+        assert 0 <= row["recognised"] <= 1
         assert 0 <= row["auroc_noise"] <= 1 and 0 <= row["auroc_patches"] <= 1
     assert (tmp_path / "weight_0" / "pictures" / "class_samples.png").exists()
     assert len(read(tmp_path / "table.csv")) == 2 and "AUROC" in capsys.readouterr().out
@@ -69,6 +71,22 @@ def test_the_area_is_the_chance_that_a_digit_scores_higher(monkeypatch):
     )
     found = hybrid.auroc(None, "known", {"strangers": "other"})
     assert found == {"auroc_strangers": pytest.approx((2 + 1 + 1.5) / 6)}
+
+
+def test_samples_are_recognised_where_they_are_digits_of_their_class():
+    images, labels = load_digits(return_X_y=True)
+
+    class Remembering:
+        num_classes = 10
+
+        def __init__(self, shift):
+            self.shift = shift
+
+        def sample(self, num, label, seed):
+            return np.stack([images[labels == (k + self.shift) % 10][0] + 0.5 for k in label])
+
+    assert hybrid.recognised(Remembering(0), 2) == 1
+    assert hybrid.recognised(Remembering(1), 2) == 0
 
 
 def test_strangers_are_in_the_form_of_digits():

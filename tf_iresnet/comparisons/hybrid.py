@@ -18,6 +18,7 @@ from tf_iresnet.data.digits import LEVELS
 from tf_iresnet.data.images.patches import cut, load_photographs
 from tf_iresnet.data.streams import TEST
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.training import evaluation
 from tf_iresnet.training.train import train_and_evaluate
 from tf_iresnet.training.trained import Trained
@@ -35,6 +36,7 @@ COLUMNS = (
         "{bits_per_dim:.3f} ± {bits_per_dim_standard_error:.3f}",
         ("bits_per_dim", "bits_per_dim_standard_error"),
     ),
+    table.Column("samples recognised", "{recognised:.1%}", ("recognised",)),
     table.Column("AUROC, patches", "{auroc_patches:.4f}", ("auroc_patches",)),
     table.Column("AUROC, noise", "{auroc_noise:.4f}", ("auroc_noise",)),
 )
@@ -56,7 +58,8 @@ def compare(
     Returns:
         A row a weight: the figures of the run, and how well `ln p(x)` tells held-out digits from
         `patches` of photographs and from uniform `noise`: the area under the curve of true against
-        false positives (1: always; ½: by chance).
+        false positives (1: always; ½: by chance). `recognised` is the share of samples of a class
+        that another classifier takes for it.
     """
     root = pathlib.Path(workdir)
     rows = []
@@ -68,11 +71,31 @@ def compare(
         trained = Trained(str(path))
         digits = trained.dataset().test
         scores = auroc(trained.flow, digits, strangers(len(digits)))
+        scores["recognised"] = recognised(trained.flow)
         rows.append({"density_weight": weight, **figures, **scores})
     print(f"\ndigits, {rows[0]['parameters']:,} parameters\n")
     print(table.text(COLUMNS, rows))
     print(f"\nTable: {table.write_csv(root / 'table.csv', COLUMNS, rows)}")
     return rows
+
+
+def recognised(flow: HybridFlow, num: int = 100) -> float:
+    """Returns the share of samples of a class that another classifier takes for that class.
+
+    It is a support-vector machine of scikit-learn's digits, right about 97 % of them in
+    cross-validation.
+
+    Args:
+        flow: of digits.
+        num: samples of each class.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.svm import SVC
+
+    judge = SVC(C=10, gamma=1e-3).fit(*load_digits(return_X_y=True))
+    labels = np.repeat(np.arange(flow.num_classes), num)
+    levels = np.floor(flow.sample(len(labels), label=labels, seed=(0, 0)))
+    return float(np.mean(judge.predict(levels.reshape(len(labels), -1)) == labels))
 
 
 def strangers(num: int) -> dict[str, np.ndarray]:
