@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_score
 
 from tf_iresnet.comparisons import constraints, hybrid
 from tf_iresnet.data import digits
@@ -87,6 +88,11 @@ def test_samples_are_recognised_where_they_are_digits_of_their_class():
 
     assert hybrid.recognised(Remembering(0), 2) == 1
     assert hybrid.recognised(Remembering(1), 2) == 0
+
+
+def test_the_judge_knows_digits():
+    scores = cross_val_score(hybrid.judge(), *load_digits(return_X_y=True), cv=5)
+    assert scores.mean() == pytest.approx(0.97, abs=0.005)
 
 
 def test_strangers_are_in_the_form_of_digits():

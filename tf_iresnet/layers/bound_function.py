@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_iresnet.numerics.products import Function, Linearization, by_tape
+from tf_iresnet.numerics.products import Function, Linearization, by_tape, linearize
 
 
 class Kind(enum.Enum):
@@ -120,7 +120,7 @@ class BoundFunction(NamedTuple):
 
     def linearize(self, x: tf.Tensor, trace: bool = False) -> Linearization:
         """The function at `x`: see `Composition`."""
-        return Composition(self.parts).linearize(x, *self.parameters, trace=trace)
+        return linearize(self.function, x, *self.parameters, trace=trace)
 
     def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A pointwise function's value, and each output's derivative in the input it depends on."""
