@@ -33,8 +33,8 @@ class Architecture:
         base: law of a flow's latents, "normal" or "learned_normal".
 
     Raises:
-        ValueError: for a scale without blocks, widths for another number of scales, or a negative
-            number of channels.
+        ValueError: for an unknown kind of block, a scale without blocks, widths for another number
+            of scales, or a negative number of channels.
     """
 
     blocks: tuple[int, ...] = (16, 16, 16)
