@@ -9,26 +9,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.arrivals import visit
-from tf_iresnet.layers.bound_function import BoundFunction
-from tf_iresnet.layers.concatenation import LipschitzConcat
-from tf_iresnet.layers.contractive import ContractiveLayer, ContractiveSequential
-from tf_iresnet.layers.normalized import SpectralLayer
-from tf_iresnet.layers.residual import BranchBlock
-from tf_iresnet.layers.walk import walk
+from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, proven_bound
+from tf_iresnet.layers.invertible import BlockCopy, InvertibleLayer
+from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.numerics import fixed_point, jacobian
-from tf_iresnet.numerics.linear_map import LinearMap
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerCertificate:
-    """Of one spectral layer's normalised linear map: `estimate ≤ ‖W̃‖₂ ≤ upper_bound`.
+    """Of one layer with a coefficient: `estimate ≤ Lip ≤ upper_bound`.
 
-    A convolution's is its operator at the size it was built for; without one, for every size.
+    A spectral layer's is the norm of its normalised linear map; a convolution's that at the size it
+    was built for, or for every size; a `LipschitzMLP`'s is proven for all of it, without an
+    estimate from below (None).
     """
 
     name: str
-    estimate: float
+    estimate: float | None
     upper_bound: float
     coefficient: float  # infinite for a layer without a constraint
 
@@ -38,7 +35,7 @@ class BlockCertificate:
     """Of one block with a branch `g`.
 
     `lipschitz` bounds `Lip(g)`: the product of its layers' upper bounds and of the largest slopes
-    of its activations, layers without one between them taken together. `iterations` of the
+    of its activations; adjacent linear layers are bounded together. `iterations` of the
     fixed-point iteration are enough to bring a residual of 1 down to a certified error of
     `tolerance`. `measured` is the largest local Lipschitz constant of `g` that data met, from
     below: `measured ≤ Lip(g) ≤ lipschitz`; None without data.
@@ -68,7 +65,7 @@ class Certificate:
         return all(block.certified for block in self.blocks)
 
     def layers_of(self, block: BlockCertificate) -> tuple[LayerCertificate, ...]:
-        """The spectral layers in the branch of a block, in order."""
+        """The layers with a coefficient in the branch of a block, in order."""
         return tuple(layer for layer in self.layers if layer.name.startswith(f"{block.name} / "))
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +75,7 @@ class Certificate:
     def __str__(self) -> str:
         rows = [f"{'layer':<36}{'estimate':>10}{'bound':>10}{'coefficient':>13}"]
         rows += [
-            f"{layer.name:<36}{layer.estimate:>10.5f}{layer.upper_bound:>10.5f}"
+            f"{layer.name:<36}{_number(layer.estimate)}{layer.upper_bound:>10.5f}"
             f"{layer.coefficient:>13.5f}"
             for layer in self.layers
         ]
@@ -89,7 +86,7 @@ class Certificate:
             f"{'block':<36}{'Lip(g) ≤':>10}{title}{'iterations':>12}{'tolerance':>11}  certified",
         ]
         for block in self.blocks:
-            measured = "" if block.measured is None else f"{block.measured:>10.5f}"
+            measured = _number(block.measured) if on_data else ""
             rows.append(
                 f"{block.name:<36}{block.lipschitz:>10.5f}{measured}{block.iterations:>12.0f}"
                 f"{block.tolerance:>11.0e}  {'yes' if block.certified else 'NO'}"
@@ -100,6 +97,10 @@ class Certificate:
         if on_data:
             rows.append("On data: the largest norm of the Jacobian of g at any of the examples.")
         return "\n".join(rows)
+
+
+def _number(value: float | None) -> str:
+    return f"{'':>10}" if value is None else f"{value:>10.5f}"
 
 
 def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) -> Certificate:
@@ -122,21 +123,19 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
     """
     layers: list[LayerCertificate] = []
     blocks: list[BlockCertificate] = []
-    for layer in walk(model, (BranchBlock, SpectralLayer)):
-        if not layer.built:
-            raise ValueError(f"Expected a built model. Received: {layer.name!r} without weights.")
-        if isinstance(layer, BranchBlock):
-            name = f"block {len(blocks)}"
-            bound = _bound(layer.branch, name, layers)
-            steps = (
-                fixed_point.guaranteed_iterations(bound, 1.0, layer.tolerance)
-                if bound < 1
-                else math.inf
-            )
-            blocks.append(BlockCertificate(name, bound, steps, layer.tolerance))
-        else:
-            _bound(layer, layer.name, layers)
-    if not layers:
+    for found in _blocks_and_layers(model):
+        block = isinstance(found, BlockCopy)
+        name = f"block {len(blocks)}" if block else found.name
+        layer, bound = (found.block.branch, found.bound) if block else (found, found.bind(None))
+        parts = list(layer.certified_parts(bound, name))
+        layers += _layer_certificates(parts)
+        if block:
+            lipschitz, tolerance = proven_bound(parts), found.block.tolerance
+            steps = math.inf
+            if lipschitz < 1:
+                steps = fixed_point.guaranteed_iterations(lipschitz, 1.0, tolerance)
+            blocks.append(BlockCertificate(name, lipschitz, steps, tolerance))
+    if not layers and not blocks:
         raise ValueError(
             "Expected a model with blocks or spectral layers of tf_iresnet. "
             f"Received: {type(model).__name__} {model.name!r} without any."
@@ -150,12 +149,32 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
     return Certificate(tuple(layers), tuple(blocks))
 
 
+def _layer_certificates(parts: Iterable[CertifiedPart]) -> Iterator[LayerCertificate]:
+    for part in parts:
+        yield from _layer_certificates(part.inner)
+        if part.coefficient is not None:
+            yield LayerCertificate(part.path, part.estimate, part.upper_bound, part.coefficient)
+
+
+def _blocks_and_layers(model: keras.layers.Layer) -> Iterator[Any]:
+    """The blocks in a model, as `BlockCopy`, and the contractive layers outside of them, in order."""
+    if isinstance(model, (InvertibleLayer, ContractiveLayer)) and not model.built:
+        raise ValueError(f"Expected a built model. Received: {model.name!r} without weights.")
+    if isinstance(model, InvertibleLayer):
+        yield from model.blocks()
+    elif isinstance(model, ContractiveLayer):
+        yield model
+    else:
+        for layer in model._flatten_layers(include_self=False, recursive=False):
+            yield from _blocks_and_layers(layer)
+
+
 def measured_lipschitz(
     model: keras.layers.Layer, data: Any, condition: Any = None, batch_size: int = 100
 ) -> np.ndarray:
     """Local Lipschitz constants: how strongly the branch of each block stretches where data are.
 
-    The largest singular value of the Jacobian of `g` at what comes to the branch, in float64 from
+    The largest singular value of the Jacobian of `g` at the branch's input, in float64 from
     there on: by an SVD up to `numerics.jacobian.EXACT_UP_TO` dimensions, else by power iteration
     from below. None is above `Lip(g)`, so none above what `certify` proves.
 
@@ -171,14 +190,12 @@ def measured_lipschitz(
     Raises:
         ValueError: for no data, or another model.
     """
-    from tf_iresnet.models.invertible import InvertibleModel
-
-    layer = model.layer if isinstance(model, InvertibleModel) else model
+    layer = getattr(model, "layer", model)
     data, condition = (
         None if value is None else tf.cast(tf.convert_to_tensor(value), layer.variable_dtype)
         for value in (data, condition)
     )
-    if not len(data) or not any(walk(layer, BranchBlock)):
+    if not len(data) or not any(isinstance(b, BlockCopy) for b in _blocks_and_layers(layer)):
         raise ValueError(
             "Expected examples, and a model with blocks to measure on them. "
             f"Received: shape={tuple(data.shape)}, {type(model).__name__} {model.name!r}"
@@ -196,13 +213,21 @@ def _local_constants(
 ) -> np.ndarray:
     constants = []
 
-    def met(block: BranchBlock, x: tf.Tensor) -> None:
-        g = block.branch.bind(condition)
-        parameters = tuple(tf.cast(parameter, tf.float64) for parameter in g.parameters)
-        exact = BoundFunction(g.function, parameters)
-        constants.append(jacobian.norms(exact.__call__, tf.cast(x, tf.float64)))
+    def measure(copy: BlockCopy, x: tf.Tensor) -> None:
+        exact = tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float64), copy.bound)
+        constants.append(jacobian.norms(exact, tf.cast(x, tf.float64)))
 
-    visit(layer, x, condition, met)
+    for part in layer.layers if isinstance(layer, keras.Sequential) else [layer]:
+        if isinstance(part, InvertibleLayer):
+            x = part.visit_blocks(x, measure, condition if part.condition_size else None)
+        elif any(isinstance(found, BlockCopy) for found in _blocks_and_layers(part)):
+            raise ValueError(
+                "Expected a model of tf_iresnet, an InvertibleLayer or a keras.Sequential of these. "
+                f"Received: {type(part).__name__} {part.name!r}, whose blocks' inputs aren't known. "
+                "Measure on the blocks one by one."
+            )
+        else:
+            x = part(x)
     return np.stack(constants)
 
 
@@ -216,62 +241,12 @@ def enforce(model: keras.layers.Layer) -> Certificate:
         The new certificate.
 
     Raises:
-        ValueError: for such a block with a layer that has no coefficient; as of `certify`.
+        ValueError: for such a block with a layer that has no coefficient; as `certify`.
     """
-    for block in walk(model, BranchBlock):
-        if _bound(block.branch, "", []) < 1:
+    for copy in [found for found in _blocks_and_layers(model) if isinstance(found, BlockCopy)]:
+        if proven_bound(copy.block.branch.certified_parts(copy.bound, "")) < 1:
             continue
-        for layer in walk(block.branch, SpectralLayer):
-            if layer.normalization != "power":
-                continue  # within its coefficient as it is
-            if math.isinf(layer.coefficient):
-                raise ValueError(
-                    "Expected layers with a coefficient to bring them to. Received: "
-                    f"{layer.name!r} with coefficient=None. Train it with one."
-                )
-            bound = layer.norm_bound(layer.kernel.value)
-            if bound > layer.coefficient:
-                # A hair below: storing in the layer's dtype may round up.
-                margin = 1 - 4 * np.finfo(layer.kernel.dtype).eps
-                kernel = np.asarray(layer.kernel.value, np.float64)
-                layer.kernel.assign(kernel * (layer.coefficient / bound * margin))
-                layer.store_norm()
+        for layer in copy.block.branch._flatten_layers():
+            if isinstance(layer, SpectralLayer):
+                layer.enforce(copy.index)
     return certify(model)
-
-
-def _bound(layer: ContractiveLayer, path: str, found: list[LayerCertificate]) -> float:
-    """Proven Lipschitz bound of a contractive layer; the spectral layers met go into `found`."""
-    return _lipschitz(_parts(layer, path, found))
-
-
-def _parts(
-    layer: ContractiveLayer, path: str, found: list[LayerCertificate]
-) -> Iterator[tuple[float, LinearMap | None]]:
-    """Bounds of the functions that a layer is made of, in order; with the map of a linear one."""
-    if isinstance(layer, ContractiveSequential):
-        for index, inner in enumerate(layer.layers):
-            yield from _parts(inner, f"{path} / layer {index}", found)
-    elif isinstance(layer, LipschitzConcat):
-        yield layer.bound_given(_bound(layer.layer, path, found)), None
-    elif not isinstance(layer, SpectralLayer):
-        yield float(layer.lipschitz_bound()), None
-    else:
-        kernel = layer.normalized_kernel()
-        estimate, upper = layer.norm_estimate(kernel), layer.norm_bound(kernel)
-        found.append(LayerCertificate(path, estimate, upper, layer.coefficient))
-        yield upper, layer.linear_map(kernel)
-        if layer.nonlinearity is not None:
-            yield float(layer.nonlinearity.lipschitz_bound()), None
-
-
-def _lipschitz(parts: Iterable[tuple[float, LinearMap | None]]) -> float:
-    """The product of the bounds, or what adjacent linear maps are bounded by together if less."""
-    total, bound, run = 1.0, 1.0, None
-    for upper, linear in parts:
-        joined = None if run is None or linear is None else run.then(linear)
-        if joined is None:
-            total, bound = total * bound, upper
-        else:
-            bound = min(bound * upper, joined.norm_bound())
-        run = joined or linear
-    return total * bound

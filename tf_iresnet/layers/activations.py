@@ -1,4 +1,4 @@
-"""Non-expansive activations: Lipschitz constant at most 1 in Euclidean norm."""
+"""Non-expansive activations: Lipschitz constant at most 1 in the Euclidean norm."""
 
 import math
 from typing import Any
@@ -6,45 +6,43 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import BoundFunction, Kind
-from tf_iresnet.layers.contractive import (
-    ContractiveLayer,
-    ContractiveSequential,
-    register,
-)
+from tf_iresnet.layers.contractive import ContractiveLayer
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.numerics.bound_function import BoundFunction
 
-# Largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not CELU, whose
-# gradient at 0 comes out as 2).
-NON_EXPANSIVE = {
-    "linear": 1.0,
-    "relu": 1.0,
-    "relu6": 1.0,
-    "leaky_relu": 1.0,
-    "elu": 1.0,
-    "tanh": 1.0,
-    "hard_tanh": 1.0,
-    "softplus": 1.0,
-    "softsign": 1.0,
-    "log_sigmoid": 1.0,
-    "soft_shrink": 1.0,
-    "tanh_shrink": 1.0,
-    "sigmoid": 0.25,
-    "hard_sigmoid": 1.0 / 6.0,
+# Smallest and largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not
+# CELU, whose gradient at 0 comes out as 2).
+SLOPES = {
+    "linear": (1.0, 1.0),
+    "relu": (0.0, 1.0),
+    "relu6": (0.0, 1.0),
+    "leaky_relu": (0.2, 1.0),
+    "elu": (0.0, 1.0),
+    "tanh": (0.0, 1.0),
+    "hard_tanh": (0.0, 1.0),
+    "softplus": (0.0, 1.0),
+    "softsign": (0.0, 1.0),
+    "log_sigmoid": (0.0, 1.0),
+    "soft_shrink": (0.0, 1.0),
+    "tanh_shrink": (0.0, 1.0),
+    "sigmoid": (0.0, 0.25),
+    "hard_sigmoid": (0.0, 1.0 / 6.0),
 }
 EXPANSIVE = {"gelu": 1.13, "silu": 1.10, "swish": 1.10, "mish": 1.09, "selu": 1.76}
 
 
 class Activation(ContractiveLayer):
-    """An activation without a state: subclasses give `apply(x, *weights)` and its bound."""
+    """An activation; a subclass gives `bind`, and its slopes if it acts on each feature alone.
+
+    Attributes:
+        slope_range: smallest and largest slope of a function of each feature by itself; None for
+            other functions.
+    """
+
+    slope_range: tuple[float, float] | None = None
 
     def lipschitz_bound(self):
-        return 1.0
-
-    def bind(self, condition=None, training=None):
-        return BoundFunction.of(self.apply, tuple(w.value for w in self.weights), self.kind)
-
-    def apply(self, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-        raise TypeError(f"{type(self).__name__} must define apply()")
+        return 1.0 if self.slope_range is None else max(map(abs, self.slope_range))
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
@@ -61,55 +59,48 @@ class NonExpansive(Activation):
         ValueError: for one that is expansive or unknown.
     """
 
-    kind = Kind.POINTWISE
-
     def __init__(self, function: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if function not in NON_EXPANSIVE:
+        if function not in SLOPES:
             slope = f" has slope up to {EXPANSIVE[function]}" if function in EXPANSIVE else ""
             raise ValueError(
-                f"Expected a non-expansive activation: one of {sorted(NON_EXPANSIVE)} or "
+                f"Expected a non-expansive activation: one of {sorted(SLOPES)} or "
                 f"{sorted(LAYERS)}. Received: activation={function!r}, "
                 f"which{slope or ' is unknown'}. Use 'lipswish' for a smooth one."
             )
         self.function = function
+        self.slope_range = SLOPES[function]
 
-    def lipschitz_bound(self):
-        return NON_EXPANSIVE[self.function]
-
-    def apply(self, x):
-        return keras.activations.get(self.function)(x)
-
-    def get_config(self):
-        return {**super().get_config(), "function": self.function}
+    def bind(self, condition=None, training=None):
+        return BoundFunction.pointwise(keras.activations.get(self.function))
 
 
 @register
 class LipSwish(Activation):
     """`x·σ(softplus(β) x) / 1.1` with a learned β (Residual Flows, arXiv 1906.02735, section 3.3).
 
-    Swish with any positive slope has derivative at most 1.0998. β starts at 0.5.
+    Swish with any positive slope has derivatives between −0.0999 and 1.0999. β starts at 0.5.
     """
 
-    kind = Kind.POINTWISE
+    slope_range = (-0.0999 / 1.1, 1.0999 / 1.1)
 
     def build(self, input_shape):
         self.beta = self.add_weight(
             name="beta", shape=(), initializer=keras.initializers.Constant(0.5)
         )
 
-    def apply(self, x, beta):
-        return x * tf.sigmoid(tf.math.softplus(beta) * x) / 1.1
+    def bind(self, condition=None, training=None):
+        return BoundFunction.pointwise(_lipswish, self.beta.value)
 
 
 @register
 class CLipSwish(LipSwish):
     """`LipSwish([x, −x]) / 1.004`: twice the features (i-DenseNet, arXiv 2010.02125)."""
 
-    kind = Kind.POINTWISE
+    slope_range = None
 
-    def apply(self, x, beta):
-        return super().apply(tf.concat([x, -x], -1), beta) / 1.004
+    def bind(self, condition=None, training=None):
+        return BoundFunction.pointwise(_clipswish, self.beta.value)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -123,12 +114,8 @@ class CPila(Activation):
     continuous. The largest slope of the pair of shifted halves is 1.0589.
     """
 
-    kind = Kind.POINTWISE
-
-    def apply(self, x):
-        x = tf.concat([x - 0.2, -x - 0.2], -1)
-        t = 5.0 * tf.minimum(x, 0.0)  # the minimum keeps exp, and its gradient, finite
-        return tf.where(x > 0, x, (t * t / 2 - t + 1) * tf.exp(t) * x) / 1.06
+    def bind(self, condition=None, training=None):
+        return BoundFunction.pointwise(_cpila)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -144,28 +131,50 @@ class MaxMin(Activation):
                 f"Expected an even number of features to sort in pairs. Received: {input_shape[-1]}"
             )
 
-    def apply(self, x):
-        first, second = tf.split(x, 2, axis=-1)
-        return tf.concat([tf.maximum(first, second), tf.minimum(first, second)], -1)
+    def bind(self, condition=None, training=None):
+        return BoundFunction.of(_maxmin)
 
 
 @register
 class FullSort(Activation):
     """Sorts all features: gradient-norm preserving (Anil et al. 2019, arXiv 1811.05381)."""
 
-    def apply(self, x):
+    def bind(self, condition=None, training=None):
         # The gradient of tf.sort goes through top_k, whose second derivative exists as a gather.
-        return tf.sort(x, axis=-1)
+        return BoundFunction.of(tf.sort)
 
 
 @register
 class Sine(Activation):
     """`sin(2πx) / 2π`: smooth, slope 1 at 0, second derivative that doesn't vanish at infinity."""
 
-    kind = Kind.POINTWISE
+    slope_range = (-1.0, 1.0)
 
-    def apply(self, x):
-        return tf.sin(2 * math.pi * x) / (2 * math.pi)
+    def bind(self, condition=None, training=None):
+        return BoundFunction.pointwise(_sine)
+
+
+def _lipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    return x * tf.sigmoid(tf.math.softplus(beta) * x) / 1.1
+
+
+def _clipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    return _lipswish(tf.concat([x, -x], -1), beta) / 1.004
+
+
+def _cpila(x: tf.Tensor) -> tf.Tensor:
+    x = tf.concat([x - 0.2, -x - 0.2], -1)
+    t = 5.0 * tf.minimum(x, 0.0)  # the minimum keeps exp, and its gradient, finite
+    return tf.where(x > 0, x, (t * t / 2 - t + 1) * tf.exp(t) * x) / 1.06
+
+
+def _maxmin(x: tf.Tensor) -> tf.Tensor:
+    first, second = tf.split(x, 2, axis=-1)
+    return tf.concat([tf.maximum(first, second), tf.minimum(first, second)], -1)
+
+
+def _sine(x: tf.Tensor) -> tf.Tensor:
+    return tf.sin(2 * math.pi * x) / (2 * math.pi)
 
 
 LAYERS: dict[str, type[Activation]] = {
@@ -179,47 +188,34 @@ LAYERS: dict[str, type[Activation]] = {
 
 
 def get(identifier: Any, dtype: Any = None) -> ContractiveLayer | None:
-    """The activation for a layer, a name, a Keras function or None; `dtype` is of one made here."""
+    """The activation for a layer, a name, a Keras function or None; `dtype` is of one made here.
+
+    A function must be one of Keras' own: the name of another one says nothing about its slopes.
+
+    Raises:
+        ValueError: for one that isn't known to be non-expansive.
+    """
     if identifier is None or isinstance(identifier, ContractiveLayer):
         return identifier
-    if isinstance(identifier, keras.layers.Layer):
-        return as_contractive(identifier)
-    if callable(identifier):
-        identifier = getattr(identifier, "__name__", str(identifier))
-    if identifier in LAYERS:
-        return LAYERS[identifier](dtype=dtype)
-    return NonExpansive(identifier, dtype=dtype)
+    name = identifier if isinstance(identifier, str) else _keras_name(identifier)
+    if name is None:
+        raise ValueError(
+            "Expected the name of an activation, a function of keras.activations, or a layer of "
+            f"tf_iresnet. Received: activation={identifier!r}, whose slopes aren't known. Make it a "
+            "tf_iresnet.layers.ContractiveLayer that states its lipschitz_bound."
+        )
+    dtype = getattr(identifier, "dtype_policy", dtype)
+    return LAYERS[name](dtype=dtype) if name in LAYERS else NonExpansive(name, dtype=dtype)
 
 
-def as_contractive(layer: keras.layers.Layer) -> ContractiveLayer:
-    """The layer itself if contractive, its equivalent for a known Keras layer, or an error."""
-    if isinstance(layer, ContractiveLayer):
-        return layer
-    if isinstance(layer, keras.Sequential):
-        return ContractiveSequential(layer.layers)
-    if isinstance(layer, keras.layers.Activation):
-        return NonExpansive(getattr(layer.activation, "__name__", str(layer.activation)))
-    if isinstance(layer, keras.layers.ReLU) and not layer.threshold and layer.negative_slope <= 1:
-        return NonExpansive("relu") if not layer.negative_slope else _refuse(layer)
-    if isinstance(layer, keras.layers.ELU) and layer.alpha == 1:
-        return NonExpansive("elu")
-    return _refuse(layer)
-
-
-INSTEAD = {
-    "Dense": "its norm isn't bounded; use tf_iresnet.layers.SpectralDense",
-    "BatchNormalization": "it divides by a variance that may be small; use "
-    "tf_iresnet.layers.ActNorm outside the branch",
-}
-RANDOM = "it is a new function at every call, and no single map to invert; use weight decay"
-
-
-def _refuse(layer: keras.layers.Layer) -> ContractiveLayer:
-    name = type(layer).__name__
-    unknown = "its Lipschitz constant isn't known; use a layer of tf_iresnet.layers"
-    random = name.endswith(("Dropout", "Noise")) or name.startswith("SpatialDropout")
-    reason = RANDOM if random else INSTEAD.get(name, unknown)
-    raise ValueError(
-        "Expected every layer of a branch to be a ContractiveLayer or a known non-expansive "
-        f"activation. Received: {name} {layer.name!r}: {reason}."
-    )
+def _keras_name(identifier: Any) -> str | None:
+    """The name of the function that a function of Keras, or an activation layer of Keras, is."""
+    if isinstance(identifier, keras.layers.Activation):
+        identifier = identifier.activation
+    if type(identifier) is keras.layers.ReLU:
+        plain = not identifier.threshold and not identifier.negative_slope
+        return {None: "relu", 6: "relu6"}.get(identifier.max_value) if plain else None
+    if type(identifier) is keras.layers.ELU:
+        return "elu" if identifier.alpha == 1 else None
+    names = (*SLOPES, *EXPANSIVE)
+    return next((name for name in names if keras.activations.get(name) is identifier), None)

@@ -1,5 +1,6 @@
 """Weighted concatenation of a contractive layer with its input (i-DenseNet)."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +9,39 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers import activations
-from tf_iresnet.layers.bound_function import BoundFunction
-from tf_iresnet.layers.contractive import (
-    ContractiveLayer,
-    ContractiveSequential,
-    deserialize_layers,
-    register,
-)
-from tf_iresnet.layers.invertible import inherit_dtype
+from tf_iresnet.layers.branch import as_contractive
+from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, proven_bound
+from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.numerics.bound_function import BoundFunction
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Concatenation(BoundFunction):
+    """`x ↦ [η₁x, η₂h(x)]` along the last axis, `eta = (η₁, η₂)`."""
+
+    eta: tf.Tensor
+    inner: BoundFunction
+
+    def __call__(self, x):
+        eta = tf.cast(self.eta, x.dtype)
+        return tf.concat([eta[0] * x, eta[1] * self.inner(x)], axis=-1)
+
+    def differentiate(self, x, copies):
+        eta = tf.cast(self.eta, x.dtype)
+        outputs, product, _ = self.inner.linearize(x, copies)
+
+        def pullback(w: tf.Tensor) -> tf.Tensor:
+            of_input, of_inner = tf.split(w, [x.shape[-1], outputs.shape[-1]], axis=-1)
+            return eta[0] * of_input + product(eta[1] * of_inner)
+
+        return tf.concat([eta[0] * x, eta[1] * outputs], axis=-1), pullback
+
+    def __tf_flatten__(self):
+        return (), (self.eta, self.inner)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(*components)
 
 
 @register
@@ -68,22 +93,17 @@ class LipschitzConcat(ContractiveLayer):
         learned: bool = True,
         **kwargs: Any,
     ) -> None:
-        layers = layer if isinstance(layer, (list, tuple)) else [layer]
-        super().__init__(**inherit_dtype(kwargs, layers))
+        layer = as_contractive(layer)
+        super().__init__(**inherit_dtype(kwargs, [layer]))
         if not coefficient > 0:
             raise ValueError(f"Expected coefficient > 0. Received: coefficient={coefficient}")
-        several = isinstance(layer, (list, tuple))
-        self.layer = ContractiveSequential(layer) if several else activations.as_contractive(layer)
+        self.layer = layer
         self.coefficient = coefficient
         self.learned = learned
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.layer.condition_size
-
-    @property
-    def state(self):
-        return self.layer.state
 
     def build(self, input_shape):
         if not self.layer.built:
@@ -103,11 +123,12 @@ class LipschitzConcat(ContractiveLayer):
         return (*input_shape[:-1], input_shape[-1] + features)
 
     def eta(self) -> tf.Tensor:
-        """The weights `η` of the input and of `h`, `[2]`, of norm `coefficient`."""
+        """The weights `η` of the input and of `h`, `[*stack, 2]`, of norm `coefficient`."""
         if not self.learned:
-            return tf.fill([2], tf.constant(self.coefficient / math.sqrt(2), self.variable_dtype))
+            equal = tf.constant(self.coefficient / math.sqrt(2), self.variable_dtype)
+            return tf.fill([*self.stack, 2], equal)
         positive = tf.math.softplus(self.logits.value) + 0.1
-        return self.coefficient * positive / tf.norm(positive)
+        return self.coefficient * positive / tf.norm(positive, axis=-1, keepdims=True)
 
     def lipschitz_bound(self):
         bound = self.layer.lipschitz_bound()
@@ -115,32 +136,11 @@ class LipschitzConcat(ContractiveLayer):
             return self.coefficient * max(1.0, bound)
         return self.coefficient * math.sqrt((1 + bound**2) / 2)
 
-    def bound_given(self, lipschitz: float) -> float:
-        """`√(η₁² + η₂²·lipschitz²)`: the bound at the weights as they are (eager mode).
-
-        Args:
-            lipschitz: a bound on the Lipschitz constant of `layer`.
-        """
-        of_input, of_layer = np.asarray(self.eta(), np.float64)
-        return math.hypot(of_input, of_layer * lipschitz)
-
     def bind(self, condition=None, training=None):
-        inner = self.layer.bind(condition, training)
+        return Concatenation(self.eta(), self.layer.bind(condition, training))
 
-        def concatenated(x: tf.Tensor, eta: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-            eta = tf.cast(eta, x.dtype)
-            return tf.concat([eta[0] * x, eta[1] * inner.function(x, *parameters)], axis=-1)
-
-        return BoundFunction(concatenated, (self.eta(), *inner.parameters))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "layer": keras.saving.serialize_keras_object(self.layer),
-            "coefficient": self.coefficient,
-            "learned": self.learned,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
+    def certified_parts(self, bound, path):
+        inner = list(self.layer.certified_parts(bound.inner, path))
+        of_input, of_inner = np.asarray(bound.eta, np.float64)
+        lipschitz = math.hypot(of_input, of_inner * proven_bound(inner))
+        yield CertifiedPart(path, lipschitz, inner=tuple(inner))

@@ -1,37 +1,93 @@
-"""Layers with a known Lipschitz bound, and their composition."""
+"""The contract of a layer with a known Lipschitz bound."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
+from tf_iresnet.layers.serialization import StackedLayer
+from tf_iresnet.numerics import norms
+from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.linear_maps import LinearMap
 
-register = keras.saving.register_keras_serializable(package="tf_iresnet")
+
+class CertifiedPart(NamedTuple):
+    """A function that a layer applies, and what is proven about it.
+
+    Attributes:
+        path: where it is in the branch, such as "layer 2".
+        upper_bound: on its Lipschitz constant.
+        linear_map: the map, if it is linear, in float64: adjacent ones are bounded together.
+        estimate: of the norm of a linear map, from below; None of other functions.
+        coefficient: bound that its layer aims at; infinite for a layer without one.
+        inner: the parts of a function that it is made of, whose bounds are in its own.
+    """
+
+    path: str
+    upper_bound: float
+    linear_map: LinearMap | None = None
+    estimate: float | None = None
+    coefficient: float | None = None
+    inner: tuple["CertifiedPart", ...] = ()
 
 
-class ContractiveLayer(keras.layers.Layer):
+def proven_bound(parts: Iterable[CertifiedPart]) -> float:
+    """The product of the bounds, or what adjacent linear maps are bounded by together if less."""
+    total, bound, run = 1.0, 1.0, None
+    for part in parts:
+        linear = part.linear_map
+        joined = None if run is None or linear is None else run.then(linear)
+        if joined is None:
+            total, bound = total * bound, part.upper_bound
+        else:
+            bound = min(bound * part.upper_bound, norms.upper_bound(joined))
+        run = joined or linear
+    return total * bound
+
+
+def conditional_shift(
+    layer: keras.layers.Layer,
+    bias: keras.Variable | None,
+    kernel: keras.Variable | None,
+    condition: tf.Tensor | None,
+) -> tf.Tensor | None:
+    """What a layer adds to its outputs: a bias, and an unconstrained linear map of a condition.
+
+    Args:
+        layer: named in the error.
+        bias: `[*stack, units]`, or None.
+        kernel: `[*stack, condition_size, units]`; None without a condition.
+        condition: `[batch, condition_size]`.
+
+    Returns:
+        `[*stack, units]`; with a condition `[*stack, batch, units]`; None for neither.
+
+    Raises:
+        ValueError: for a missing condition.
+    """
+    shift = None if bias is None else bias.value
+    if kernel is None:
+        return shift
+    if condition is None:
+        raise ValueError(
+            f"Expected a condition of shape [batch, {kernel.shape[-2]}], which {layer.name!r} was "
+            "built for. Received: condition=None"
+        )
+    of_condition = tf.matmul(tf.cast(condition, kernel.value.dtype), kernel.value)
+    return of_condition if shift is None else of_condition + shift[..., tf.newaxis, :]
+
+
+class ContractiveLayer(StackedLayer):
     """A layer that knows a bound on its Lipschitz constant (Euclidean norms, in the input).
 
-    A subclass gives `lipschitz_bound` and `bind`. Nothing else is needed: a branch normalises its
-    kernels once by `bind`, then evaluates the function it gets as often as a solver asks.
+    A subclass gives `lipschitz_bound` and `bind`. A branch normalises its kernels once by `bind`,
+    then evaluates the function it gets as often as a solver asks. Weights made by `add_weight` may
+    have leading axes, `self.stack`; `bind` keeps them, and loops slice the tensors of what it
+    returns. Where the bound rests on the weights as they are, `certified_parts` says how.
     """
 
     condition_size: int | None = None
-    kind: Kind | None = None  # of the function `apply` or `linear`, in layers that have one
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # What is known of a function isn't known of one that overrides it.
-        if {"apply", "linear"} & vars(cls).keys() and "kind" not in vars(cls):
-            cls.kind = None
-
-    @property
-    def state(self) -> list[keras.Variable]:
-        """Variables that are assigned to under `training=True`."""
-        return self.non_trainable_variables
 
     def lipschitz_bound(self) -> float:
         """Upper bound on the Lipschitz constant in the input, for every condition."""
@@ -40,91 +96,24 @@ class ContractiveLayer(keras.layers.Layer):
     def bind(
         self, condition: tf.Tensor | None = None, training: bool | None = None
     ) -> BoundFunction:
-        """The layer as a pure function of `x`; what `call` computes.
+        """The layer as a pure function of `x`, which is what `call` computes.
 
         Args:
             condition: `[batch, condition_size]`, or None.
-            training: whether state that follows the weights is stored. The function doesn't
-                depend on it.
+            training: whether to store state that follows the weights. The function doesn't depend
+                on it.
         """
         raise TypeError(f"{type(self).__name__} must define bind()")
 
+    def certified_parts(self, bound: BoundFunction, path: str) -> Iterator[CertifiedPart]:
+        """The functions that the layer applies, in order, each with a bound proven in float64.
+
+        Args:
+            bound: what `bind` returned, of one copy.
+            path: prefix of the parts' paths.
+        """
+        del bound
+        yield CertifiedPart(path, float(self.lipschitz_bound()))
+
     def call(self, inputs, condition=None, training=None):
         return self.bind(condition, training)(inputs)
-
-
-@register
-class ContractiveSequential(ContractiveLayer):
-    """Composition of contractive layers, each of which receives the condition.
-
-    Args:
-        layers: `ContractiveLayer`s, or Keras layers known to be non-expansive (`Activation` with a
-            name that `tf_iresnet.layers.activations.get` knows, `ReLU`, `ELU`, `Flatten`, …).
-
-    Raises:
-        ValueError: for a layer whose Lipschitz constant isn't known, with the layer to use instead.
-
-    Example:
-
-        tf_iresnet.layers.ContractiveSequential([
-            tf_iresnet.layers.SpectralDense(64, activation="lipswish"),
-            tf_iresnet.layers.SpectralDense(2),
-        ])
-    """
-
-    def __init__(self, layers: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        from tf_iresnet.layers import activations
-
-        self.layers = [activations.as_contractive(layer) for layer in layers]
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        sizes = {s for layer in self.layers if (s := layer.condition_size) is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"Expected one condition_size in a branch. Received: {sorted(sizes)}")
-        return sizes.pop() if sizes else None
-
-    @property
-    def state(self):
-        return [variable for layer in self.layers for variable in layer.state]
-
-    def build(self, input_shape):
-        for layer in self.layers:
-            if not layer.built:
-                layer.build(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
-
-    def compute_output_shape(self, input_shape):
-        for layer in self.layers:
-            input_shape = layer.compute_output_shape(input_shape)
-        return input_shape
-
-    def lipschitz_bound(self):
-        return math.prod(layer.lipschitz_bound() for layer in self.layers)
-
-    def bind(self, condition=None, training=None):
-        bound = [layer.bind(condition, training) for layer in self.layers]
-        return compose(bound)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
-
-
-def deserialize_layers(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with its list "layers" (or single "layer", "branch") turned into objects."""
-    config = dict(config)
-    for key in {"layers", "layer", "branch", "activation"} & set(config):
-        value = config[key]
-        if isinstance(value, list):
-            config[key] = [keras.saving.deserialize_keras_object(item) for item in value]
-        elif isinstance(value, dict):
-            config[key] = keras.saving.deserialize_keras_object(value)
-    return config

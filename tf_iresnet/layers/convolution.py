@@ -3,18 +3,16 @@
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.normalized import SpectralLayer, shifted
-from tf_iresnet.numerics import convolution, spectral_norm
-from tf_iresnet.numerics.linear_map import LinearMap
-from tf_iresnet.numerics.operators import MATRIX, Convolution, convolve, output_size
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.layers.spectral import SpectralLayer
+from tf_iresnet.numerics.linear_maps import Convolution, LinearMap, output_size
+from tf_iresnet.numerics.symbols import for_every_size
 
 
 class SpectralConv(SpectralLayer):
-    """What the three have in common; `rank` is that of the Keras layer."""
+    """The base of the three; `rank` is the number of spatial axes."""
 
     rank: int
 
@@ -67,35 +65,26 @@ class SpectralConv(SpectralLayer):
     def build(self, input_shape):
         size = tuple(input_shape[-self.rank - 1 : -1])
         self.size = None if None in size else size
-        if max(self.kernel_size) > 1:
-            self.operator, self.slack = self._operator(self.size)
         super().build(input_shape)
 
-    def _operator(self, size: tuple[int, ...] | None) -> tuple[Convolution, float]:
-        """The operator, and the factor by which the norm for every size may exceed its own."""
-        if size is not None:
-            return Convolution(size, self.strides, self.padding, self.dilation_rate), 1.0
-        reach = zip(self.kernel_size, self.dilation_rate, strict=True)
-        # On a ring that they don't divide, the strides leave out some of the outputs.
-        strides = self.strides if self.padding != "circular" else (1,) * self.rank
-        size, slack = convolution.grid(tuple((k - 1) * rate + 1 for k, rate in reach), strides)
-        return Convolution(size, strides, "circular", self.dilation_rate), slack
+    def linear_map(self, kernel):
+        convolution = self.certified_map(kernel)
+        return convolution if max(self.strides) > 1 else convolution.simplest()
 
-    def _operand(self, kernel):
-        return kernel if self.operator != MATRIX else tf.reshape(kernel, kernel.shape[-2:])
+    def certified_map(self, kernel):
+        return self._convolution(kernel, self.size)
 
-    def _vector_shape(self):
-        if self.operator == MATRIX:
-            return (self.filters,)
-        return (*self.operator.output_size(self.kernel_size), self.filters)
+    def norm_map(self, kernel):
+        return self._norm_map(kernel, self.size)
 
-    def _generic(self):
-        if self.operator == MATRIX:
-            return self._draws()
-        # Made where they are needed: as constants, they would be most of a graph.
-        return tf.random.stateless_normal(
-            (4, *self._vector_shape()), [0, 0], dtype=self.variable_dtype
-        )
+    def _norm_map(self, kernel: Any, size: tuple[int, ...] | None) -> tuple[LinearMap, float]:
+        convolution = self._convolution(kernel, size)
+        if size is None and max(self.kernel_size) > 1:
+            return for_every_size(convolution)
+        return convolution.simplest(), 1.0
+
+    def _convolution(self, kernel: Any, size: tuple[int, ...] | None) -> Convolution:
+        return Convolution(kernel, size, self.strides, self.padding, self.dilation_rate)
 
     def _linear_output_shape(self, input_shape):
         before, size = input_shape[: -self.rank - 1], input_shape[-self.rank - 1 : -1]
@@ -108,52 +97,13 @@ class SpectralConv(SpectralLayer):
             )
         return (*before, *outputs, self.filters)
 
-    def linear_map(self, kernel):
-        kernel = np.asarray(kernel, np.float64)
-        return LinearMap(kernel, self.size, self.strides, self.padding, self.dilation_rate)
-
-    def _fits(self, x: tf.Tensor) -> bool:
-        """Whether the kernel is normalised for images of that size."""
-        if self.size is None or self.operator == MATRIX:
-            return True
-        return tf.TensorShape(x.shape[-self.rank - 1 : -1]).is_compatible_with(self.size)
-
     def call(self, inputs, condition=None, training=None):
-        if self._fits(inputs):
+        size = tf.TensorShape(inputs.shape[-self.rank - 1 : -1])
+        if self.size is None or max(self.kernel_size) == 1 or size.is_compatible_with(self.size):
             return super().call(inputs, condition, training)
-        kernel = self._kernel_for_every_size()
-        return self._bound(kernel, condition, training, self._convolve)(inputs)
-
-    def _kernel_for_every_size(self) -> tf.Tensor:
-        kernel = self.kernel.value
-        operator, slack = self._operator(None)
-        if self.normalization != "power":
-            return self._bound_normalized(kernel, operator, slack)
-        shape = (*operator.output_size(self.kernel_size), self.filters)
-        generic = tf.random.stateless_normal((4, *shape), [0, 0], dtype=kernel.dtype)
-        start = spectral_norm.leading_vector(kernel, generic[0], generic, 4, operator)
-        return self._power_normalize(kernel, start, operator, slack)[0]
-
-    def linear(self, x, kernel, shift=None):
-        if not self._fits(x):
-            raise ValueError(
-                f"Expected images of the size {self.size} that {self.name!r} was built for, as its "
-                f"norm is. Received: shape={x.shape}. Build the model with unknown sizes, which "
-                "bounds the norm for every size."
-            )
-        return self._convolve(x, kernel, shift)
-
-    def _convolve(self, x, kernel, shift=None):
-        extra = x.shape.rank - self.rank - 2
-        if not extra:
-            y = convolve(x, kernel, self.strides, self.padding, self.dilation_rate)
-            return shifted(y, shift)
-        shape = tf.shape(x)
-        images = tf.reshape(x, tf.concat([[-1], shape[extra + 1 :]], 0))
-        images = tf.ensure_shape(images, [None, *x.shape[extra + 1 :]])
-        y = convolve(images, kernel, self.strides, self.padding, self.dilation_rate)
-        y = tf.reshape(y, tf.concat([shape[: extra + 1], tf.shape(y)[1:]], 0))
-        return shifted(tf.ensure_shape(y, self._linear_output_shape(x.shape)), shift)
+        linear_map, margin = self._norm_map(self.kernel.value, None)
+        kernel = self.rule.anew(linear_map, self.limit / margin)
+        return self._bound(self._convolution(kernel, None), condition, training)(inputs)
 
     def get_config(self):
         return {**super().get_config(), "padding": self.padding}

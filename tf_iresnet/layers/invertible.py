@@ -1,40 +1,119 @@
 """The contract of an invertible layer, its composition and its reversal."""
 
-import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import deserialize_layers, register
-from tf_iresnet.layers.inversion import Neighbour, SolverReport
+from tf_iresnet.layers.serialization import (
+    StackedLayer,
+    common_condition_size,
+    inherit_dtype,
+    register,
+)
+from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 Pair = tuple[tf.Tensor, tf.Tensor]
 
 
-class InvertibleLayer(keras.layers.Layer):
+class Estimation(NamedTuple):
+    """How log-determinants are to be estimated.
+
+    Attributes:
+        seed: int32 `[2]`.
+        training: whether in training.
+        proven: a scalar: truncation bounds hold if the branch of every block has no larger a
+            Lipschitz constant than this or its own bound.
+    """
+
+    seed: tf.Tensor
+    training: bool = False
+    proven: float | tf.Tensor = 0.0
+
+    def at(self, index: int | tf.Tensor) -> "Estimation":
+        """The same for a layer inside, with a seed of its own."""
+        return self._replace(seed=fold_in(self.seed, index))
+
+
+class Mapped(NamedTuple):
+    """What a layer makes of a batch, in either direction.
+
+    Attributes:
+        value: `[batch, *event]`.
+        log_det: of the map in that direction, `[batch]` nats; None unless it was asked for.
+        truncation: `[batch]` nats, a bound on what the estimators cut off of it.
+        solutions: of the solvers that ran, in the order of the forward pass: fields
+            `[solvers, batch]`, without a `value`.
+    """
+
+    value: tf.Tensor
+    log_det: tf.Tensor | None = None
+    truncation: tf.Tensor | None = None
+    solutions: tuple[Solution, ...] = ()
+
+    @classmethod
+    def composed(cls, steps: Sequence["Mapped"], reverse: bool = False) -> "Mapped":
+        """One map after another; `reverse` if the last one comes first in the forward pass."""
+        in_order = reversed(steps) if reverse else steps
+        solutions = tuple(solution for step in in_order for solution in step.solutions)
+        if steps[0].log_det is None:
+            return cls(steps[-1].value, solutions=solutions)
+        return cls(
+            steps[-1].value,
+            tf.add_n([step.log_det for step in steps]),
+            tf.add_n([step.truncation for step in steps]),
+            solutions,
+        )
+
+    def solution(self) -> Solution:
+        """The value, and what all solvers did: fields `[solvers, batch]`."""
+        if not self.solutions:
+            none = [0, tf.shape(self.value)[0]]
+            count, error = tf.zeros(none, tf.int32), tf.zeros(none, self.value.dtype)
+            return Solution(self.value, count, count, error, tf.zeros(none, tf.bool))
+        fields = zip(*(solution[1:] for solution in self.solutions), strict=True)
+        return Solution(self.value, *(tf.concat(field, 0) for field in fields))
+
+
+class BlockCopy(NamedTuple):
+    """One block of a model: a layer with a branch, and which copy of its weights.
+
+    Attributes:
+        block: the layer.
+        index: of the copy in the stack of its weights; empty without a stack.
+        bound: the branch of that copy with its weights bound, a `BoundFunction`.
+    """
+
+    block: Any
+    index: tuple[int, ...]
+    bound: Any
+
+
+class InvertibleLayer(StackedLayer):
     """A bijection of each example, `F: inputs → outputs`, with its log-determinant.
 
-    A subclass defines two methods on tensors of the layer's dtype:
+    A subclass defines three methods, on tensors of the layer's dtype:
 
-        transform(x, condition, training, seed) → y, log_det      `[batch, *event]`, `[batch]`
-        invert(y, condition) → x
+        bind(condition, training) → the tensors that the map depends on, a nest
+        push(bound, x, how=None) → `Mapped`, the outputs with `ln|det ∂outputs/∂inputs|`
+        pull(bound, y, how=None) → `Mapped`, the inputs with the log-determinant of the inverse
 
-    and everything below follows. `call` may be overridden where the value alone is cheaper, and
-    `state` must name every variable that `training=True` assigns to. A layer whose inverse is
-    solved for, or made of layers, also has
+    and everything below follows. `bind` runs once for a call, whatever is repeated in it, on weights
+    with leading axes `self.stack`; the other two are pure functions of one copy. Log-determinants
+    are wanted where `how`, an `Estimation`, isn't None. By default `bind` returns the weights.
 
-        num_solvers, and invert_with_report(y, condition, neighbour) → x, `SolverReport`
-
-    `log_det` is `ln|det ∂outputs/∂inputs|` of each example in nats. Apart from those assignments
-    all methods are pure functions of weights, inputs and seed. A seed is an int or an int32 pair;
-    None is a fixed one.
+    Apart from state stored under `training=True`, all methods are pure functions of weights, inputs
+    and seed. A seed is an int or an int32 pair; None is a fixed one.
     """
 
     condition_size: int | None = None
-    num_solvers: int = 0  # that the inverse runs, one after another
+
+    @property
+    def num_solvers(self) -> tuple[int, int]:
+        """How many solvers run in `push`, and how many in `pull`."""
+        return 0, 0
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
@@ -49,27 +128,75 @@ class InvertibleLayer(keras.layers.Layer):
             )
         self.event_shape = event_shape
 
-    @property
-    def state(self) -> list[keras.Variable]:
-        """Variables that are assigned to under `training=True`."""
-        return self.non_trainable_variables
+    # -- what a subclass defines ------------------------------------------------------------------
 
-    def transform(self, x, condition, training, seed):
-        raise TypeError(f"{type(self).__name__} must define transform()")
+    def bind(self, condition: tf.Tensor | None = None, training: bool | None = None) -> Any:
+        """The tensors that `push` and `pull` need, kernels normalised, with leading axes `stack`."""
+        return tuple(weight.value for weight in self.weights)
 
-    def invert(self, y, condition):
-        raise TypeError(f"{type(self).__name__} must define invert()")
+    def push(self, bound: Any, x: tf.Tensor, how: Estimation | None = None) -> Mapped:
+        """The layer's outputs for inputs `x` `[batch, *event]`."""
+        raise TypeError(f"{type(self).__name__} must define push()")
 
-    def invert_with_log_det(self, y, condition, seed):
-        x = self.invert(y, condition)
-        return x, -self.transform(x, condition, False, seed)[1]
+    def pull(self, bound: Any, y: tf.Tensor, how: Estimation | None = None) -> Mapped:
+        """The layer's inputs for outputs `y`."""
+        raise TypeError(f"{type(self).__name__} must define pull()")
 
-    def invert_with_report(self, y, condition, neighbour=None):
-        del neighbour  # of use to solvers only
-        return self.invert(y, condition), SolverReport.blank(y)
+    def initialize(self, bound: Any, x: tf.Tensor, reverse: bool) -> tuple[Any, tf.Tensor]:
+        """`bound` with what data initialise set from them, and the data as they come out.
+
+        Args:
+            bound: what `bind` returned.
+            x: inputs; outputs, which come out as inputs, if `reverse`.
+            reverse: whether the data are mapped by `pull`.
+        """
+        return bound, (self.pull if reverse else self.push)(bound, x).value
+
+    def initial_values(self, bound: Any) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """The variables that data initialise, each with its value in `bound`."""
+        del bound
+        return []
+
+    def copies(self, bound: Any, index: tuple[int, ...] = ()) -> Iterator[BlockCopy]:
+        """The blocks inside with their weights, in the order of the forward pass."""
+        del bound, index
+        yield from ()
+
+    def visit(
+        self,
+        bound: Any,
+        x: tf.Tensor,
+        callback: Callable[[BlockCopy, tf.Tensor], None],
+        index: tuple[int, ...] = (),
+    ) -> tf.Tensor:
+        """Calls back with each block and its branch's input, and returns the outputs for `x`."""
+        del callback, index
+        return self.push(bound, x).value
+
+    # -- what everybody calls ---------------------------------------------------------------------
 
     def call(self, inputs, condition=None, training=None):
-        return self.forward_with_log_det(inputs, condition, training)[0]
+        return self.forward(inputs, condition, training).value
+
+    def forward(
+        self,
+        inputs: Any,
+        condition: Any = None,
+        training: bool | None = None,
+        how: Estimation | None = None,
+    ) -> Mapped:
+        """`F(inputs)` with what is known about it; see `Mapped`."""
+        x, condition = self._prepare(inputs, condition)
+        if training:
+            self._initialize_by(x, condition)
+        return self.push(self.bind(condition, training), x, how)
+
+    def backward(
+        self, outputs: Any, condition: Any = None, how: Estimation | None = None
+    ) -> Mapped:
+        """`F⁻¹(outputs)` with what is known about it; see `Mapped`."""
+        y, condition = self._prepare(outputs, condition, inverse=True)
+        return self.pull(self.bind(condition), y, how)
 
     def forward_with_log_det(
         self,
@@ -79,41 +206,52 @@ class InvertibleLayer(keras.layers.Layer):
         seed: Seed = None,
     ) -> Pair:
         """`F(inputs)` and `ln|det ∂F/∂inputs|` of each example, `[batch]` nats."""
-        x, condition = self._prepare(inputs, condition)
-        return self.transform(x, condition, bool(training), as_seed(seed))
+        how = Estimation(as_seed(seed), bool(training))
+        value, log_det, *_ = self.forward(inputs, condition, training, how)
+        return value, log_det
 
-    def inverse(self, outputs: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
-        """`F⁻¹(outputs)`. Rows that a solver couldn't certify are NaN.
+    def inverse(self, outputs: Any, condition: Any = None) -> tf.Tensor:
+        """`F⁻¹(outputs)`. Rows that a solver couldn't certify are NaN."""
+        return self.backward(outputs, condition).value
 
-        Args:
-            outputs: `[batch, *outputs' event]`.
-            condition: `[batch, condition_size]`, or None.
-            near: `[batch, *event]`, inputs thought to be near, where solvers then start: those of
-                the last step of a Markov chain or an interpolation. One forward pass says what
-                comes of them in every layer. The result is as certain as without.
-        """
-        if near is not None:
-            return self.inverse_with_report(outputs, condition, near)[0]
-        return self.invert(*self._prepare(outputs, condition, inverse=True))
-
-    def inverse_with_report(
-        self, outputs: Any, condition: Any = None, near: Any = None
-    ) -> tuple[tf.Tensor, SolverReport]:
-        """`inverse`, and how each solver in it fared. The forward pass of `near` isn't counted."""
-        y, condition = self._prepare(outputs, condition, inverse=True)
-        neighbour = None
-        if near is not None:
-            near = tf.stop_gradient(self._prepare(near, None)[0])
-            neighbour = Neighbour(near, tf.stop_gradient(self.call(near, condition)))
-        return self.invert_with_report(y, condition, neighbour)
+    def inverse_with_report(self, outputs: Any, condition: Any = None) -> Solution:
+        """`inverse`, and what each solver in it did: fields `[solvers, batch]`."""
+        return self.backward(outputs, condition).solution()
 
     def inverse_with_log_det(self, outputs: Any, condition: Any = None, seed: Seed = None) -> Pair:
         """`F⁻¹(outputs)` and the log-determinant of `F⁻¹` there, `[batch]` nats."""
-        y, condition = self._prepare(outputs, condition, inverse=True)
-        return self.invert_with_log_det(y, condition, as_seed(seed))
+        value, log_det, *_ = self.backward(outputs, condition, Estimation(as_seed(seed)))
+        return value, log_det
+
+    def blocks(self) -> Iterator[BlockCopy]:
+        """The blocks inside with their weights, in the order of the forward pass (eager mode)."""
+        size = self.condition_size
+        condition = None if size is None else tf.zeros([1, size], self.variable_dtype)
+        return self.copies(self.bind(condition))
+
+    def visit_blocks(
+        self,
+        inputs: Any,
+        callback: Callable[[BlockCopy, tf.Tensor], None],
+        condition: Any = None,
+    ) -> tf.Tensor:
+        """Maps inputs forward, and calls back with each block and the input of its branch.
+
+        Args:
+            inputs: `[batch, *event]`.
+            callback: called with a `BlockCopy` and the branch's input `[batch, *event]`, in order.
+            condition: `[batch, condition_size]`, or None.
+
+        Returns:
+            The outputs.
+        """
+        x, condition = self._prepare(inputs, condition)
+        return self.visit(self.bind(condition), x, callback)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
+
+    # -- how --------------------------------------------------------------------------------------
 
     def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
         dtype = self.variable_dtype
@@ -133,12 +271,52 @@ class InvertibleLayer(keras.layers.Layer):
             condition = tf.cast(tf.convert_to_tensor(condition), dtype)
         return value, condition
 
+    def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
+        """Sets what data initialise, in a pass of its own before the first step."""
+        flags = [layer.initialized for layer in self._flatten_layers() if is_initialized(layer)]
+        if not flags:
+            return
+        bound = self.bind(condition)
+        variables = [variable for variable, _ in self.initial_values(bound)]
 
-def inherit_dtype(kwargs: dict[str, Any], layers: Sequence[Any]) -> dict[str, Any]:
-    """The arguments with the dtype of the wrapped layers, unless they name one."""
-    if kwargs.get("dtype") is None and layers and hasattr(layers[0], "dtype_policy"):
-        return {**kwargs, "dtype": layers[0].dtype_policy.name}
-    return kwargs
+        def set_now() -> list[tf.Tensor]:
+            new, _ = self.initialize(bound, tf.stop_gradient(x), False)
+            return [value for _, value in self.initial_values(new)]
+
+        done = tf.reduce_all([tf.reduce_all(flag.value > 0) for flag in flags])
+        values = tf.cond(done, lambda: [variable.value for variable in variables], set_now)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def is_initialized(layer: keras.layers.Layer) -> bool:
+    """Whether it is a layer that data initialise: it has a weight that says if they have."""
+    return isinstance(getattr(layer, "initialized", None), keras.Variable)
+
+
+def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:
+    """The layers as a list.
+
+    Raises:
+        ValueError: for no layers, or one that isn't invertible.
+    """
+    layers = list(layers)
+    if not layers:
+        raise ValueError("Expected at least one layer. Received: none")
+    for layer in layers:
+        if not isinstance(layer, InvertibleLayer):
+            raise ValueError(
+                "Expected every layer to be an InvertibleLayer. Received: "
+                f"{type(layer).__name__} {getattr(layer, 'name', '')!r}. Wrap contractive "
+                "layers in tf_iresnet.layers.ResidualBlock([...])."
+            )
+    return layers
+
+
+def total_solvers(layers: Iterable[InvertibleLayer]) -> tuple[int, int]:
+    """The sums of `num_solvers`."""
+    forward, backward = zip(*(layer.num_solvers for layer in layers), strict=True)
+    return sum(forward), sum(backward)
 
 
 @register
@@ -156,31 +334,15 @@ class InvertibleSequential(InvertibleLayer):
 
     def __init__(self, layers: Sequence[InvertibleLayer], **kwargs: Any) -> None:
         super().__init__(**inherit_dtype(kwargs, layers))
-        if not layers:
-            raise ValueError("Expected at least one layer. Received: none")
-        for layer in layers:
-            if not isinstance(layer, InvertibleLayer):
-                raise ValueError(
-                    "Expected every layer to be an InvertibleLayer. Received: "
-                    f"{type(layer).__name__} {getattr(layer, 'name', '')!r}. Wrap contractive "
-                    "layers in tf_iresnet.layers.ResidualBlock([...])."
-                )
-        self.layers = list(layers)
+        self.layers = expect_invertible(layers)
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
-        sizes = {s for layer in self.layers if (s := layer.condition_size) is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"Expected one condition_size in a flow. Received: {sorted(sizes)}")
-        return sizes.pop() if sizes else None
+        return common_condition_size(self.layers)
 
     @property
-    def num_solvers(self) -> int:  # type: ignore[override]
-        return sum(layer.num_solvers for layer in self.layers)
-
-    @property
-    def state(self):
-        return [variable for layer in self.layers for variable in layer.state]
+    def num_solvers(self) -> tuple[int, int]:
+        return total_solvers(self.layers)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -194,54 +356,42 @@ class InvertibleSequential(InvertibleLayer):
             input_shape = layer.compute_output_shape(input_shape)
         return tuple(input_shape)
 
-    def call(self, inputs, condition=None, training=None):
-        x, condition = self._prepare(inputs, condition)
+    def bind(self, condition=None, training=None):
+        return tuple(layer.bind(condition, training) for layer in self.layers)
 
-        for layer in self.layers:
-            x = layer.call(x, condition, training)
-        return x
-
-    def transform(self, x, condition, training, seed):
-        total = tf.zeros([], x.dtype)
+    def push(self, bound, x, how=None):
+        steps = []
         for index, layer in enumerate(self.layers):
-            x, log_det = layer.transform(x, condition, training, fold_in(seed, index))
-            total += log_det
-        return x, total
+            steps.append(layer.push(bound[index], x, how and how.at(index)))
+            x = steps[-1].value
+        return Mapped.composed(steps)
 
-    def invert(self, y, condition):
-        for layer in reversed(self.layers):
-            y = layer.invert(y, condition)
-        return y
-
-    def invert_with_report(self, y, condition, neighbour=None):
-        neighbours: Sequence[Neighbour | None] = [None] * len(self.layers)
-        if neighbour is not None:
-            inputs = itertools.accumulate(
-                self.layers[:-1], lambda x, layer: layer.call(x, condition), initial=neighbour[0]
-            )
-            neighbours = [*map(Neighbour._make, itertools.pairwise([*inputs, neighbour.outputs]))]
-        reports = []
-        for layer, known in reversed([*zip(self.layers, neighbours, strict=True)]):
-            y, report = layer.invert_with_report(y, condition, known)
-            reports.append(report)
-        return y, SolverReport.joined(reversed(reports))
-
-    def invert_with_log_det(self, y, condition, seed):
-        total = tf.zeros([], y.dtype)
+    def pull(self, bound, y, how=None):
+        steps = []
         for index, layer in reversed(list(enumerate(self.layers))):
-            y, log_det = layer.invert_with_log_det(y, condition, fold_in(seed, index))
-            total += log_det
-        return y, total
+            steps.append(layer.pull(bound[index], y, how and how.at(index)))
+            y = steps[-1].value
+        return Mapped.composed(steps, reverse=True)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
-        }
+    def initialize(self, bound, x, reverse):
+        new = list(bound)
+        order = range(len(self.layers))
+        for index in reversed(order) if reverse else order:
+            new[index], x = self.layers[index].initialize(bound[index], x, reverse)
+        return tuple(new), x
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
+    def initial_values(self, bound):
+        pairs = zip(self.layers, bound, strict=True)
+        return [value for layer, own in pairs for value in layer.initial_values(own)]
+
+    def copies(self, bound, index=()):
+        for layer, own in zip(self.layers, bound, strict=True):
+            yield from layer.copies(own, index)
+
+    def visit(self, bound, x, callback, index=()):
+        for layer, own in zip(self.layers, bound, strict=True):
+            x = layer.visit(own, x, callback, index)
+        return x
 
 
 @register
@@ -257,15 +407,16 @@ class Inverse(InvertibleLayer):
 
     def __init__(self, layer: InvertibleLayer, **kwargs: Any) -> None:
         super().__init__(**inherit_dtype(kwargs, [layer]))
-        self.layer = layer
+        (self.layer,) = expect_invertible([layer])
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.layer.condition_size
 
     @property
-    def state(self):
-        return self.layer.state
+    def num_solvers(self) -> tuple[int, int]:
+        forward, backward = self.layer.num_solvers
+        return backward, forward
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -274,24 +425,25 @@ class Inverse(InvertibleLayer):
         if self.layer.compute_output_shape(input_shape) != tuple(input_shape):
             raise ValueError("Expected a layer whose output shape is its input shape.")
 
-    def call(self, inputs, condition=None, training=None):
-        return self.layer.invert(*self._prepare(inputs, condition))
+    def bind(self, condition=None, training=None):
+        return self.layer.bind(condition, training)
 
-    def transform(self, x, condition, training, seed):
-        y = self.layer.invert(x, condition)
-        # The forward pass at the solution also keeps the wrapped layer's state up with its weights.
-        return y, -self.layer.transform(y, condition, training, seed)[1]
+    def push(self, bound, x, how=None):
+        return self.layer.pull(bound, x, how)
 
-    def invert(self, y, condition):
-        return self.layer.call(y, condition)
+    def pull(self, bound, y, how=None):
+        return self.layer.push(bound, y, how)
 
-    def invert_with_log_det(self, y, condition, seed):
-        return self.layer.transform(y, condition, False, seed)
+    def initialize(self, bound, x, reverse):
+        return self.layer.initialize(bound, x, not reverse)
 
-    def get_config(self):
-        layer = keras.saving.serialize_keras_object(self.layer)
-        return {**super().get_config(), "layer": layer}
+    def initial_values(self, bound):
+        return self.layer.initial_values(bound)
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
+    def copies(self, bound, index=()):
+        return self.layer.copies(bound, index)
+
+    def visit(self, bound, x, callback, index=()):
+        y = self.push(bound, x).value
+        self.layer.visit(bound, y, callback, index)
+        return y

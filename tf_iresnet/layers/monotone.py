@@ -5,11 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import BoundFunction, Kind, compose
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.inversion import Neighbour
-from tf_iresnet.layers.residual import Branch, BranchBlock
-from tf_iresnet.numerics import fixed_point
+from tf_iresnet.layers.invertible import Estimation, Mapped
+from tf_iresnet.layers.residual import Branch, BranchBlock, of_one_solver
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.numerics.bound_function import BoundFunction, compose
 from tf_iresnet.numerics.log_det import LogDet
 from tf_iresnet.numerics.log_functions import LOG_CAYLEY
 
@@ -61,39 +60,29 @@ class MonotoneBlock(BranchBlock):
         super().__init__(branch, log_det, solver, tolerance, max_iterations, on_failure, **kwargs)
         self._expect_contraction()
 
-    def call(self, inputs, condition=None, training=None):
-        x, condition = self._prepare(inputs, condition)
-        return self._certified(self._partner(self.branch.bind(condition, training), x, 1.0))
+    @property
+    def num_solvers(self) -> tuple[int, int]:
+        return 1, 1
 
-    def transform(self, x, condition, training, seed):
-        g = self.branch.bind(condition, training)
-        y = self._certified(self._partner(g, x, 1.0))
-        return y, self._log_det(g, x, y, training, seed)
+    def push(self, bound, x, how=None):
+        return self._map(bound, x, how, 1.0)
 
-    def invert_with_log_det(self, y, condition, seed):
-        g = self.branch.bind(condition)
-        x = self._certified(self._partner(g, y, -1.0))
-        return x, -self._log_det(g, x, y, False, seed)
+    def pull(self, bound, y, how=None):
+        return self._map(bound, y, how, -1.0)
 
-    def solve(self, y, condition=None, neighbour=None):
-        return self._partner(self.branch.bind(condition), y, -1.0, neighbour)
+    def _map(self, g: BoundFunction, x: tf.Tensor, how: Estimation | None, sign: float) -> Mapped:
+        """`√2 w − x` where `w ± g(w) = √2 x`: the output for an input, or the input for an output."""
+        signed = g if sign > 0 else compose([g, BoundFunction.pointwise(tf.negative)])
+        found = self._solve(signed, ROOT * x, self.tolerance / ROOT)
+        solution = found._replace(
+            value=ROOT * found.value - x, certified_error=ROOT * found.certified_error
+        )
+        y, solutions = self._certified(solution), of_one_solver(solution)
+        if how is None:
+            return Mapped(y, solutions=solutions)
+        estimator = self._estimator(how, LOG_CAYLEY)
+        _, log_det, truncation = estimator(g, self.branch_input(x, y))
+        return Mapped(y, sign * log_det, truncation, solutions)
 
-    def _partner(
-        self,
-        g: BoundFunction,
-        value: tf.Tensor,
-        sign: float,
-        neighbour: Neighbour | None = None,
-    ) -> fixed_point.Solution:
-        """`√2 w − value` where `w ± g(w) = √2 value`: the output of `x`, or the input for `y`."""
-        start = None
-        if neighbour is not None:  # a Picard step from it, as its g is known
-            start = ROOT * value - sign * (neighbour.inputs - neighbour.outputs) / ROOT
-        signed = compose([g, BoundFunction.of(lambda w: sign * w, (), Kind.POINTWISE)])
-        found = self._root(signed, ROOT * value, self.tolerance / ROOT, start)
-        return found._replace(value=ROOT * found.value - value, residual=ROOT * found.residual)
-
-    def _log_det(self, g, x, y, training, seed):
-        w = (x + y) / ROOT
-        settings = {"training": training, "lipschitz": self.lipschitz, "function": LOG_CAYLEY}
-        return self.log_det(g, w, seed, **settings)[1]
+    def branch_input(self, x, y):
+        return (x + y) / ROOT

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.inversion import Neighbour, SolverReport
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
+from tf_iresnet.layers.invertible import (
+    InvertibleLayer,
+    InvertibleSequential,
+    Mapped,
+    expect_invertible,
+    total_solvers,
+)
 from tf_iresnet.layers.reshaping import expect_outputs
-from tf_iresnet.numerics.probes import fold_in
+from tf_iresnet.layers.serialization import common_condition_size, inherit_dtype, register
 
 Step = Callable[[int, InvertibleLayer, tf.Tensor], tf.Tensor]
 
@@ -67,24 +70,17 @@ class MultiScale(InvertibleLayer):
             for stage in stages
         ]
         super().__init__(**inherit_dtype(kwargs, layers))
-        self.stages = list(InvertibleSequential(layers).layers)  # which checks them
+        self.stages = expect_invertible(layers)
         self.factor_out = factor_out
         self.latent_shapes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
-        sizes = {s for stage in self.stages if (s := stage.condition_size) is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"Expected one condition_size in a flow. Received: {sorted(sizes)}")
-        return sizes.pop() if sizes else None
+        return common_condition_size(self.stages)
 
     @property
-    def num_solvers(self) -> int:  # type: ignore[override]
-        return sum(stage.num_solvers for stage in self.stages)
-
-    @property
-    def state(self):
-        return [variable for stage in self.stages for variable in stage.state]
+    def num_solvers(self) -> tuple[int, int]:
+        return total_solvers(self.stages)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -152,60 +148,48 @@ class MultiScale(InvertibleLayer):
             y = step(index, stage, y)
         return y
 
-    def call(self, inputs, condition=None, training=None):
-        x, condition = self._prepare(inputs, condition)
-        return self.through_stages(x, lambda _, stage, x: stage.call(x, condition, training))
+    def bind(self, condition=None, training=None):
+        return tuple(stage.bind(condition, training) for stage in self.stages)
 
-    def transform(self, x, condition, training, seed):
-        log_dets = []
+    def push(self, bound, x, how=None):
+        steps = []
 
         def step(index, stage, x):
-            x, log_det = stage.transform(x, condition, training, fold_in(seed, index))
-            log_dets.append(log_det)
-            return x
+            steps.append(stage.push(bound[index], x, how and how.at(index)))
+            return steps[-1].value
 
-        return self.through_stages(x, step), tf.add_n(log_dets)
+        value = self.through_stages(x, step)
+        return Mapped.composed(steps)._replace(value=value)
 
-    def invert(self, y, condition):
-        return self.back_through_stages(y, lambda _, stage, y: stage.invert(y, condition))
-
-    def invert_with_report(self, y, condition, neighbour=None):
-        neighbours: list[Neighbour | None] = [None] * len(self.stages)
-        if neighbour is not None:
-
-            def forward(index, stage, x):
-                neighbours[index] = known = Neighbour(x, stage.call(x, condition))
-                return known.outputs
-
-            self.through_stages(neighbour.inputs, forward)
-        reports = []
+    def pull(self, bound, y, how=None):
+        steps = []
 
         def step(index, stage, y):
-            x, report = stage.invert_with_report(y, condition, neighbours[index])
-            reports.append(report)
+            steps.append(stage.pull(bound[index], y, how and how.at(index)))
+            return steps[-1].value
+
+        value = self.back_through_stages(y, step)
+        return Mapped.composed(steps, reverse=True)._replace(value=value)
+
+    def initialize(self, bound, x, reverse):
+        new = list(bound)
+
+        def step(index, stage, x):
+            new[index], x = stage.initialize(bound[index], x, reverse)
             return x
 
-        x = self.back_through_stages(y, step)
-        return x, SolverReport.joined(reversed(reports))
+        x = (self.back_through_stages if reverse else self.through_stages)(x, step)
+        return tuple(new), x
 
-    def invert_with_log_det(self, y, condition, seed):
-        log_dets = []
+    def initial_values(self, bound):
+        pairs = zip(self.stages, bound, strict=True)
+        return [value for stage, own in pairs for value in stage.initial_values(own)]
 
-        def step(index, stage, y):
-            x, log_det = stage.invert_with_log_det(y, condition, fold_in(seed, index))
-            log_dets.append(log_det)
-            return x
+    def copies(self, bound, index=()):
+        for stage, own in zip(self.stages, bound, strict=True):
+            yield from stage.copies(own, index)
 
-        return self.back_through_stages(y, step), tf.add_n(log_dets)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "stages": [keras.saving.serialize_keras_object(stage) for stage in self.stages],
-            "factor_out": self.factor_out,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        stages = [keras.saving.deserialize_keras_object(stage) for stage in config["stages"]]
-        return cls(**{**config, "stages": stages})
+    def visit(self, bound, x, callback, index=()):
+        return self.through_stages(
+            x, lambda i, stage, x: stage.visit(bound[i], x, callback, index)
+        )

@@ -5,19 +5,36 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.invertible import Estimation, InvertibleLayer, Mapped
+from tf_iresnet.layers.serialization import register
 
 
 class _Elementwise(InvertibleLayer):
-    """A fixed monotone map of each entry: subclasses give `apply(x) → y, ln|dy/dx|`, `invert`."""
+    """A fixed monotone map of each entry; a subclass gives value and `ln|slope|` of each entry."""
 
-    def apply(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        raise TypeError(f"{type(self).__name__} must define apply()")
+    def transform(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`y` and `ln|dy/dx|` of each entry."""
+        raise TypeError(f"{type(self).__name__} must define transform()")
 
-    def transform(self, x, condition, training, seed):
-        y, slopes = self.apply(x)
-        return y, tf.reduce_sum(slopes, axis=range(1, x.shape.rank))
+    def restore(self, y: tf.Tensor) -> tf.Tensor:
+        """`x` of each entry."""
+        raise TypeError(f"{type(self).__name__} must define restore()")
+
+    def push(self, bound, x, how=None):
+        y, slopes = self.transform(x)
+        return self._with_log_det(y, slopes, how)
+
+    def pull(self, bound, y, how=None):
+        x = self.restore(y)
+        return self._with_log_det(x, -self.transform(x)[1], how) if how else Mapped(x)
+
+    def _with_log_det(
+        self, value: tf.Tensor, slopes: tf.Tensor, how: Estimation | None
+    ) -> Mapped:
+        if how is None:
+            return Mapped(value)
+        log_det = tf.reduce_sum(slopes, axis=range(1, value.shape.rank))
+        return Mapped(value, log_det, tf.zeros_like(log_det))
 
 
 @register
@@ -57,23 +74,19 @@ class Rescale(_Elementwise):
                     f"Received: {name} of shape {getattr(self, name).shape}"
                 ) from None
 
-    def apply(self, x):
+    def transform(self, x):
         # In this order the rounding is relative to the spread of the data, not to its mean.
         scale = tf.constant(self.scale, x.dtype)
         center = tf.constant(-self.offset / self.scale, x.dtype)
         slopes = tf.constant(np.log(np.abs(self.scale)), x.dtype)
         return (x - center) * scale, tf.broadcast_to(slopes, tf.shape(x))
 
-    def invert(self, y, condition):
+    def restore(self, y):
         center = tf.constant(-self.offset / self.scale, y.dtype)
         return y / tf.constant(self.scale, y.dtype) + center
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "scale": self.scale.tolist(),
-            "offset": self.offset.tolist(),
-        }
+    def serialized(self, argument):
+        return getattr(self, argument).tolist()
 
 
 @register
@@ -91,16 +104,13 @@ class Logit(_Elementwise):
             raise ValueError(f"Expected 0 ≤ alpha < 0.5. Received: alpha={alpha}")
         self.alpha = alpha
 
-    def apply(self, x):
+    def transform(self, x):
         # Both logarithms from their own end: in float32 1 − s loses all digits near 1.
         low = tf.math.log(self.alpha + (1 - 2 * self.alpha) * x)
         high = tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
         slope = np.log1p(-2 * self.alpha)
         return low - high, tf.cast(slope, x.dtype) - low - high
 
-    def invert(self, y, condition):
+    def restore(self, y):
         s = tf.sigmoid(y)
         return (s - self.alpha) / (1 - 2 * self.alpha)
-
-    def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha}

@@ -1,34 +1,33 @@
 """Many copies of one layer as a single loop over stacked weights."""
 
-import contextlib
-import types
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import deserialize_layers, register
-from tf_iresnet.layers.inversion import Neighbour, SolverReport
-from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
-from tf_iresnet.numerics import truncation
-from tf_iresnet.numerics.probes import fold_in
+from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
+from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.numerics.fixed_point import Solution
 
 
 @register
 class Repeated(InvertibleLayer):
     """`times` copies of a layer one after another, each with weights of its own.
 
-    It computes what an `InvertibleSequential` of `times` such layers does, but is traced, compiled
-    and optimised once, whatever `times` is: unrolled, every residual block costs about a second
-    before the first training step. Each weight of the layer becomes one variable with a leading
-    axis of length `times`.
+    It computes what an `InvertibleSequential` of `times` such layers does, but all copies are bound
+    in one pass, and the layer is traced, compiled and optimised once: unrolled, every residual
+    block costs about a second before the first training step. Each weight of the layer has a
+    leading axis of length `times`.
 
     Args:
         layer: the `InvertibleLayer` to repeat, not yet built; its output shape is its input shape.
             Use an `InvertibleSequential` for a pattern. Seeds of its initialisers are varied from
             copy to copy.
-        times: how many copies.
+        times: number of copies.
+
+    Raises:
+        ValueError: for a layer that is built, isn't invertible or changes the shape.
 
     Example:
 
@@ -41,194 +40,118 @@ class Repeated(InvertibleLayer):
 
     def __init__(self, layer: InvertibleLayer, times: int, **kwargs: Any) -> None:
         super().__init__(**inherit_dtype(kwargs, [layer]))
-        if not isinstance(layer, InvertibleLayer):
-            raise ValueError(
-                f"Expected layer to be an InvertibleLayer. Received: {type(layer).__name__}"
-            )
+        (self.layer,) = expect_invertible([layer])
         if times < 1:
             raise ValueError(f"Expected times ≥ 1. Received: times={times}")
-        # In a namespace, where Keras doesn't track it: the weights that count are the stacked ones.
-        self._hidden = types.SimpleNamespace(layer=layer)
-        self._stacked: list[keras.Variable] = []
         self.times = times
-
-    @property
-    def layer(self) -> InvertibleLayer:
-        """The layer whose computation is repeated. Its own weights aren't used: see `copy`."""
-        return self._hidden.layer
 
     @property
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.layer.condition_size
 
     @property
-    def num_solvers(self) -> int:  # type: ignore[override]
-        return self.times * self.layer.num_solvers
-
-    @property
-    def state(self):
-        return [self._stacked[position] for position in self._state_positions()]
+    def num_solvers(self) -> tuple[int, int]:
+        forward, backward = self.layer.num_solvers
+        return self.times * forward, self.times * backward
 
     def build(self, input_shape):
         super().build(input_shape)
-        template = self.layer
-        config = keras.saving.serialize_keras_object(template)
-        copies = [template] + [
-            keras.saving.deserialize_keras_object(_reseeded(config, index))
-            for index in range(1, self.times)
-        ]
-        for copy in copies:
-            if not copy.built:
-                copy.build(input_shape)
-        if tuple(template.compute_output_shape(input_shape)) != tuple(input_shape):
+        self.layer.set_stack((*self.stack, self.times))
+        self.layer.build(input_shape)
+        if tuple(self.layer.compute_output_shape(input_shape)) != tuple(input_shape):
             raise ValueError("Expected a layer whose output shape is its input shape.")
-        for variables in zip(*(copy.variables for copy in copies), strict=True):
-            self._stacked.append(self._stack(variables))
 
-    def _stack(self, variables: tuple[keras.Variable, ...]) -> keras.Variable:
-        first = variables[0]
-        if first.regularizer is not None:
-            raise ValueError(
-                "Expected a layer without regularizers, which would see only one of the copies. "
-                f"Received: a regularizer on {first.path}. Use the optimizer's weight_decay."
-            )
-        return self.add_weight(
-            name=first.path.replace("/", "."),
-            shape=(self.times, *first.shape),
-            initializer=lambda shape, dtype: tf.stack([v.value for v in variables]),
-            trainable=first.trainable,
-            aggregation=first.aggregation,
-            dtype=first.dtype,
+    def bind(self, condition=None, training=None):
+        return self.layer.bind(condition, training)
+
+    def _map(self, bound: Any, x: tf.Tensor, how: Any = None, *, reverse: bool) -> Mapped:
+        method = self.layer.pull if reverse else self.layer.push
+        solvers = self.layer.num_solvers[reverse]
+        zeros = tf.zeros_like(x[(slice(None), *[0] * (x.shape.rank - 1))])
+        elements = self._elements(bound)
+        fields = self._arrays((tf.int32, tf.int32, x.dtype, tf.bool) if solvers else ())
+
+        def body(count, x, totals, fields):
+            index = self.times - 1 - count if reverse else count
+            mapped = method(_read(bound, elements, index), x, how and how.at(index))
+            if how is not None:
+                log_det, truncation = totals
+                totals = log_det + mapped.log_det, truncation + mapped.truncation
+            if solvers:
+                fields = _written(fields, index, mapped.solution()[1:])
+            return count + 1, tf.ensure_shape(mapped.value, x.shape), totals, fields
+
+        carry = (tf.constant(0), x, () if how is None else (zeros, zeros), fields)
+        _, x, totals, fields = self._loop(body, carry)
+        shape = [self.times * solvers, tf.shape(x)[0]]
+        fields = [tf.reshape(field.stack(), shape) for field in fields]
+        solutions = (Solution(None, *fields),) if solvers else ()
+        return Mapped(x, *(totals or (None, None)), solutions)
+
+    push = functools.partialmethod(_map, reverse=False)
+    pull = functools.partialmethod(_map, reverse=True)
+
+    def initialize(self, bound, x, reverse):
+        elements = self._elements(bound)
+        new = self._arrays(tuple(tensor.dtype for tensor in tf.nest.flatten(bound)))
+
+        def body(count, x, new):
+            index = self.times - 1 - count if reverse else count
+            own, y = self.layer.initialize(_read(bound, elements, index), x, reverse)
+            return count + 1, tf.ensure_shape(y, x.shape), _written(new, index, own)
+
+        _, x, new = self._loop(body, (tf.constant(0), x, new))
+        return tf.nest.pack_sequence_as(bound, [array.stack() for array in new]), x
+
+    def initial_values(self, bound):
+        return self.layer.initial_values(bound)
+
+    def copies(self, bound, index=()):
+        for copy in range(self.times):
+            yield from self.layer.copies(_slice(bound, copy), (*index, copy))
+
+    def visit(self, bound, x, callback, index=()):
+        for copy in range(self.times):
+            x = self.layer.visit(_slice(bound, copy), x, callback, (*index, copy))
+        return x
+
+    def serialized(self, argument):
+        # A layer that is read from a config must not be built before it knows of its copies.
+        return _unbuilt(super().serialized(argument))
+
+    def _loop(self, body: Callable, carry: tuple) -> tuple:
+        return tf.while_loop(
+            lambda count, *_: count < self.times, body, carry, maximum_iterations=self.times
         )
 
-    @contextlib.contextmanager
-    def copy(self, index: int) -> Iterator[InvertibleLayer]:
-        """The layer with the weights of copy `index`, inside a `with` block (eager mode).
+    def _elements(self, bound: Any) -> list[tf.TensorArray]:
+        """The tensors of all copies, to be read one by one."""
+        tensors = tf.nest.flatten(bound)
+        return [
+            tf.TensorArray(t.dtype, self.times, clear_after_read=False).unstack(t) for t in tensors
+        ]
 
-        What is assigned to the layer's variables there is stored in that copy.
-        """
-        values = [variable.value[index] for variable in self._stacked]
-        mapping = list(zip(self.layer.variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            yield self.layer
-        for stacked, (variable, before) in zip(self._stacked, mapping, strict=True):
-            after = scope.get_current_value(variable)
-            if after is not before:
-                stacked.assign(tf.tensor_scatter_nd_update(stacked.value, [[index]], after[None]))
-
-    def _state_positions(self) -> list[int]:
-        names = {id(variable) for variable in self.layer.state}
-        return [i for i, variable in enumerate(self.layer.variables) if id(variable) in names]
-
-    def _loop(self, step, carry, update=False, reverse=False):
-        """`carry ← step(layer, index, carry)` over the copies, from last to first if `reverse`."""
-        outputs = self._steps(step, carry, update, reverse)
-        last = 0 if reverse else -1
-        return tuple(
-            tf.ensure_shape(output[last], value.shape)
-            for output, value in zip(outputs, carry, strict=True)
-        )
-
-    def _steps(self, step, carry, update=False, reverse=False, each=()):
-        """Every carry of the loop, at its copy's index; `step` also gets `each[index]`, if any."""
-        layer, variables = self.layer, self.layer.variables
-        positions = self._state_positions() if update else []
-
-        def body(carried, element):
-            index, values, *known = element
-            mapping = list(zip(variables, values, strict=True))
-            with keras.StatelessScope(state_mapping=mapping) as scope:
-                new = step(layer, index, carried[0], *known)
-                return new, [scope.get_current_value(variables[p]) for p in positions]
-
-        values = [variable.value for variable in self._stacked]
-        initial = carry, [tf.zeros(variables[p].shape, values[p].dtype) for p in positions]
-        elements = (tf.range(self.times), values, *each)
-        outputs, states = tf.scan(body, elements, initial, reverse=reverse)
-        for position, value in zip(positions, states, strict=True):
-            self._stacked[position].assign(value)
-        return outputs
-
-    def call(self, inputs, condition=None, training=None):
-        x, condition = self._prepare(inputs, condition)
-
-        def step(layer, index, carry):
-            return (layer.call(carry[0], condition, training),)
-
-        return self._loop(step, (x,), update=bool(training))[0]
-
-    def transform(self, x, condition, training, seed):
-        # What a copy reports can't leave the loop but in what it carries.
-        gathering = truncation.gathering()
-
-        def step(layer, index, carry):
-            x, total, *missing = carry
-            with truncation.gather() if gathering else contextlib.nullcontext() as bounds:
-                x, log_det = layer.transform(x, condition, training, fold_in(seed, index))
-            return x, total + log_det, *(before + bounds.total(total) for before in missing)
-
-        zeros = _zeros(x)
-        carry = (x, zeros, zeros) if gathering else (x, zeros)
-        y, log_det, *missing = self._loop(step, carry, update=training)
-        if gathering:
-            truncation.report(lambda _: missing[0])
-        return y, log_det
-
-    def invert(self, y, condition):
-        def step(layer, index, carry):
-            return (layer.invert(carry[0], condition),)
-
-        return self._loop(step, (y,), reverse=True)[0]
-
-    def invert_with_report(self, y, condition, neighbour=None):
-        def step(layer, index, carry, known=None):
-            return layer.invert_with_report(carry[0], condition, known)
-
-        each = () if neighbour is None else (self._neighbours(neighbour, condition),)
-        blank = SolverReport.blank(y, self.layer.num_solvers)
-        values, reports = self._steps(step, (y, blank), reverse=True, each=each)
-        shape = [self.num_solvers, tf.shape(y)[0]]
-        flat = (tf.reshape(field, shape) for field in reports)
-        return tf.ensure_shape(values[0], y.shape), SolverReport(*flat)
-
-    def _neighbours(self, neighbour, condition):
-        """Those of the copies, stacked."""
-        (outputs,) = self._steps(
-            lambda layer, index, carry: (layer.call(carry[0], condition),), (neighbour.inputs,)
-        )
-        return Neighbour(tf.concat([neighbour.inputs[tf.newaxis], outputs[:-1]], 0), outputs)
-
-    def invert_with_log_det(self, y, condition, seed):
-        def step(layer, index, carry):
-            y, total = carry
-            x, log_det = layer.invert_with_log_det(y, condition, fold_in(seed, index))
-            return x, total + log_det
-
-        return self._loop(step, (y, _zeros(y)), reverse=True)
-
-    def get_config(self):
-        layer = keras.saving.serialize_keras_object(self.layer)
-        return {**super().get_config(), "layer": layer, "times": self.times}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
+    def _arrays(self, dtypes: tuple) -> list[tf.TensorArray]:
+        """To write a tensor of each copy into."""
+        return [tf.TensorArray(dtype, self.times) for dtype in dtypes]
 
 
-def _zeros(x: tf.Tensor) -> tf.Tensor:
-    return tf.zeros_like(x[(slice(None), *[0] * (x.shape.rank - 1))])
+def _read(bound: Any, elements: list[tf.TensorArray], index: tf.Tensor) -> Any:
+    return tf.nest.pack_sequence_as(bound, [element.read(index) for element in elements])
 
 
-def _reseeded(config: Any, index: int) -> Any:
-    """The config with each fixed seed replaced by another one, a function of it and `index`."""
+def _written(arrays: list[tf.TensorArray], index: tf.Tensor, values: Any) -> list[tf.TensorArray]:
+    pairs = zip(arrays, tf.nest.flatten(values), strict=True)
+    return [array.write(index, value) for array, value in pairs]
+
+
+def _slice(bound: Any, copy: int) -> Any:
+    """The tensors of one copy."""
+    return tf.nest.map_structure(lambda tensor: tensor[copy], bound)
+
+
+def _unbuilt(config: Any) -> Any:
+    """The config of a layer that isn't built, nor are the layers in it."""
     if isinstance(config, dict):
-        return {
-            key: (value + 7919 * index) % 2**31
-            if key == "seed" and isinstance(value, int)
-            else _reseeded(value, index)
-            for key, value in config.items()
-            if key != "build_config"
-        }
-    if isinstance(config, (list, tuple)):
-        return [_reseeded(item, index) for item in config]
-    return config
+        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [_unbuilt(item) for item in config] if isinstance(config, list) else config

@@ -6,28 +6,35 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.invertible import Estimation, InvertibleLayer, Mapped
+from tf_iresnet.layers.serialization import register
 
 
 class _Rearrangement(InvertibleLayer):
-    """The same entries in another shape: subclasses give `apply(x)`, `undo(y)` and the shape.
+    """The same entries in another shape; a subclass gives `rearrange`, `restore` and the shape.
 
     A permutation of the coordinates, so the log-determinant is 0 and both directions are exact.
     """
 
-    def apply(self, x: tf.Tensor) -> tf.Tensor:
-        raise TypeError(f"{type(self).__name__} must define apply()")
+    def rearrange(self, x: tf.Tensor) -> tf.Tensor:
+        """The outputs for `x`."""
+        raise TypeError(f"{type(self).__name__} must define rearrange()")
 
-    def undo(self, y: tf.Tensor) -> tf.Tensor:
-        raise TypeError(f"{type(self).__name__} must define undo()")
+    def restore(self, y: tf.Tensor) -> tf.Tensor:
+        """The inputs for `y`."""
+        raise TypeError(f"{type(self).__name__} must define restore()")
 
-    def transform(self, x, condition, training, seed):
-        return self.apply(x), tf.zeros(tf.shape(x)[:1], x.dtype)
+    def push(self, bound, x, how=None):
+        return _of_volume_one(self.rearrange(x), how)
 
-    def invert(self, y, condition):
+    def pull(self, bound, y, how=None):
         expect_outputs(self, y)
-        return self.undo(y)
+        return _of_volume_one(self.restore(y), how)
+
+
+def _of_volume_one(value: tf.Tensor, how: Estimation | None) -> Mapped:
+    zeros = None if how is None else tf.zeros(tf.shape(value)[:1], value.dtype)
+    return Mapped(value, zeros, zeros)
 
 
 @register
@@ -86,17 +93,14 @@ class Squeeze(_Rearrangement):
         small = (size // self.factor for size in sizes)
         return (batch, *small, channels * self.factor ** len(sizes))
 
-    def apply(self, x):
+    def rearrange(self, x):
         y = tf.transpose(tf.reshape(x, self._mixed), self._order)
         return tf.reshape(y, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
 
-    def undo(self, y):
+    def restore(self, y):
         back = sorted(range(len(self._order)), key=self._order.__getitem__)
         x = tf.transpose(tf.reshape(y, self._separate), back)
         return tf.reshape(x, [-1, *self.event_shape])
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
 
 
 @register
@@ -149,14 +153,11 @@ class Reshape(_Rearrangement):
             )
         return (input_shape[0], *(size // known if n == -1 else n for n in self.target_shape))
 
-    def apply(self, x):
+    def rearrange(self, x):
         return tf.reshape(x, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
 
-    def undo(self, y):
+    def restore(self, y):
         return tf.reshape(y, [-1, *self.event_shape])
-
-    def get_config(self):
-        return {**super().get_config(), "target_shape": list(self.target_shape)}
 
 
 @register
@@ -197,30 +198,23 @@ class ChannelPad(InvertibleLayer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] + self.channels)
 
-    def call(self, inputs, condition=None, training=None):
-        x, _ = self._prepare(inputs, condition)
-        return tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), [0, self.channels]])
+    def push(self, bound, x, how=None):
+        self._expect_no_log_det(how)
+        return Mapped(tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), [0, self.channels]]))
 
-    def invert(self, y, condition):
+    def pull(self, bound, y, how=None):
+        self._expect_no_log_det(how)
         expect_outputs(self, y)
-        return y[..., : -self.channels]
+        return Mapped(y[..., : -self.channels])
 
-    def transform(self, x, condition, training, seed):
-        self._refuse()
-
-    def invert_with_log_det(self, y, condition, seed):
-        self._refuse()
-
-    def _refuse(self) -> None:
-        raise ValueError(
-            "Expected a bijection, to have a log-determinant. Received: "
-            f"ChannelPad {self.name!r}, which is injective only: it is for classifiers, where "
-            "`call` and `inverse` are all that is needed. In a density model use "
-            "tf_iresnet.layers.Squeeze to have more channels."
-        )
-
-    def get_config(self):
-        return {**super().get_config(), "channels": self.channels}
+    def _expect_no_log_det(self, how: Estimation | None) -> None:
+        if how is not None:
+            raise ValueError(
+                "Expected a bijection, to have a log-determinant. Received: "
+                f"ChannelPad {self.name!r}, which is injective only: it is for classifiers, where "
+                "`call` and `inverse` are all that is needed. In a density model use "
+                "tf_iresnet.layers.Squeeze to have more channels."
+            )
 
 
 def expect_outputs(layer: InvertibleLayer, y: tf.Tensor) -> None:

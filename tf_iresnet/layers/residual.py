@@ -1,34 +1,31 @@
 """Blocks made of a contraction and a certified solver, and the residual one."""
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers import activations
-from tf_iresnet.layers.bound_function import BoundFunction
-from tf_iresnet.layers.contractive import (
-    ContractiveLayer,
-    ContractiveSequential,
-    deserialize_layers,
-    register,
-)
-from tf_iresnet.layers.inversion import Neighbour, SolverReport
-from tf_iresnet.layers.invertible import InvertibleLayer, inherit_dtype
+from tf_iresnet.layers.branch import as_contractive
+from tf_iresnet.layers.contractive import ContractiveLayer
+from tf_iresnet.layers.invertible import BlockCopy, Estimation, InvertibleLayer, Mapped
+from tf_iresnet.layers.serialization import inherit_dtype, register
 from tf_iresnet.numerics import fixed_point, log_det
+from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.fixed_point import Solution
+from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
 
 Branch: TypeAlias = ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer]
 
 
 class BranchBlock(InvertibleLayer):
-    """What the blocks made of a contraction `g`, their branch, and a certified solver share.
+    """The base of blocks that are made of a contraction `g`, their branch, and a certified solver.
 
-    A subclass gives `call`, `transform` and `solve`, and checks the branch's bound. Its arguments
+    A subclass gives `push`, `pull` and `branch_input`, and checks the branch's bound. Its arguments
     are those of `ResidualBlock`, which describes them.
     """
-
-    num_solvers = 1
 
     def __init__(
         self,
@@ -40,10 +37,9 @@ class BranchBlock(InvertibleLayer):
         on_failure: str = "nan",
         **kwargs: Any,
     ) -> None:
-        if isinstance(branch, (list, tuple)):
-            branch = ContractiveSequential(branch)
-        super().__init__(**inherit_dtype(kwargs, getattr(branch, "layers", [branch])))
-        self.branch = activations.as_contractive(branch)
+        branch = as_contractive(branch)
+        super().__init__(**inherit_dtype(kwargs, [branch]))
+        self.branch = branch
         self.lipschitz = float(self.branch.lipschitz_bound())
         self.log_det = _estimators.get(log_det)
         if solver not in fixed_point.METHODS:
@@ -73,10 +69,6 @@ class BranchBlock(InvertibleLayer):
     def condition_size(self) -> int | None:  # type: ignore[override]
         return self.branch.condition_size
 
-    @property
-    def state(self):
-        return self.branch.state
-
     def build(self, input_shape):
         super().build(input_shape)
         if not self.branch.built:
@@ -88,40 +80,48 @@ class BranchBlock(InvertibleLayer):
                 f"{self.event_shape} → {output_shape[1:]}"
             )
 
-    def solve(
-        self,
-        y: tf.Tensor,
-        condition: tf.Tensor | None = None,
-        neighbour: Neighbour | None = None,
-    ) -> fixed_point.Solution:
-        """The inverse with its iterations, certified error and success of each example."""
-        raise TypeError(f"{type(self).__name__} must define solve()")
+    def bind(self, condition=None, training=None):
+        return self.branch.bind(condition, training)
 
-    def invert(self, y, condition):
-        return self._certified(self.solve(y, condition))
+    def branch_input(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """What `g` is applied to where the block maps `x` to `y`."""
+        raise TypeError(f"{type(self).__name__} must define branch_input()")
 
-    def invert_with_report(self, y, condition, neighbour=None):
-        solution = self.solve(y, condition, neighbour)
-        return self._certified(solution), SolverReport.of(solution)
+    def copies(self, bound, index=()):
+        yield BlockCopy(self, index, bound)
 
-    def _root(
-        self, g: BoundFunction, y: tf.Tensor, tolerance: float, start: tf.Tensor | None = None
-    ) -> fixed_point.Solution:
+    def visit(self, bound, x, callback, index=()):
+        y = self.push(bound, x).value
+        callback(BlockCopy(self, index, bound), self.branch_input(x, y))
+        return y
+
+    def _estimator(
+        self, how: Estimation, function: LogFunction = LOG1P
+    ) -> Callable[[BoundFunction, tf.Tensor], log_det.LogDetEstimate]:
+        """`(g, x) → g(x)`, the log-determinant by the block's estimator, and its truncation."""
+        return functools.partial(
+            self.log_det.resolve(math.prod(self.event_shape), how.training),
+            seed=how.seed,
+            training=how.training,
+            lipschitz=self.lipschitz,
+            proven=how.proven,
+            function=function,
+        )
+
+    def _solve(self, g: BoundFunction, y: tf.Tensor, tolerance: float) -> Solution:
         """The `x` with `x + g(x) = y`, for a `g` of the branch's Lipschitz bound."""
         # Without a bound, that of ½: then the tolerance is one on the residual.
         lipschitz = self.lipschitz if self.lipschitz < 1 else 0.5
         solution = fixed_point.solve(
-            g.function,
+            g,
             y,
-            g.parameters,
             lipschitz=lipschitz,
             tolerance=tolerance,
             max_iterations=self.max_iterations,
             method=self.solver,
-            start=start,
         )
         # An example that got as far as its dtype can resolve is solved.
-        enough = solution.residual <= fixed_point.resolution(y, lipschitz)
+        enough = solution.certified_error <= fixed_point.resolution(y, lipschitz)
         return solution._replace(converged=solution.converged | enough)
 
     def _certified(self, solution: fixed_point.Solution) -> tf.Tensor:
@@ -140,20 +140,15 @@ class BranchBlock(InvertibleLayer):
         solved = tf.reshape(solved, [-1, *[1] * (value.shape.rank - 1)])
         return tf.where(solved, value, tf.constant(float("nan"), value.dtype))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "branch": keras.saving.serialize_keras_object(self.branch),
-            "log_det": _estimators.serialize(self.log_det),
-            "solver": self.solver,
-            "tolerance": self.tolerance,
-            "max_iterations": self.max_iterations,
-            "on_failure": self.on_failure,
-        }
+    def serialized(self, argument):
+        if argument == "log_det":
+            return _estimators.serialize(self.log_det)
+        return super().serialized(argument)
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**deserialize_layers(config))
+
+def of_one_solver(solution: Solution) -> tuple[Solution, ...]:
+    """The solution without its value, fields `[1, batch]`."""
+    return (Solution(None, *(field[tf.newaxis] for field in solution[1:])),)
 
 
 @register
@@ -173,7 +168,7 @@ class ResidualBlock(BranchBlock):
         max_iterations: evaluations of `g` after which an example is given up.
         on_failure: what becomes of an example that wasn't certified by then: "nan", or "raise", an
             `InvalidArgumentError` in eager and graph mode (XLA drops assertions; check
-            `solve(…).converged` there), or "keep", the last iterate.
+            `inverse_with_report(…).converged` there), or "keep", the last iterate.
         constrained: False accepts a branch without a bound below 1: an ordinary residual block, to
             compare with. It may have no inverse, or several; the solver then stops where
             `tolerance` bounds the residual, which proves nothing, and there is no log-determinant.
@@ -209,27 +204,35 @@ class ResidualBlock(BranchBlock):
                 ", or take ResidualBlock(…, constrained=False), an ordinary residual block"
             )
 
-    def call(self, inputs, condition=None, training=None):
-        x, condition = self._prepare(inputs, condition)
-        return x + self.branch.bind(condition, training)(x)
+    @property
+    def num_solvers(self) -> tuple[int, int]:
+        return 0, 1
 
-    def transform(self, x, condition, training, seed):
+    def push(self, bound, x, how=None):
+        if how is None:
+            return Mapped(x + bound(x))
+        self._expect_log_det()
+        outputs, log_det, truncation = self._estimator(how)(bound, x)
+        return Mapped(x + outputs, log_det, truncation)
+
+    def pull(self, bound, y, how=None):
+        solution = self._solve(bound, y, self.tolerance)
+        x, solutions = self._certified(solution), of_one_solver(solution)
+        if how is None:
+            return Mapped(x, solutions=solutions)
+        self._expect_log_det()
+        _, log_det, truncation = self._estimator(how)(bound, x)
+        return Mapped(x, -log_det, truncation, solutions)
+
+    def branch_input(self, x, y):
+        return x
+
+    def _expect_log_det(self) -> None:
         if not self.lipschitz < 1:
             raise ValueError(
                 "Expected a constrained block, to have a log-determinant. Received: "
                 f"{self.name!r} with constrained=False and bound={self.lipschitz}."
             )
-        g = self.branch.bind(condition, training)
-        gx, value = self.log_det(g, x, seed, training=training, lipschitz=self.lipschitz)
-        return x + gx, value
-
-    def solve(self, y, condition=None, neighbour=None):
-        # A Picard step from the neighbour, whose g is known.
-        start = None if neighbour is None else y - (neighbour.outputs - neighbour.inputs)
-        return self._root(self.branch.bind(condition), y, self.tolerance, start)
-
-    def get_config(self):
-        return {**super().get_config(), "constrained": self.constrained}
 
 
 _estimators = log_det  # the constructor's argument of that name hides the module

@@ -1,13 +1,193 @@
-"""Dense layers whose spectral norm is at most a coefficient."""
+"""Layers whose linear map has a spectral norm of at most a coefficient, and the dense one."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.bound_function import Kind
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.normalized import SpectralLayer, shifted
+from tf_iresnet.layers import activations
+from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, conditional_shift
+from tf_iresnet.layers.normalization_rules import RULES, Power, estimated_norm
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.numerics import norms
+from tf_iresnet.numerics.bound_function import BoundFunction, compose
+from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
+
+
+class SpectralLayer(ContractiveLayer):
+    """The base of the spectral layers: a kernel whose linear map is normalised at every call.
+
+    A subclass inherits from a Keras layer as well, which makes `kernel` and `bias`, and gives
+    `units` and `linear_map`. `SpectralDense` describes the arguments.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        coefficient: float | None = 0.97,
+        activation: Any = None,
+        power_iterations: int | None = None,
+        condition_size: int | None = None,
+        tolerance: float = 1e-2,
+        max_power_iterations: int = 100,
+        normalization: str = "power",
+        **kwargs: Any,
+    ) -> None:
+        for name in ("lora_rank", "quantization_config"):
+            if kwargs.pop(name, None) is not None:
+                raise ValueError(
+                    f"{type(self).__name__} doesn't support {name}: it would change the norm."
+                )
+        kwargs.pop("lora_alpha", None)
+        super().__init__(*args, **kwargs)
+        if coefficient is not None and not coefficient > 0:
+            raise ValueError(
+                "Expected coefficient > 0, or None for a layer without a bound. "
+                f"Received: coefficient={coefficient}"
+            )
+        if normalization not in RULES:
+            raise ValueError(
+                f"Expected normalization to be one of {', '.join(RULES)}. "
+                f"Received: normalization={normalization!r}"
+            )
+        if power_iterations is not None and normalization != "power":
+            raise ValueError(
+                "Expected power_iterations with normalization='power' only. "
+                f"Received: power_iterations={power_iterations}, normalization={normalization!r}"
+            )
+        if coefficient is None and normalization == "aol":
+            raise ValueError(
+                "Expected a coefficient, which normalization='aol' scales every kernel to. "
+                "Received: coefficient=None. Use 'power', which leaves the kernel as it is then."
+            )
+        self.coefficient = coefficient
+        self.normalization = normalization
+        self.nonlinearity = activations.get(activation, self.dtype_policy.name)
+        self.power_iterations = power_iterations
+        self.condition_size = condition_size
+        self.condition_kernel = None
+        self.tolerance = tolerance
+        self.max_power_iterations = max_power_iterations
+        power = (tolerance, max_power_iterations, power_iterations)
+        self.rule = Power(*power) if normalization == "power" else RULES[normalization]()
+
+    @property
+    def limit(self) -> float:
+        """The bound on the norm: the coefficient, or infinity without one."""
+        return math.inf if self.coefficient is None else self.coefficient
+
+    def linear_map(self, kernel: Any) -> LinearMap:
+        """The map that the layer applies with that kernel."""
+        raise TypeError(f"{type(self).__name__} must define linear_map()")
+
+    def certified_map(self, kernel: Any) -> LinearMap:
+        """The same map in the form that is certified, and joined with its neighbours'."""
+        return self.linear_map(kernel)
+
+    def norm_map(self, kernel: Any) -> tuple[LinearMap, float]:
+        """A map of the same norm, and the factor by which the layer's own may exceed it."""
+        return self.linear_map(kernel), 1.0
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.condition_size is not None:
+            self.condition_kernel = self.add_weight(
+                name="condition_kernel",
+                shape=(self.condition_size, self.units),
+                initializer="glorot_uniform",
+            )
+        self.rule.build(self, self.norm_map(self.kernel.value)[0])
+        if self.nonlinearity is not None and not self.nonlinearity.built:
+            self.nonlinearity.build(self._linear_output_shape(input_shape))
+
+    def _linear_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def compute_output_shape(self, input_shape):
+        output_shape = self._linear_output_shape(input_shape)
+        if self.nonlinearity is None:
+            return output_shape
+        return self.nonlinearity.compute_output_shape(output_shape)
+
+    def lipschitz_bound(self):
+        slope = 1.0 if self.nonlinearity is None else self.nonlinearity.lipschitz_bound()
+        return self.limit * slope
+
+    def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
+        """`W̃`, of the kernel's shape and norm at most `coefficient`; "power": up to `tolerance`."""
+        linear_map, margin = self.norm_map(self.kernel.value)
+        kernel = self.rule(linear_map, self.limit / margin, training)
+        return tf.reshape(kernel, self.kernel.shape)
+
+    def store_norm(self) -> None:
+        """Stores the vectors of the kernel as it is, and that they are this kernel's (eager mode).
+
+        `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
+        """
+        linear_map, margin = self.norm_map(self.kernel.value)
+        self.rule.store(linear_map, self.limit / margin)
+
+    def enforce(self, index: tuple[int, ...]) -> None:
+        """Scales the kernel of one copy down until its norm is proven (eager mode).
+
+        Raises:
+            ValueError: for a layer without a coefficient.
+        """
+        if self.coefficient is None:
+            raise ValueError(
+                "Expected layers with a coefficient to bring them to. Received: "
+                f"{self.name!r} with coefficient=None. Train it with one."
+            )
+        kernels = np.array(self.kernel.value)
+        bound = float(norms.upper_bound(self.certified_map(kernels[index].astype(np.float64))))
+        if self.normalization == "power" and bound > self.coefficient:
+            # A hair below: storing in the layer's dtype may round up.
+            factor = self.coefficient / bound * (1 - 4 * np.finfo(kernels.dtype).eps)
+            kernels[index] = kernels[index].astype(np.float64) * factor
+            self.kernel.assign(kernels)
+            self.store_norm()
+
+    def bind(self, condition=None, training=None):
+        linear_map = self.linear_map(self.normalized_kernel(training))
+        return self._bound(linear_map, condition, training)
+
+    def _bound(self, linear_map, condition, training):
+        """`bind` with a given map."""
+        bias = self.bias if self.use_bias else None
+        shift = conditional_shift(self, bias, self.condition_kernel, condition)
+        linear = BoundFunction.linear(linear_map, shift)
+        if self.nonlinearity is None:
+            return compose([linear])
+        return compose([linear, self.nonlinearity.bind(condition, training)])
+
+    def certified_parts(self, bound, path):
+        kernel = np.asarray(bound.parts[0].linear_map.kernel, np.float64).reshape(
+            self.kernel.shape[len(self.stack) :]
+        )
+        linear_map = self.certified_map(kernel)
+        estimate = estimated_norm(self.norm_map(tf.constant(kernel))[0])
+        upper = float(norms.upper_bound(linear_map))
+        yield CertifiedPart(path, upper, linear_map, estimate, self.limit)
+        if self.nonlinearity is not None:
+            yield from self.nonlinearity.certified_parts(bound.parts[1], path)
+
+    # The Keras layers have their own, which know of a kernel and bias only.
+    save_own_variables = keras.layers.Layer.save_own_variables
+    load_own_variables = keras.layers.Layer.load_own_variables
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("lora_rank", "lora_alpha", "quantization_config"):
+            config.pop(name, None)
+        return config
+
+    def serialized(self, argument):
+        return super().serialized("nonlinearity" if argument == "activation" else argument)
+
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        raise ValueError(f"{type(self).__name__} doesn't support LoRA: it would change the norm.")
 
 
 @register
@@ -60,8 +240,6 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
         ])
     """
 
-    kind = Kind.LINEAR
-
     def __init__(
         self,
         units: int,
@@ -71,15 +249,5 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
     ) -> None:
         super().__init__(units, coefficient=coefficient, activation=activation, **kwargs)
 
-    def linear(self, x, kernel, shift=None):
-        return affine(x, kernel, shift)
-
-
-def affine(x: tf.Tensor, kernel: tf.Tensor, shift: tf.Tensor | None = None) -> tf.Tensor:
-    """`x W̃ + b`, extra axes of `x` folded into the batch."""
-    if x.shape.rank == 2:
-        y = tf.matmul(x, kernel)
-    else:
-        y = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
-        y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], 0))
-    return shifted(y, shift)
+    def linear_map(self, kernel):
+        return Matrix(kernel)

@@ -9,11 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
-from tf_iresnet.layers.contractive import ContractiveLayer, register
+from tf_iresnet.layers.contractive import ContractiveLayer
+from tf_iresnet.layers.invertible import Mapped
 from tf_iresnet.layers.residual import ResidualBlock
+from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralDense
+from tf_iresnet.numerics.bound_function import Pointwise
+from tf_iresnet.numerics.linear_maps import Matrix
 
-ELEMENTWISE = ("lipswish", "sine", *activations.NON_EXPANSIVE)
+ELEMENTWISE = ("lipswish", "sine", *activations.SLOPES)
 
 
 class _MaskedDense(SpectralDense):
@@ -39,14 +43,8 @@ class _MaskedDense(SpectralDense):
         self.mask = inputs[:, None] <= outputs
         super().build(input_shape)
 
-    def _operand(self, kernel):
-        return kernel * tf.constant(self.mask, kernel.dtype)
-
     def linear_map(self, kernel):
-        return super().linear_map(np.asarray(kernel, np.float64) * self.mask)
-
-    def normalized_kernel(self, training=None):
-        return self._operand(super().normalized_kernel(training))
+        return Matrix(kernel * tf.cast(self.mask, kernel.dtype))
 
     def along_diagonal(self, slopes: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The product with each group's own part of the kernel.
@@ -139,37 +137,34 @@ class TriangularBlock(ResidualBlock):
             )
         super().build(input_shape)
 
-    def transform(self, x, condition, training, seed):
+    def push(self, bound, x, how=None):
+        if how is None:
+            return super().push(bound, x)
         value, slopes = x, tf.ones_like(x)[:, :, None]  # of every unit in its own variable
-        for layer in self.branch.layers:
-            function = layer.bind(condition, training)
-            if isinstance(layer, _MaskedDense):
-                slopes = layer.along_diagonal(slopes, function.parameters[0])
-                value = function(value)
-            else:
-                value, slope = function.with_slope(value)
+        layers = iter(self.branch.layers)
+        for stage in bound.stages:
+            layer = next(layers)
+            if isinstance(stage, Pointwise):
+                value, slope = stage.with_slope(value)
                 slopes *= tf.reshape(slope, tf.shape(slopes))
-        return x + value, tf.reduce_sum(tf.math.log1p(slopes), [1, 2])
+            else:
+                slopes = layer.along_diagonal(slopes, stage.linear_map.kernel)
+                value = stage(value)
+        log_det = tf.reduce_sum(tf.math.log1p(slopes), [1, 2])
+        return Mapped(x + value, log_det, tf.zeros_like(log_det))
+
+    def pull(self, bound, y, how=None):
+        mapped = super().pull(bound, y)
+        if how is None:
+            return mapped
+        forward = self.push(bound, mapped.value, how)
+        return mapped._replace(log_det=-forward.log_det, truncation=forward.truncation)
 
     def get_config(self):
         config = super().get_config()
         for name in ("branch", "log_det", "constrained"):
             del config[name]
-        return {
-            **config,
-            "units_per_dim": list(self.units_per_dim),
-            "coefficient": self.coefficient,
-            "activation": self.activation,
-            "reverse": self.reverse,
-            "condition_size": self.condition_size,
-            "seed": self.seed,
-            "dense": keras.saving.serialize_keras_object(self.dense),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        dense = keras.saving.deserialize_keras_object(config["dense"])
-        return super().from_config({**config, "dense": dense})
+        return {**config, "condition_size": self.condition_size}
 
 
 def _perceptron(

@@ -1,4 +1,4 @@
-"""Base distributions: the law of the latents."""
+"""Base distributions of the latents."""
 
 import math
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
+from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics.probes import fold_in, gaussian, uniform
 
 
 class Base(keras.layers.Layer):
-    """A law of latents `[batch, *event]` made of diagonal normals.
+    """A distribution of latents `[batch, *event]` made of diagonal normals.
 
     A subclass makes the weights `loc` and `log_scale`, and gives `log_prob`, `sample`, `moments`
     and `distribution`.
@@ -43,7 +43,7 @@ class Base(keras.layers.Layer):
         raise TypeError(f"{type(self).__name__} must define moments()")
 
     def distribution(self) -> Any:
-        """The same law as a `tfd.Distribution`, a view of these weights."""
+        """The same as a `tfd.Distribution`, a view of these weights."""
         raise TypeError(f"{type(self).__name__} must define distribution()")
 
     def _normals(self) -> Any:

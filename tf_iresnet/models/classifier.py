@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
 from tf_iresnet.layers.invertible import InvertibleLayer
-from tf_iresnet.models.invertible import InvertibleModel, classification, labels_of
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.models.invertible import InvertibleModel, as_tensors, classification, labels_of
 
 
 @register
@@ -72,7 +72,7 @@ class IResNetClassifier(InvertibleModel):
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        return self._run("class_log_prob", self._class_log_prob, x)
+        return self._function("class_log_prob", self._class_log_prob)(*as_tensors(x))
 
     def _class_log_prob(self, x):
         return tf.nn.log_softmax(self.call(x, training=False))

@@ -1,20 +1,16 @@
 """A normalising flow as a Keras model."""
 
-import functools
 import math
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.invertible import InvertibleLayer
-from tf_iresnet.layers.residual import BranchBlock
-from tf_iresnet.layers.walk import walk
+from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
+from tf_iresnet.layers.serialization import register
 from tf_iresnet.models import base as bases
-from tf_iresnet.models.draws import LogProb, mean_of_draws
-from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.numerics import truncation
+from tf_iresnet.models.invertible import InvertibleModel, as_tensors
+from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
@@ -65,8 +61,12 @@ class ResidualFlow(InvertibleModel):
 
     def _log_density(self, inputs, condition=None, training=None, seed=None):
         self._check_condition(condition)
-        z, log_det = self.layer.forward_with_log_det(inputs, condition, training, seed)
-        return self.base.log_prob(z) + log_det
+        return self._log_density_and_bound(inputs, condition, training, seed)[0]
+
+    def _log_density_and_bound(self, inputs, condition, training, seed, proven=0.0):
+        how = Estimation(as_seed(seed), bool(training), proven)
+        z, log_det, truncation, _ = self.layer.forward(inputs, condition, training, how)
+        return self.base.log_prob(z) + log_det, truncation
 
     def _values(self, x, y, training, seed=None):
         log_prob = self(x, condition=y, training=training, seed=seed)
@@ -75,14 +75,11 @@ class ResidualFlow(InvertibleModel):
     def _bits_per_dim(self, log_prob: tf.Tensor) -> tf.Tensor:
         return -log_prob / (self.event_size * math.log(2))
 
-    def _log_density_and_bound(self, lipschitz, inputs, condition, seed):
-        with truncation.gather(lipschitz) as bounds:
-            value = self._log_density(inputs, condition, False, seed)
-        return value, bounds.total(value)
-
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
-        return self._run("log_prob", self._log_density, x, condition, False, as_seed(seed))
+        self._check_condition(condition)
+        function = self._function("log_prob", self._log_density_and_bound)
+        return function(*as_tensors(x, condition), False, as_seed(seed))[0]
 
     def log_prob_with_error(
         self,
@@ -117,14 +114,16 @@ class ResidualFlow(InvertibleModel):
                 f"Received: draws={draws}, max_draws={max_draws}"
             )
 
-        function = functools.partial(self._log_density_and_bound, lipschitz)
+        self._check_condition(condition)
+        function = self._function("log_prob", self._log_density_and_bound)
+        proven = tf.constant(lipschitz, self.layer.variable_dtype)
 
         def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            arguments = (x, condition, fold_in(as_seed(seed), index))
-            return self._run(f"log_prob and bound for {lipschitz}", function, *arguments)
+            key = fold_in(as_seed(seed), index)
+            return function(*as_tensors(x, condition), False, key, proven)
 
-        blocks = walk(self.layer, BranchBlock)
-        if not any(block.log_det.is_random(math.prod(block.event_shape)) for block in blocks):
+        blocks = (copy.block for copy in self.layer.blocks())
+        if not any(b.log_det.resolve(math.prod(b.event_shape), False).is_random for b in blocks):
             draws = max_draws = 1
         return mean_of_draws(draw, x, condition, draws, standard_error, max_draws)
 
@@ -134,7 +133,7 @@ class ResidualFlow(InvertibleModel):
         """Samples `[num, *event]`. Rows whose inverse wasn't certified are NaN, with a warning.
 
         Args:
-            num: how many.
+            num: number of samples.
             condition: `[num, size]`, or `[size]` for all of them.
             seed: without one every call draws new samples.
             temperature: by which the latents' distance from their mean is multiplied. Below 1
@@ -156,7 +155,8 @@ class ResidualFlow(InvertibleModel):
         temperature = tf.cast(temperature, self.layer.variable_dtype)
         if tf.executing_eagerly():
             num = tf.constant(num)  # one trace for all
-        return self._run("base", self.base.sample, num, as_seed(seed), temperature, *args)
+        function = self._function("base", self.base.sample)
+        return function(num, as_seed(seed), temperature, *args)
 
     def distribution(self, condition: Any = None) -> Any:
         """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
@@ -172,10 +172,3 @@ class ResidualFlow(InvertibleModel):
 
     def get_config(self):
         return {**super().get_config(), "base": keras.saving.serialize_keras_object(self.base)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        if "base" in config:
-            base = keras.saving.deserialize_keras_object(config["base"])
-            config = {**config, "base": base}
-        return super().from_config(config)

@@ -1,15 +1,15 @@
-"""A flow that tells classes apart: density and classifier at once."""
+"""A flow that classifies: density and classifier at once."""
 
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import register
-from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
+from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.base import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.invertible import classification, labels_of
-from tf_iresnet.numerics.probes import Seed
+from tf_iresnet.models.invertible import as_tensors, classification, labels_of
+from tf_iresnet.numerics.probes import Seed, as_seed
 
 
 @register
@@ -83,12 +83,12 @@ class HybridFlow(ResidualFlow):
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        return self._run("class_log_prob", self.call, x)
+        return self._function("class_log_prob", self.call)(*as_tensors(x))
 
     def sample(  # type: ignore[override]
-        self, num: int, label: Any = None, seed: Seed = None, temperature: float = 1.0
+        self, num: int, *, label: Any = None, seed: Seed = None, temperature: float = 1.0
     ) -> tf.Tensor:
-        """Samples `[num, *event]`, as of `ResidualFlow`.
+        """Samples `[num, *event]`; see `ResidualFlow.sample`.
 
         Args:
             num: how many.
@@ -110,7 +110,8 @@ class HybridFlow(ResidualFlow):
 
     def _values(self, x, y, training, seed=None):
         labels = labels_of(y, self.num_classes)
-        z, log_det = self.layer.forward_with_log_det(x, None, training, seed)
+        how = Estimation(as_seed(seed), training)
+        z, log_det, *_ = self.layer.forward(x, None, training, how)
         joint = self.base.joint_log_prob(z)
         log_prob = tf.reduce_logsumexp(joint, axis=1) + log_det
         values = classification(joint, labels)

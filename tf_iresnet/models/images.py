@@ -12,7 +12,7 @@ from tf_iresnet.models.base import Base
 from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
-from tf_iresnet.models.stages import Builder
+from tf_iresnet.models.image_layers import ImageLayers
 
 
 def image_flow(
@@ -51,7 +51,7 @@ def image_flow(
     """
     chosen = get(architecture, **changes)
     seed = _seed(seed)
-    builder = Builder(chosen, seed, log_det, tolerance, dtype)
+    builder = ImageLayers(chosen, seed, log_det, tolerance, dtype)
     layer = _latents(image_shape, preprocessing, builder)
     base = chosen.base if base is None else base
     flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
@@ -90,7 +90,7 @@ def image_hybrid(
     """
     chosen = _without_base("HybridFlow", architecture, changes)
     seed = _seed(seed)
-    builder = Builder(chosen, seed, log_det, tolerance, dtype)
+    builder = ImageLayers(chosen, seed, log_det, tolerance, dtype)
     layer = _latents(image_shape, preprocessing, builder)
     hybrid = HybridFlow(layer, num_classes, density_weight, seed=seed % 2**31, dtype=dtype)
     hybrid.build((None, *image_shape))
@@ -140,7 +140,7 @@ def image_classifier(
                 f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
             )
     seed = _seed(seed)
-    builder = Builder(chosen, seed, "auto", tolerance, dtype)
+    builder = ImageLayers(chosen, seed, "auto", tolerance, dtype)
     stages = builder.stages(tuple(image_shape))
     layer = InvertibleSequential(
         [*preprocessing, *(layer for stage in stages for layer in stage)], dtype=dtype
@@ -164,7 +164,7 @@ def _without_base(model: str, architecture: str, changes: dict[str, Any]) -> Arc
 
 
 def _latents(
-    image_shape: Sequence[int], preprocessing: Sequence[InvertibleLayer], builder: Builder
+    image_shape: Sequence[int], preprocessing: Sequence[InvertibleLayer], builder: ImageLayers
 ) -> InvertibleSequential:
     """The network from images to flat latents."""
     chosen = builder.architecture

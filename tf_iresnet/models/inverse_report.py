@@ -1,36 +1,22 @@
 """How each block of a model was inverted, as arrays and as a table."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.models.invertible import InvertibleModel
+from tf_iresnet.numerics.fixed_point import Solution
 
 
-@dataclasses.dataclass(frozen=True)
-class InverseReport:
-    """An inverse, and what it took of every block for every example. Print it for a table.
+class InverseReport(Solution):
+    """An inverse, and what it took of every block for every example: arrays. Print it for a table.
 
     Blocks are in the order of the forward pass. Those that an `Inverse` layer turns around aren't
-    among them: there is nothing to solve for.
-
-    Attributes:
-        value: `[batch, *event]`, the inverse; NaN where a block wasn't certified.
-        evaluations: int `[blocks, batch]`, of the block's branch.
-        products: int `[blocks, batch]`, with its Jacobian; only "newton_krylov" makes them.
-        certified_error: `[blocks, batch]`, bounds the Euclidean error of the block's inverse, up to
-            the rounding inside its branch.
-        converged: bool `[blocks, batch]`, whether that is within the block's tolerance, or is all
-            that its dtype can resolve.
+    among them: there is nothing to solve for. `value` is `[batch, *event]`, NaN where a block wasn't
+    certified; `evaluations`, `products`, `certified_error` and `converged` are `[blocks, batch]`: see
+    `Solution`.
     """
-
-    value: np.ndarray
-    evaluations: np.ndarray
-    products: np.ndarray
-    certified_error: np.ndarray
-    converged: np.ndarray
 
     @property
     def solved(self) -> np.ndarray:
@@ -47,26 +33,25 @@ class InverseReport:
             f"{f'block {index}':<12}{evaluations.mean():>12.1f}{evaluations.max():>8}"
             f"{products.mean():>10.1f}{error.max():>12.1e}{converged.sum():>14}"
             for index, (evaluations, products, error, converged) in enumerate(
-                zip(*dataclasses.astuple(self)[1:], strict=True)
+                zip(*self[1:], strict=True)
             )
         ]
         summary = (
-            f"{self.evaluations.sum(axis=0).mean():.1f} evaluations an example; "
+            f"{self.evaluations.sum(axis=0).mean():.1f} evaluations per example; "
             f"{self.solved.sum()} of {total} examples inverted."
         )
         return "\n".join([*rows, "", f"{len(self.evaluations)} blocks: {summary}"])
 
 
 def inverse_report(
-    model: InvertibleModel | InvertibleLayer, z: Any, condition: Any = None, near: Any = None
+    model: InvertibleModel | InvertibleLayer, z: Any, condition: Any = None
 ) -> InverseReport:
-    """Inverts a model at some latents and tells what each block took.
+    """Inverts a model at some latents, and reports what each block took.
 
     Args:
         model: a built `ResidualFlow`, classifier or invertible layer.
         z: latents or features `[batch, …]`, at least one.
         condition: `[batch, size]`, or None.
-        near: data to start from, as of `decode`.
 
     Returns:
         An `InverseReport`; print it, or ask it `solved`.
@@ -76,8 +61,6 @@ def inverse_report(
         z = flow.encode(x)
         print(tf_iresnet.inverse_report(flow, z))
     """
-    if isinstance(model, InvertibleModel):
-        value, report = model.decode_with_report(z, condition, near)
-    else:
-        value, report = model.inverse_with_report(z, condition, near)
-    return InverseReport(value.numpy(), *(field.numpy() for field in report))
+    of_model = isinstance(model, InvertibleModel)
+    invert = model.decode_with_report if of_model else model.inverse_with_report
+    return InverseReport(*(field.numpy() for field in invert(z, condition)))

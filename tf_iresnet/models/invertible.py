@@ -8,13 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.contractive import deserialize_layers
 from tf_iresnet.layers.convolution import SpectralConv
-from tf_iresnet.layers.inversion import SolverReport
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential, inherit_dtype
-from tf_iresnet.layers.normalized import SpectralLayer
-from tf_iresnet.layers.walk import walk
+from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.serialization import inherit_dtype
+from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models import parts
+from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
@@ -65,26 +64,23 @@ class InvertibleModel(keras.Model):
     def encode(self, x: Any, condition: Any = None) -> tf.Tensor:
         """Outputs of the network: latents or features."""
         self._check_condition(condition)
-        return self._run("encode", self.layer.call, x, condition)
+        return self._function("encode", self.layer.call)(*as_tensors(x, condition))
 
-    def decode(self, z: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
+    def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning.
 
         Args:
             z: latents or features.
             condition: `[batch, size]`, or None.
-            near: data thought to be near, `[batch, *event]`, where solvers start: saves evaluations
-                if it is, changes nothing else. One forward pass finds where to start in each block.
         """
         self._check_condition(condition)
-        return self._decode(z, condition, near)
+        return self._decode(z, condition)
 
-    def decode_with_report(
-        self, z: Any, condition: Any = None, near: Any = None
-    ) -> tuple[tf.Tensor, SolverReport]:
-        """`decode` without a warning, and how each solver fared: see `inverse_report`."""
+    def decode_with_report(self, z: Any, condition: Any = None) -> Solution:
+        """`decode` without a warning, and what each solver did: see `inverse_report`."""
         self._check_condition(condition)
-        return self._run("inverse with report", self.layer.inverse_with_report, z, condition, near)
+        function = self._function("inverse_with_report", self.layer.inverse_with_report)
+        return function(*as_tensors(z, condition))
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -97,19 +93,20 @@ class InvertibleModel(keras.Model):
         raise TypeError(f"{type(self).__name__} must define _values()")
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As of `keras.Model`; at its end the norms are stored (`store_norms`)."""
+        """Trains as `keras.Model` does, and stores the norms at the end (`store_norms`)."""
         history = super().fit(*args, **kwargs)
         self.store_norms()
         return history
 
     def store_norms(self) -> None:
-        """Stores where power iteration got to with the weights as they are.
+        """Stores the leading vectors of all kernels as they are.
 
-        Calls that find the stored vectors older than the weights bring the norms up to date
-        themselves, each time anew: this spares them it, which is most of the time of a small batch.
+        Otherwise every call recomputes norms that it finds older than the weights, which is most of
+        the time of a small batch.
         """
-        for layer in walk(self.layer, SpectralLayer):
-            layer.store_norm()
+        for layer in self._flatten_layers():
+            if isinstance(layer, SpectralLayer):
+                layer.store_norm()
 
     def train_step(self, data):
         x, y, weight = self._unpack(data)
@@ -143,19 +140,14 @@ class InvertibleModel(keras.Model):
 
     # -- the machinery behind the public methods --------------------------------------------------
 
-    def reset_functions(self) -> None:
-        """Forgets the traced functions; needed after a change of a Python attribute of a layer."""
+    def _forget_functions(self) -> None:
+        """Drops traced functions; needed after a change of a Python attribute of a layer."""
         self._functions.clear()
 
-    def _run(self, name: str, function: Any, *args: Any) -> Any:
-        """In eager mode through one `tf.function` per method, otherwise in the caller's graph."""
+    def _function(self, name: str, function: Any, jit_compile: bool | None = None) -> Any:
+        """The function through one `tf.function` in eager mode, itself in the caller's graph."""
         if not tf.executing_eagerly():
-            return function(*args)
-        arrays = (np.ndarray, list, float)
-        args = tuple(tf.convert_to_tensor(a) if isinstance(a, arrays) else a for a in args)
-        return self._traced(name, function)(*args)
-
-    def _traced(self, name: str, function: Any, jit_compile: bool | None = None) -> Any:
+            return function
         if name not in self._functions:
             self._functions[name] = tf.function(
                 function, reduce_retracing=True, autograph=False, jit_compile=jit_compile
@@ -166,16 +158,17 @@ class InvertibleModel(keras.Model):
     def _compiles_inverse(self) -> bool:
         # XLA runs the many small operations of a solver in half the time, on CPUs too; but there it
         # takes thrice as long to compile convolutions, which are no faster for it.
-        return not (parts.only_cpus() and any(walk(self.layer, SpectralConv)))
+        convolutions = (isinstance(layer, SpectralConv) for layer in self._flatten_layers())
+        return not (parts.only_cpus() and any(convolutions))
 
-    def _decode(self, z: Any, condition: Any = None, near: Any = None) -> tf.Tensor:
+    def _decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         if not tf.executing_eagerly():
-            return self.layer.inverse(z, condition, near)
+            return self.layer.inverse(z, condition)
         compiled = self._compiles_inverse
-        inverse = self._traced("inverse", self.layer.inverse, jit_compile=compiled)
+        inverse = self._function("inverse", self.layer.inverse, jit_compile=compiled)
         number = parts.count(len(z)) if compiled else 1
         function = functools.partial(_decode_and_count, inverse, number)
-        x, bad = self._run(f"decode in {number}", function, z, condition, near)
+        x, bad = self._function(f"decode in {number}", function)(*as_tensors(z, condition))
         if bad := int(bad):
             warnings.warn(
                 f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
@@ -198,7 +191,12 @@ class InvertibleModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**deserialize_layers(config))
+        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+
+
+def as_tensors(*values: Any) -> list[Any]:
+    """Arrays and lists as tensors, so that a traced function isn't traced for each value."""
+    return [None if value is None else tf.convert_to_tensor(value) for value in values]
 
 
 def labels_of(y: Any, num_classes: int) -> tf.Tensor:

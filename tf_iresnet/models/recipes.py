@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.monotone import MonotoneBlock
-from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense

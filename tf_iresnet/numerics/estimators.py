@@ -2,63 +2,99 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics import hutch_plus_plus, krylov, probes, truncation
+from tf_iresnet.numerics import krylov, probes
+from tf_iresnet.numerics.bound_function import BoundFunction, Function, inner
 from tf_iresnet.numerics.linalg import log_det_positive
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
-from tf_iresnet.numerics.products import (
-    Function,
-    inner,
-    jacobian,
-    linearize,
-    tile,
-    untile,
-)
 from tf_iresnet.numerics.trace_series import series
 
 GRADIENTS = ("auto", "neumann", "autodiff")
+TOGETHER = 16  # rows of a Jacobian that `Exact` takes by one product
+
+
+class LogDetEstimate(NamedTuple):
+    """What an estimator returns.
+
+    Attributes:
+        outputs: `g(x)`.
+        log_det: of each example, `[batch]` nats. A determinant that isn't positive, which no
+            contraction has, comes out of `Exact` as NaN or −inf.
+        truncation: `[batch]` nats, a proven bound on what cutting a series short leaves out; 0 in
+            training, where nobody asks for it.
+    """
+
+    outputs: tf.Tensor
+    log_det: tf.Tensor
+    truncation: tf.Tensor
+
+
+class Quadratic(NamedTuple):
+    """An estimate of `vᵀ f(J) v` from products with a probe `v`.
+
+    Attributes:
+        value: `[batch]`.
+        first: `vᵀ J v`, `[batch]`, which the products give as well.
+        adjoint: approximately `f′(Jᵀ) v`, like the probe.
+        truncation: `[batch]`, see `LogDetEstimate`.
+    """
+
+    value: tf.Tensor
+    first: tf.Tensor
+    adjoint: tf.Tensor
+    truncation: tf.Tensor
 
 
 class LogDet:
-    """An estimator: `(g, x, seed, training, lipschitz, function) → g(x), log_det`.
+    """An estimator, called as `(g, x, seed, training, lipschitz, proven, function)`.
 
-    Args:
-        g: pure function `[batch, *event] → [batch, *event]`, `x ↦ g(x)`; with several probes it is
-            given as many copies of the batch, one after another.
+    A subclass with a `name` can be given by it wherever an estimator is expected. The arguments:
+
+        g: `BoundFunction` `[batch, *event] → [batch, *event]`.
         x: `[batch, *event]`.
         seed: int32 `[2]`; the same seed gives the same bits.
         training: which of the two phases `Auto` and `gradient="auto"` choose for.
-        lipschitz: upper bound on `Lip(g)`, a number below 1.
-        function: of `J`, whose trace is meant: `LOG1P` or `LOG_CAYLEY`.
+        lipschitz: upper bound on `Lip(g)` that the estimator may rely on, a number below 1.
+        proven: a scalar; the truncation bound holds if `Lip(g)` is at most the larger of the two.
+        function: of `J`, whose trace is estimated: `LOG1P` or `LOG_CAYLEY`.
 
-    Returns:
-        `g(x)`, and the log-determinant of each example `[batch]`, in nats. A determinant that isn't
-        positive, which no contraction has, comes out of `Exact` as NaN or −inf. Where truncation is
-        being gathered (`numerics.truncation`), what the value may lack for that reason is reported.
+    It returns a `LogDetEstimate`.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = ""
+    registry: ClassVar[dict[str, type["LogDet"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name:
+            LogDet.registry[cls.name] = cls
 
     def __call__(
         self,
-        g: Function,
+        g: BoundFunction,
         x: tf.Tensor,
         seed: tf.Tensor,
         training: bool = False,
         lipschitz: float = 1.0,
+        proven: float | tf.Tensor = 0.0,
         function: LogFunction = LOG1P,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> LogDetEstimate:
         raise TypeError(
             f"{type(self).__name__} is an interface; choose an estimator of tf_iresnet.log_det."
         )
 
-    def is_random(self, event_size: int, training: bool = False) -> bool:
-        """Whether another seed gives another value, for events of that many dimensions."""
+    def resolve(self, event_size: int, training: bool) -> "LogDet":
+        """The estimator that is used for events of that many dimensions."""
         del event_size, training
+        return self
+
+    @property
+    def is_random(self) -> bool:
+        """Whether another seed gives another value."""
         return True
 
 
@@ -67,32 +103,57 @@ class Exact(LogDet):
     """The Jacobian by `d` products and an exact determinant; any derivative of it is exact too."""
 
     name: ClassVar[str] = "exact"
+    is_random: ClassVar[bool] = False  # type: ignore[assignment]
 
-    def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product, _ = linearize(g, x)
+    def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
+        outputs, product, _ = g.linearize(x, rows_together(x))
         matrix = jacobian(product, x)
         eye = tf.eye(matrix.shape[-1], dtype=x.dtype)
-        return outputs, tf.add_n(
-            [w * log_det_positive(eye + s * matrix) for w, s in function.terms]
-        )
+        log_det = tf.add_n([w * log_det_positive(eye + s * matrix) for w, s in function.terms])
+        return LogDetEstimate(outputs, log_det, tf.zeros_like(log_det))
 
-    def is_random(self, event_size, training=False):
-        return False
+
+def rows_together(x: tf.Tensor) -> int:
+    """How many rows of a Jacobian at `x` `jacobian` takes by one product."""
+    size = math.prod(x.shape[1:])
+    return next(n for n in range(min(size, TOGETHER), 0, -1) if size % n == 0)
+
+
+def jacobian(product: Function, x: tf.Tensor) -> tf.Tensor:
+    """The Jacobian of each example, `[batch, d, d]`, of which row `i` is `Jᵀeᵢ`.
+
+    Args:
+        product: of a linearization at `x`, for `rows_together(x)` vectors of each example.
+        x: `[batch, *event]`.
+    """
+    size, together = math.prod(x.shape[1:]), rows_together(x)
+    basis = np.eye(size).reshape(-1, together, 1, *x.shape[1:])
+
+    def rows(vectors: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([[together], tf.shape(x)], 0)
+        cotangents = tf.reshape(tf.broadcast_to(vectors, shape), [-1, *x.shape[1:]])
+        return tf.reshape(product(cotangents), [together, -1, size])
+
+    if size == together:
+        matrix = rows(tf.constant(basis[0], x.dtype))
+    else:
+        matrix = tf.reshape(tf.map_fn(rows, tf.constant(basis, x.dtype)), [size, -1, size])
+    return tf.transpose(matrix, [1, 0, 2])
 
 
 @dataclasses.dataclass(frozen=True)
 class Probing(LogDet):
-    """What the estimators share that average `vᵀ f(J) v` over probes `v`.
+    """The base of estimators that average `vᵀ f(J) v` over random probes `v`.
 
     Args:
-        probes: how many probe vectors an example, folded into the batch.
-        probe: "rademacher", which makes least noise; "gaussian"; or "orthogonal": of several, each
-            at a right angle to the others, which makes less than independent Gaussian ones.
+        probes: number of probe vectors for each example, folded into the batch.
+        probe: "rademacher", the least noisy; "gaussian"; or "orthogonal": several at right angles
+            to one another, less noisy than independent Gaussian ones.
         gradient: "neumann": an unbiased estimate of the exact gradient at the cost of one product,
             with memory that doesn't grow with the number of products; it is not the derivative of
-            the returned value at this seed. "autodiff": exactly that derivative, memory in
+            the returned value at this seed. "autodiff": exactly that derivative, with memory in
             proportion to the products. "auto": the first in training, the second otherwise.
-        exact_trace: whether `tr J`, the first term and most of the noise, is taken exactly where
+        exact_trace: whether `tr J`, the first term and most of the noise, is computed exactly where
             the branch allows it at less than an evaluation: dense layers with at most two pointwise
             activations between them.
     """
@@ -110,30 +171,30 @@ class Probing(LogDet):
                 f"Expected gradient to be one of {GRADIENTS}. Received: gradient={self.gradient!r}"
             )
 
-    def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product, trace = linearize(g, tile(x, self.probes), trace=self.exact_trace)
+    def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
+        outputs, product, trace = g.linearize(x, self.probes, self.exact_trace)
         seed_probe, seed_terms = tf.unstack(
             tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
         )
         probe = probes.draw(self.probe, x, self.probes, seed_probe)
-        value, adjoint, bound = self._estimate(product, probe, seed_terms, lipschitz, function)
-        truncation.report(lambda most: self._mean(bound(most)), lipschitz)
-        first = 0.0
+        bound = None if training else tf.maximum(tf.cast(proven, x.dtype), lipschitz)
+        found = self._estimate(product, probe, seed_terms, lipschitz, bound, function)
+        value, adjoint = found.value, found.adjoint
         if trace is not None:
             # Of f(J) = a₁J + …, in place of what the probe makes of the first term.
-            first = function.slope(0, probe.dtype)
-            value -= first * inner(product(probe), probe)
-        autodiff = self.gradient == "autodiff" or (self.gradient == "auto" and not training)
-        if not autodiff:
+            slope = function.derivative_coefficient(0, probe.dtype)
+            value, adjoint = value - slope * found.first, adjoint - slope * probe
+        if self.gradient == "neumann" or (self.gradient == "auto" and training):
             # The difference of two equal numbers carries the gradient of ⟨a, J v⟩, a held constant.
-            carrier = inner(product(tf.stop_gradient(adjoint() - first * probe)), probe)
+            carrier = inner(product(tf.stop_gradient(adjoint)), probe)
             value = tf.stop_gradient(value) + (carrier - tf.stop_gradient(carrier))
+        log_det, truncation = self._mean(value), tf.stop_gradient(self._mean(found.truncation))
         if trace is not None:
-            value += first * tf.cast(trace, value.dtype)
-        return untile(outputs, self.probes)[0], self._mean(value)
+            log_det += slope * tf.cast(trace, value.dtype)
+        return LogDetEstimate(outputs, log_det, truncation)
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(untile(values, self.probes), axis=0)
+        return tf.reduce_mean(tf.reshape(values, [self.probes, -1]), axis=0)
 
     def _estimate(
         self,
@@ -141,9 +202,10 @@ class Probing(LogDet):
         probe: tf.Tensor,
         seed: tf.Tensor,
         lipschitz: float,
+        bound: tf.Tensor | None,
         function: LogFunction,
-    ) -> tuple[tf.Tensor, Callable[[], tf.Tensor], Callable[[float], tf.Tensor]]:
-        """`vᵀ f(J) v` of each probe; what gives `f′(Jᵀ) v`, and what may be cut off for a bound."""
+    ) -> Quadratic:
+        """`vᵀ f(J) v` of each probe; what is cut off if `Lip(g) ≤ bound`, 0 without one."""
         raise TypeError(f"{type(self).__name__} must define _estimate()")
 
 
@@ -152,8 +214,8 @@ class PowerSeries(Probing):
     """The first terms of `ln det(I+J) = Σ_k (−1)^{k+1} tr(Jᵏ)/k`, traces by Hutchinson's estimator.
 
     Args:
-        terms: how many.
-        probes, probe, gradient, exact_trace: as in `Probing`.
+        terms: number of terms.
+        probes, probe, gradient, exact_trace: see `Probing`.
     """
 
     terms: int = 10
@@ -163,15 +225,14 @@ class PowerSeries(Probing):
         _check_positive(terms=self.terms)
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, function):
-        value, adjoint, last = series(product, probe, function, self.terms, lambda k: 1.0)
-
-        def bound(lipschitz):
-            # What the next powers can make of the last product. If L is 0, so is that.
-            rate = function.tail(lipschitz, self.terms) / max(lipschitz, 1e-30) ** self.terms
-            return rate * tf.sqrt(inner(last, last) * inner(probe, probe))
-
-        return value, lambda: adjoint, bound
+    def _estimate(self, product, probe, seed, lipschitz, bound, function):
+        found = series(product, probe, function, self.terms, lambda k: 1.0)
+        truncation = tf.zeros_like(found.value)
+        if bound is not None:
+            # What the next powers can make of the last product.
+            sizes = tf.sqrt(inner(found.last, found.last)) * tf.sqrt(inner(probe, probe))
+            truncation = tf.math.multiply_no_nan(function.tail(bound, self.terms), sizes)
+        return Quadratic(found.value, found.first, found.adjoint, truncation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,9 +249,10 @@ class RussianRoulette(Probing):
     may be infinite; it is finite as long as the Jacobian's own norm stays below `√q`.
 
     Args:
-        exact_terms: terms that are always computed.
-        survival: chance of each further term, below 1. None: `(1 + L²)/2`, from the block's bound.
-        probes, probe, gradient, exact_trace: as in `Probing`.
+        exact_terms: number of terms that are always computed.
+        survival: probability of each further term, below 1. None: `(1 + L²)/2`, from the block's
+            bound.
+        probes, probe, gradient, exact_trace: see `Probing`.
     """
 
     exact_terms: int = 2
@@ -206,44 +268,44 @@ class RussianRoulette(Probing):
             )
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, function):
+    def _estimate(self, product, probe, seed, lipschitz, bound, function):
+        # N ≥ j if a number drawn from 2²⁴ lies below the j-th of these; the last is at least 1.
         survival = self.survival_at(lipschitz)
-        # The roulette stops here: one draw in 10⁸ would go on, and XLA needs a bound.
-        most = math.ceil(math.log(1e-8) / math.log(survival))
-        uniform = probes.uniform([], seed, tf.float32)
-        extra = tf.cast(tf.math.log(uniform) / math.log(survival), tf.int32)
-        terms = self.exact_terms + tf.minimum(extra, most)
+        longest = int(24 * math.log(2) / -math.log(survival))
+        limits = np.maximum(np.floor(2.0**24 * survival ** np.arange(longest + 1)), 1)
+        drawn = probes.integers([], seed, 2**24)
+        further = tf.math.count_nonzero(drawn < limits.astype(np.int32)[1:], dtype=tf.int32)
+        weights = tf.constant(2.0**24 / limits, probe.dtype)  # exactly one over the probability
 
         def weight(k):
-            return survival ** -tf.cast(tf.maximum(k - self.exact_terms, 0), probe.dtype)
+            return tf.gather(weights, tf.maximum(k - self.exact_terms, 0))
 
-        most += self.exact_terms
-        value, adjoint, _ = series(product, probe, function, terms, weight, most)
-        return (
-            value,
-            lambda: adjoint,
-            lambda lipschitz: function.tail(lipschitz, most) * inner(probe, probe),
-        )
+        most = self.exact_terms + longest
+        found = series(product, probe, function, self.exact_terms + further, weight, most)
+        truncation = tf.zeros_like(found.value)
+        if bound is not None:
+            truncation += bound**most * function.tail(bound, most) * inner(probe, probe)
+        return Quadratic(found.value, found.first, found.adjoint, truncation)
 
     def survival_at(self, lipschitz: float) -> float:
-        """`survival`, or what is chosen for a block of that bound."""
+        """`survival`, or the one chosen for a block with that bound."""
         return (1 + min(lipschitz, 0.999) ** 2) / 2 if self.survival is None else self.survival
 
 
 @dataclasses.dataclass(frozen=True)
 class Krylov(Probing):
-    """Arnoldi's process from the probe: of all that `n` products can say, the best (`krylov`).
+    """Arnoldi's process from the probe, which makes the most of `n` products (see `krylov`).
 
     With `n` products it is exact for polynomials of degree `n`, as the series of `n` terms is, and
-    what it makes of the rest is fitted to the Jacobian at hand. On the trained digits flow 8
-    products leave out 1e-4 nats, 8 terms of the series 0.1 and 20 terms 2e-3. It keeps `n + 1`
-    vectors an example and takes about `n²` of their inner products.
+    its remainder is fitted to the Jacobian at hand. On the trained digits flow 8 products leave out
+    1e-4 nats, 8 terms of the series 0.1 and 20 terms 2e-3. It keeps `n + 1` vectors for each
+    example and takes about `n²` of their inner products.
 
     Args:
-        steps: how many products; with a `tolerance`, how many at most.
+        steps: number of products; with a `tolerance`, at most so many.
         tolerance: nats; an example takes no further step once two have changed its value by no more
             than this each. What is missing then is usually less; the proven bound may be more.
-        probes, probe, gradient, exact_trace: as in `Probing`.
+        probes, probe, gradient, exact_trace: see `Probing`.
     """
 
     steps: int = 8
@@ -258,47 +320,15 @@ class Krylov(Probing):
             )
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, function):
+    def _estimate(self, product, probe, seed, lipschitz, bound, function):
         steps = min(self.steps, math.prod(probe.shape[1:]))  # as many are exact
         space = krylov.span(product, probe, steps, self.tolerance, function, lipschitz)
-        return (
-            space.value,
-            lambda: tf.reshape(krylov.adjoint(space, function), tf.shape(probe)),
-            lambda proven: krylov.truncation(space, function, lipschitz, proven),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class HutchPlusPlus(LogDet):
-    """Hutch++: the trace on the range of `f(J)` exactly, what is left of it by random probes.
-
-    A third of the probes finds a basis `Q` of where `f(J)` is large, a third takes the trace there
-    and the rest estimates the remainder. The variance falls like `1/probes²` where `f(J)` has few
-    large singular values, and is that of `probes/3` plain ones where it has not (Meyer et al.,
-    arXiv 2010.09649, algorithm 1). `f(J)` acts by Krylov spaces. For evaluation;
-    gradients are those of the value.
-
-    Args:
-        probes: how many, at least 3; of no use beyond the number of dimensions.
-        steps: products for each.
-    """
-
-    probes: int = 12
-    steps: int = 8
-    name: ClassVar[str] = "hutch++"
-
-    def __post_init__(self):
-        _check_positive(probes=self.probes, steps=self.steps)
-        if self.probes < 3:
-            raise ValueError(f"Expected at least 3 probes. Received: probes={self.probes}")
-
-    def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
-        outputs, product, _ = linearize(g, tile(x, self.probes // 3))
-        value, bound = hutch_plus_plus.trace(
-            product, x, self.probes // 3, self.steps, seed, function, lipschitz
-        )
-        truncation.report(bound, lipschitz)
-        return untile(outputs, self.probes // 3)[0], value
+        truncation = tf.zeros_like(space.value)
+        if bound is not None:
+            truncation = krylov.truncation(space, function, lipschitz, bound)
+        adjoint = tf.reshape(krylov.adjoint(space, function), tf.shape(probe))
+        first = space.norm**2 * space.hessenberg[:, 0, 0]
+        return Quadratic(space.value, first, adjoint, truncation)
 
 
 def _check_positive(**counts: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics.acceleration import METHODS, Anderson
+from tf_iresnet.numerics.bound_function import BoundFunction
 from tf_iresnet.numerics.iteration import (
     Map,
     Method,
@@ -24,7 +25,6 @@ from tf_iresnet.numerics.iteration import (
     norm,
     one_per_example,
 )
-from tf_iresnet.numerics.products import linearize
 
 __all__ = ["METHODS", "Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
 
@@ -32,17 +32,15 @@ GRADIENT_TOLERANCE = 1e-5  # relative; a loose tolerance on values must not loos
 
 
 def solve(
-    g: Map,
+    g: BoundFunction,
     y: tf.Tensor,
-    parameters: Sequence[tf.Tensor] = (),
     *,
     lipschitz: float | tf.Tensor,
     tolerance: float | tf.Tensor = 1e-5,
     max_iterations: int = 1000,
     method: str | Method = "anderson",
-    start: tf.Tensor | None = None,
 ) -> Solution:
-    """Solves x + g(x, *parameters) = y for x, with exact gradients.
+    """Solves x + g(x) = y for x, with exact gradients.
 
     "picard" is x ← y − g(x), "anderson" mixes the last steps (`acceleration.Anderson`), and
     "newton_krylov" solves for the next one with a few Jacobian-vector products
@@ -53,22 +51,21 @@ def solve(
     unconverged. Examples neither wait for nor influence each other: a finished one never changes
     again.
 
-    Differentiable in `y`, in `parameters` and in trainable variables that `g` reads, to any order:
-    the gradient is made of functions that are themselves differentiable, each with its own solve.
-    Other *tensors* that `g` closes over get no gradient: list them in `parameters`. The adjoint
-    solve runs to the smaller of `tolerance` and 1e-5, relative to the incoming gradient; an example
-    for which it does not converge gets NaN gradients. Only `value` carries gradients. Reverse mode
-    only: within a tf.function TensorFlow takes the ForwardAccumulator's tangent of any custom
-    gradient for zero.
+    Differentiable in `y`, in the tensors of `g` and in trainable variables that `g` reads, to any
+    order: the gradient is made of functions that are themselves differentiable, each with its own
+    solve. Other *tensors* that `g` closes over get no gradient: make them parameters of
+    `BoundFunction.of`. The adjoint solve runs to the smaller of `tolerance` and 1e-5, relative to
+    the incoming gradient; an example for which it does not converge gets NaN gradients. Only
+    `value` carries gradients. Reverse mode only: within a tf.function TensorFlow takes the
+    ForwardAccumulator's tangent of any custom gradient for zero.
 
-    Works in eager mode, `tf.function` and XLA. Half precision, of `y` and of the parameters, is
+    Works in eager mode, `tf.function` and XLA. Half precision, of `y` and of the tensors of `g`, is
     lifted to float32.
 
     Args:
-      g: pure function of x and the parameters, a contraction in x by itself for each example, to
-        x's shape and dtype; must treat the examples (axis 0) independently.
+      g: a contraction of each example by itself, to x's shape and dtype; it must treat the examples
+        (axis 0) independently.
       y: `[batch, *event]`, event of any rank.
-      parameters: tensors that `g` takes after x: kernels, conditions.
       lipschitz: bound L on Lip(g) in x, scalar or `[batch]`; where a tensor isn't below 1 nothing
         converges.
       tolerance: on the certified Euclidean error over the event, scalar or `[batch]`. float32 can't
@@ -76,11 +73,6 @@ def solve(
         than the dtype can give.
       max_iterations: cap on the evaluations of `g`, at least 1.
       method: "anderson", "picard", "newton_krylov", or a `Method`.
-      start: like `y`, where to start, `y` if None: a solution for a neighbour of `y`. The result is
-        as certain, and its gradient the same. An example whose start isn't finite starts at `y`.
-
-    Returns:
-      A `Solution`.
 
     Raises:
       ValueError: if `method` is unknown, a number is out of range, `y` is not a floating-point
@@ -88,21 +80,20 @@ def solve(
     """
     y = tf.convert_to_tensor(y)
     _check(y, lipschitz, max_iterations, method)
-    y, *parameters = (_lift(t) for t in (y, *parameters))
+    y, g = _lift(y), tf.nest.map_structure(_lift, g)
     lipschitz, tolerance = (one_per_example(t, y) for t in (lipschitz, tolerance))
     method = METHODS[method] if isinstance(method, str) else method
     settings = Settings(lipschitz, tolerance, max_iterations, method)
-    target, constants = tf.stop_gradient(y), [tf.stop_gradient(p) for p in parameters]
-    start = target if start is None else _usable(start, target)
+    target, constant = tf.stop_gradient(y), tf.nest.map_structure(tf.stop_gradient, g)
     with tf.GradientTape() as tape:
-        image = g(start, *constants)
+        image = constant(target)
     if image.dtype != y.dtype or not image.shape.is_compatible_with(y.shape):
         raise ValueError(
             f"Expected g to return {y.shape} {y.dtype.name}, as x. Received: {image.shape} "
             f"{image.dtype.name}. Let g keep the shape and dtype of its first argument."
         )
-    found = descend(lambda x: g(x, *constants), target, start, image, settings)
-    value = _with_gradient(g, found.value, y, parameters, tape.watched_variables(), settings)
+    found = descend(constant, target, target, image, settings)
+    value = _with_gradient(g, found.value, y, tape.watched_variables(), settings)
     return found._replace(value=value)
 
 
@@ -147,41 +138,42 @@ def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: 
 
 
 def _with_gradient(
-    g: Map,
+    g: BoundFunction,
     value: tf.Tensor,
     y: tf.Tensor,
-    parameters: Sequence[tf.Tensor],
     variables: Sequence[tf.Variable],
     settings: Settings,
 ) -> tf.Tensor:
-    """Returns `value`, the known solution of x + g(x, *parameters) = y, as a function of the rest.
+    """Returns `value`, the known solution of x + g(x) = y, as a function of y and of g's tensors.
 
     The gradient calls this function again, for x and for u, which makes it differentiable in turn.
     """
 
-    def pullback(u: tf.Tensor, x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+    def pullback(u: tf.Tensor, x: tf.Tensor, g: BoundFunction) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            image = g(x, *parameters)
+            image = g(x)
         return tape.gradient(image, x, u, tf.UnconnectedGradients.ZERO)
 
     def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        x = _with_gradient(g, value, y, parameters, variables, settings)
-        own = [tf.identity(p) for p in parameters]  # one tensor may be listed twice
+        x = _with_gradient(g, value, y, variables, settings)
+        own = tf.nest.map_structure(tf.identity, g)  # one tensor may be listed twice
+        tensors = tf.nest.flatten(own)
         with tf.GradientTape() as outer:
-            outer.watch([p for p in own if p.dtype.is_floating])
+            outer.watch([t for t in tensors if t.dtype.is_floating])
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(x)
                 point = tf.identity(x)
-            image, transpose, _ = linearize(g, point, *own)
+            image, transpose, _ = own.linearize(point)
         if inner.gradient(point, x) is None:
             raise NotImplementedError(
                 "Expected reverse mode. Received: a ForwardAccumulator around solve <differentiate "
                 "a tape.gradient by its output_gradients instead>"
             )
         u = _adjoint(transpose, upstream, settings)
-        u = _with_gradient(pullback, u, upstream, [x, *parameters], variables, settings)
-        gradients = outer.gradient(image, [*own, *variables], -u)
+        transposed = BoundFunction.of(pullback, x, g)
+        u = _with_gradient(transposed, u, upstream, variables, settings)
+        gradients = outer.gradient(image, [*tensors, *variables], -u)
         return u, *(None if d is None else tf.convert_to_tensor(d) for d in gradients)
 
     @tf.custom_gradient
@@ -189,7 +181,8 @@ def _with_gradient(
         del inputs
         return tf.identity(value), grad
 
-    return solution(y, *parameters, *(tf.convert_to_tensor(v) for v in variables))
+    tensors = [tf.convert_to_tensor(t) for t in (*tf.nest.flatten(g), *variables)]
+    return solution(y, *tensors)
 
 
 def _adjoint(transpose: Map, upstream: tf.Tensor, settings: Settings) -> tf.Tensor:
@@ -206,12 +199,6 @@ def _adjoint(transpose: Map, upstream: tf.Tensor, settings: Settings) -> tf.Tens
     found = descend(transpose, unit, unit, transpose(unit), settings)
     converged = one_per_example(found.converged, unit) > 0
     return tf.stop_gradient(tf.where(converged, scale * found.value, math.nan))
-
-
-def _usable(start: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    start = tf.ensure_shape(tf.cast(tf.stop_gradient(start), y.dtype), y.shape)
-    finite = tf.reduce_all(tf.math.is_finite(start), event_axes(y), keepdims=True)
-    return tf.where(finite, start, y)
 
 
 def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: object) -> None:

@@ -14,25 +14,27 @@ Map = Callable[..., tf.Tensor]
 
 
 class Solution(NamedTuple):
-    """What `solve` found, example by example.
+    """What `solve` found for each example; of a model, what each of its solvers did.
 
     Attributes:
-      value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y.
-      iterations: int32 `[batch]`, evaluations of `g` made for that example, the one at the start
-        included.
-      residual: `[batch]`, the certified error of `value`: no less than its Euclidean distance to
-        the exact solution, up to the rounding inside `g`. L‖y − x − g(x)‖/(1 − L) at the last
-        point x where `g` was evaluated; `value` is the Picard step y − g(x) from there.
-      converged: bool `[batch]`, whether `residual` ≤ tolerance. False means that the cap was
+      value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y. Of a model,
+        its inverse.
+      evaluations: int32 `[batch]`, of `g` for that example, the one at the start included.
+      products: int32 `[batch]`, Jacobian-vector products for that example.
+      certified_error: `[batch]`, no less than the Euclidean distance of `value` to the exact
+        solution, up to the rounding inside `g`: L‖y − x − g(x)‖/(1 − L) at the last point x where
+        `g` was evaluated; `value` is the Picard step y − g(x) from there.
+      converged: bool `[batch]`, whether `certified_error` ≤ tolerance. False means that the cap was
         reached, that `g` breaks its bound L, or that round-off allows no better (`resolution`).
-      products: int32 `[batch]`, Jacobian-vector products made for that example.
+
+    Of a model the last four are `[solvers, batch]`, in the order of the forward pass.
     """
 
     value: tf.Tensor
-    iterations: tf.Tensor
-    residual: tf.Tensor
-    converged: tf.Tensor
+    evaluations: tf.Tensor
     products: tf.Tensor
+    certified_error: tf.Tensor
+    converged: tf.Tensor
 
 
 class Point(NamedTuple):
@@ -141,7 +143,7 @@ def descend(
     # One more Picard step costs no evaluation, and contracts the error once more.
     error = settings.lipschitz * certified_error(end.best.size, settings.lipschitz)
     solved = ~_unfinished(end.best.size, settings)
-    flat = (tf.squeeze(t, event_axes(y)) for t in (end.evaluations, error, solved, end.products))
+    flat = (tf.squeeze(t, event_axes(y)) for t in (end.evaluations, end.products, error, solved))
     return Solution(*(tf.stop_gradient(t) for t in (end.best.value, *flat)))
 
 

@@ -5,41 +5,45 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.products import Function, jacobian, linearize
+from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.estimators import jacobian, rows_together
 
 EXACT_UP_TO = 128  # dimensions of a point up to which the Jacobian is written out
 
 
-def norms(g: Function, x: tf.Tensor, tolerance: float = 1e-3, max_passes: int = 100) -> np.ndarray:
+def norms(
+    g: BoundFunction, x: tf.Tensor, tolerance: float = 1e-3, max_passes: int = 100
+) -> np.ndarray:
     """`‖∂g/∂x‖₂` of each example: of small ones by an SVD, of others by power iteration from below.
 
     The latter stops when a pass makes no example's value grow by more than `tolerance` squared,
     and falls short by about `tolerance` where the leading singular values are close. For eager use.
 
     Args:
-      g: of each example by itself, `[batch, *event] → [batch, *outputs]`.
+      g: a function of each example by itself, to its shape.
       x: `[batch, *event]`.
       tolerance: relative.
-      max_passes: at most so many, each a product with the Jacobian and one with its transpose.
+      max_passes: cap on the passes, each a product with the Jacobian and one with its transpose.
 
     Returns:
       `[batch]`, float64.
     """
     if math.prod(x.shape[1:]) <= EXACT_UP_TO:
-        matrices = jacobian(linearize(g, x).product, x)
+        matrices = jacobian(g.linearize(x, rows_together(x)).product, x)
         return np.linalg.svd(np.asarray(matrices, np.float64), compute_uv=False)[:, 0]
     vector = _normalized(tf.random.stateless_normal(x.shape, [0, 0], dtype=x.dtype))[0]
+    product = g.linearize(x).product
     largest = np.zeros(len(x))
     for _ in range(max_passes):
         image, length = _normalized(_forward(g, x, vector))
         growth, largest = length - largest, np.maximum(length, largest)
         if np.all(growth <= tolerance**2 * largest):
             break
-        vector = _normalized(linearize(g, x).product(image))[0]
+        vector = _normalized(product(image))[0]
     return largest
 
 
-def _forward(g: Function, x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+def _forward(g: BoundFunction, x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
     """`J v`."""
     with tf.autodiff.ForwardAccumulator(x, vector) as accumulator:
         outputs = g(x)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.numerics.bound_function import Function, inner
 from tf_iresnet.numerics.log_functions import LogFunction
-from tf_iresnet.numerics.products import Function, inner
 from tf_iresnet.numerics.resolvents import Quadrature, Resolvents, extended, resolvent
 
 UNROLLED = 8  # steps up to which a loop isn't worth its overhead
@@ -217,19 +217,10 @@ def _next_column(space: KrylovSpace) -> tf.Tensor:
     return tf.pad(ends, [[0, 0], [square.shape[1] - 1, 0]])
 
 
-def applied(space: KrylovSpace, function: LogFunction, lipschitz: float) -> tf.Tensor:
-    """`‖v‖ V f(H) e₁ ≈ f(Jᵀ) v`, `[batch, d]`."""
-    quadrature = Quadrature.of(function, lipschitz, space.norm.dtype)
-    deficit, entries = resolvent(space.hessenberg[:, :-1], quadrature.tau[:, 0])
-    differences = tf.concat([deficit[:, :, tf.newaxis], -entries[:, :, 1:]], 2)
-    coordinates = tf.reduce_sum(quadrature.factor[:, :, tf.newaxis] * differences, 0)
-    return _combine(space, coordinates)
-
-
 def truncation(
-    space: KrylovSpace, function: LogFunction, lipschitz: float, proven: float
+    space: KrylovSpace, function: LogFunction, lipschitz: float, proven: tf.Tensor
 ) -> tf.Tensor:
-    """Proven bound on `|vᵀ f(J) v − ‖v‖² e₁ᵀ f(H) e₁|`, `[batch]`, if `‖J‖₂ ≤ L < 1`.
+    """Proven bound on `|vᵀ f(J) v − ‖v‖² e₁ᵀ f(H) e₁|`, `[batch]`; infinite for `L ≥ 1`.
 
     The residual of each resolvent is known, `β t |eₘᵀ(I+stH)⁻¹e₁|` times a unit vector, `β` the
     last entry below the diagonal; with `‖(I+stJ)⁻¹‖ ≤ 1/(1−tL)` the error of the value is at most
@@ -237,14 +228,13 @@ def truncation(
         ‖v‖² β ∫₀¹ |eₘᵀ (I + stH)⁻¹ e₁| / (1 − tL) dt.
 
     Args:
-        space, function, lipschitz: as of `span`.
-        proven: `L`.
+        space, function, lipschitz: see `span`.
+        proven: `L ≥ ‖J‖₂`, a scalar.
     """
-    if proven >= 1.0:
-        return tf.fill(tf.shape(space.norm), tf.constant(math.inf, space.norm.dtype))
     quadrature = Quadrature.of(function, lipschitz, space.norm.dtype)
     scale = quadrature.weights / (1 - quadrature.nodes * proven)
-    return space.norm**2 * tf.reduce_sum(scale * space.tail, 0)
+    bound = space.norm**2 * tf.reduce_sum(scale * space.tail, 0)
+    return tf.where(proven < 1, bound, math.inf)
 
 
 def _combine(space: KrylovSpace, coordinates: tf.Tensor) -> tf.Tensor:

@@ -6,17 +6,15 @@
 | `Krylov(n)` | a value or gradient at the least cost | n | proven, small; probe noise |
 | `PowerSeries(n)` | a cheap training step; comparing with papers | n | proven; probe noise |
 | `RussianRoulette()` | training without bias | random | probe and roulette noise |
-| `HutchPlusPlus(n)` | many dimensions, a Jacobian of low rank | probes × n | less probe noise |
 | `Auto()` | you don't want to choose | | the above, by size and phase |
 
-A *product* is one vector-Jacobian product; all of them share one evaluation of `g`. The estimators
-take `g` as a function of `x` alone and return its value together with the log-determinant:
+A *product* is one vector-Jacobian product; all of them share one evaluation of `g`. An estimator
+takes `g` as a `BoundFunction` and returns its value together with the log-determinant:
 
-    outputs, log_det = PowerSeries(10)(g, x, seed)
+    outputs, log_det, truncation = PowerSeries(10)(g, x, seed)
 
 The trace of `J` itself, most of a probe's noise, is exact where `g` knows it (`exact_trace`).
-
-Of another function of `J` too: `function=LOG_CAYLEY` makes it `ln det(I − J) − ln det(I + J)`.
+`function=LOG_CAYLEY` makes it `ln det(I − J) − ln det(I + J)`.
 
 Sources: i-ResNet, arXiv 1811.00995, eq. 4 and 5 (series and Hutchinson's estimator); Residual
 Flows, arXiv 1906.02735, eq. 6 and 8 (roulette and Neumann gradient).
@@ -28,30 +26,23 @@ from typing import Any, ClassVar
 
 from tf_iresnet.numerics.estimators import (
     Exact,
-    HutchPlusPlus,
     Krylov,
     LogDet,
+    LogDetEstimate,
     PowerSeries,
-    Probing,
     RussianRoulette,
 )
-from tf_iresnet.numerics.log_functions import LOG1P, LOG_CAYLEY, LogFunction
+from tf_iresnet.numerics.log_functions import LOG1P
 
 __all__ = [
-    "ESTIMATORS",
-    "LOG1P",
-    "LOG_CAYLEY",
     "Auto",
     "Exact",
-    "HutchPlusPlus",
     "Krylov",
     "LogDet",
-    "LogFunction",
+    "LogDetEstimate",
     "PowerSeries",
-    "Probing",
     "RussianRoulette",
     "get",
-    "serialize",
 ]
 
 
@@ -75,23 +66,20 @@ class Auto(LogDet):
             if getattr(self, phase) is not None:
                 object.__setattr__(self, phase, get(getattr(self, phase)))
 
-    def resolve(self, event_size: int, training: bool) -> LogDet:
-        """The estimator that is used."""
+    def resolve(self, event_size, training):
         if training:
-            return self.training or (Exact() if event_size <= 3 else RussianRoulette())
-        return self.evaluation or (Exact() if event_size <= 128 else Krylov(24, tolerance=1e-4))
+            chosen = self.training or (Exact() if event_size <= 3 else RussianRoulette())
+        else:
+            chosen = self.evaluation or (
+                Exact() if event_size <= 128 else Krylov(24, tolerance=1e-4)
+            )
+        return chosen.resolve(event_size, training)
 
-    def __call__(self, g, x, seed, training=False, lipschitz=1.0, function=LOG1P):
+    def __call__(
+        self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P
+    ):
         estimator = self.resolve(math.prod(x.shape[1:]), training)
-        return estimator(g, x, seed, training, lipschitz, function)
-
-    def is_random(self, event_size, training=False):
-        return self.resolve(event_size, training).is_random(event_size, training)
-
-
-ESTIMATORS: dict[str, type[LogDet]] = {
-    cls.name: cls for cls in (Exact, Krylov, PowerSeries, RussianRoulette, HutchPlusPlus, Auto)
-}
+        return estimator(g, x, seed, training, lipschitz, proven, function)
 
 
 def get(identifier: str | dict[str, Any] | LogDet) -> LogDet:
@@ -100,12 +88,12 @@ def get(identifier: str | dict[str, Any] | LogDet) -> LogDet:
         return identifier
     settings = {"name": identifier} if isinstance(identifier, str) else dict(identifier)
     name = settings.pop("name", None)
-    if name not in ESTIMATORS:
+    if name not in LogDet.registry:
         raise ValueError(
-            f"Expected log_det to be an estimator or one of {sorted(ESTIMATORS)}. "
+            f"Expected log_det to be an estimator or one of {sorted(LogDet.registry)}. "
             f"Received: log_det={identifier!r}"
         )
-    return ESTIMATORS[name](**settings)
+    return LogDet.registry[name](**settings)
 
 
 def serialize(estimator: LogDet) -> dict[str, Any]:

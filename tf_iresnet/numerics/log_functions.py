@@ -1,10 +1,11 @@
 """The matrix functions whose traces are log-determinants of the maps made from a contraction."""
 
 import dataclasses
-import math
 from typing import Any
 
 import tensorflow as tf
+
+SUMMED = 256  # terms of a tail that are added up; a geometric series bounds what follows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,31 +23,32 @@ class LogFunction:
         k = tf.convert_to_tensor(k)
         return -sum(w * _power(s, k, dtype) for w, s in self.terms) / tf.cast(k, dtype)
 
-    def slope(self, k: int | tf.Tensor, dtype: tf.DType) -> Any:
+    def derivative_coefficient(self, k: int | tf.Tensor, dtype: tf.DType) -> Any:
         """`b_k = Σ w·s·(−s)ᵏ`."""
         k = tf.convert_to_tensor(k)
         return sum(w * s * _power(s, k, dtype) for w, s in self.terms)
 
-    def tail(self, lipschitz: float, terms: int) -> float:
-        """`Σ_{k>n} |a_k| Lᵏ`: what the series beyond its first `n` terms amounts to at most.
+    def tail(self, lipschitz: tf.Tensor, terms: int) -> tf.Tensor:
+        """`Σ_{k>n} |a_k| L^(k−n)`: an upper bound, infinite for `L ≥ 1`.
 
-        Bounds `‖f(J) − p(J)‖₂` for its first `n` terms `p`, if `‖J‖₂ ≤ L`; infinite for `L ≥ 1`.
+        Times `Lⁿ` it bounds `‖f(J) − p(J)‖₂` for the first `n` terms `p` of the series, if
+        `‖J‖₂ ≤ L`. That power is left to who asks: it may underflow where a product `Jⁿv` doesn't.
+
+        Args:
+            lipschitz: `L ≥ 0`, a scalar.
+            terms: `n`.
         """
-        if lipschitz >= 1.0:
-            return math.inf
-        # From its first term: closed forms lose all digits where the sum is small.
-        total, k = 0.0, terms + 1
-        power = lipschitz**k
-        while power > 0.0 and power / k > 1e-17 * total:
-            total += abs(sum(w * (-s) ** k for w, s in self.terms)) * power / k
-            k += 1
-            power *= lipschitz
-        return total
+        powers = tf.range(1, SUMMED + 1, dtype=lipschitz.dtype)
+        sizes = tf.abs(self.coefficient(tf.range(terms + 1, terms + SUMMED + 1), lipschitz.dtype))
+        rest = sum(abs(w) for w, _ in self.terms) / (terms + SUMMED + 1)
+        rest *= lipschitz ** (SUMMED + 1) / (1 - lipschitz)
+        total = tf.reduce_sum(sizes * lipschitz**powers) + rest
+        return tf.where(lipschitz < 1, total, float("inf"))
 
 
 def _power(sign: float, k: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """`(−s)ᵏ`."""
-    return 1.0 - 2.0 * tf.cast(k % 2, dtype) if sign > 0 else tf.ones([], dtype)
+    return 1.0 - 2.0 * tf.cast(k % 2, dtype) if sign > 0 else tf.ones(tf.shape(k), dtype)
 
 
 # `y = x + g(x)`: the log-determinant of a residual block.

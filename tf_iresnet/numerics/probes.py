@@ -1,6 +1,6 @@
 """Random probe vectors `v` with `E[v] = 0` and `Cov[v] = I`, drawn from stateless seeds.
 
-Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such law. Rademacher probes have the
+Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such distribution. Rademacher probes have the
 smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv
 1811.00995).
 """
@@ -43,10 +43,14 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, data, alg=ALGORITHM)
 
 
+def integers(shape: Any, seed: tf.Tensor, below: int) -> tf.Tensor:
+    """Independent int32 numbers from 0 to `below − 1`, each with equal probability."""
+    return tf.random.stateless_uniform(shape, seed, 0, below, tf.int32, alg=ALGORITHM)
+
+
 def rademacher(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Independent signs, −1 or 1 with equal probability."""
-    bits = tf.random.stateless_uniform(shape, seed, 0, 2, tf.int32, alg=ALGORITHM)
-    return tf.cast(2 * bits - 1, dtype)
+    return tf.cast(2 * integers(shape, seed, 2) - 1, dtype)
 
 
 def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -55,8 +59,7 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     Made from integers: with the same seed and algorithm TensorFlow 2.21 draws the same integers
     under XLA and outside, but different floats.
     """
-    grid = tf.random.stateless_uniform(shape, seed, 0, 2**24, tf.int32, alg=ALGORITHM)
-    return (tf.cast(grid, dtype) + 0.5) / 2**24
+    return (tf.cast(integers(shape, seed, 2**24), dtype) + 0.5) / 2**24
 
 
 def gaussian(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

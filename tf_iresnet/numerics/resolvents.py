@@ -106,7 +106,7 @@ def _nodes(lipschitz: float, dtype: tf.DType) -> tuple[np.ndarray, np.ndarray]:
     `t = 1/λ`, just beyond the end of the interval, and at `s = ±i√(1/λ − 1)`, much further off. The
     error shrinks like `ρ^(−2n)`, `ρ` the sum of semi-axes of the ellipse around [0, 1] through it.
     """
-    gap = math.sqrt(1 / min(max(lipschitz, 0.1), 0.999) - 1)
+    gap = math.sqrt(1 / min(max(lipschitz, 0.1), 1 - 1e-6) - 1)
     pole = complex(-1, 2 * gap)
     root = abs(pole + np.sqrt(pole * pole - 1)), abs(pole - np.sqrt(pole * pole - 1))
     eps = float(np.finfo(dtype.as_numpy_dtype).eps)

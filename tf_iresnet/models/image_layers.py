@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from tf_iresnet.layers import activations
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.monotone import MonotoneBlock
-from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.reshaping import ChannelPad, Reshape, Squeeze
 from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
@@ -20,7 +20,7 @@ from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.models.architectures import Architecture
 
 
-class Builder:
+class ImageLayers:
     """Makes the stages of a network, each layer with a seed of its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""Log-densities from several draws of their estimators, with the error that is left."""
+"""Log-densities averaged over draws of their estimators, with standard errors."""
 
 import warnings
 from collections.abc import Callable
@@ -14,9 +14,8 @@ class LogProb(NamedTuple):
     Attributes:
       value: the mean of the draws.
       standard_error: of that mean, from how the draws differ; 0 where nothing is random.
-      truncation_bound: by which cutting series and Krylov spaces short may have put off the value,
-        at most.
-      draws: how many there were.
+      truncation_bound: on the error of the value from cutting series and Krylov spaces short.
+      draws: number of draws.
     """
 
     value: np.ndarray

@@ -1,0 +1,74 @@
+"""Activation normalisation."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_iresnet.layers.invertible import InvertibleLayer, Mapped
+from tf_iresnet.layers.serialization import register
+
+
+@register
+class ActNorm(InvertibleLayer):
+    """`y = exp(log_scale)·x + shift` per feature (last axis), initialised by data.
+
+    The first call under `training=True` sets both so that its outputs have mean 0 and variance 1
+    over batch and positions (Glow, arXiv 1807.03039, section 3.1); inside an `Inverse`, where it
+    maps the other way, so that what it returns there does. That it happened is a weight, so a model
+    that was saved isn't initialised again. A feature that is constant in that batch is divided by
+    `sqrt(min_variance)`, not by zero. Data that aren't finite initialise nothing.
+
+    Args:
+        min_variance: floor on the variance that the initialisation divides by.
+    """
+
+    def __init__(self, min_variance: float = 1e-4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not min_variance > 0:
+            raise ValueError(f"Expected min_variance > 0. Received: min_variance={min_variance}")
+        self.min_variance = min_variance
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        features = input_shape[-1]
+        self.log_scale = self.add_weight(name="log_scale", shape=(features,), initializer="zeros")
+        self.shift = self.add_weight(name="shift", shape=(features,), initializer="zeros")
+        self.initialized = self.add_weight(
+            name="initialized", shape=(), initializer="zeros", trainable=False, aggregation="none"
+        )
+
+    def bind(self, condition=None, training=None):
+        return self.log_scale.value, self.shift.value, self.initialized.value
+
+    def push(self, bound, x, how=None):
+        log_scale, shift, _ = bound
+        return _with_log_det(x * tf.exp(log_scale) + shift, log_scale, how)
+
+    def pull(self, bound, y, how=None):
+        log_scale, shift, _ = bound
+        return _with_log_det((y - shift) * tf.exp(-log_scale), -log_scale, how)
+
+    def initialize(self, bound, x, reverse):
+        mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
+        log_scale = -0.5 * tf.math.log(tf.maximum(variance, self.min_variance))
+        shift = -mean * tf.exp(log_scale)
+        if reverse:
+            log_scale, shift = -log_scale, mean
+        finite = tf.reduce_all(tf.math.is_finite(mean) & tf.math.is_finite(variance))
+        fresh = (bound[2] <= 0) & finite
+        new = (log_scale, shift, tf.ones_like(bound[2]))
+        bound = tuple(tf.where(fresh, *pair) for pair in zip(new, bound, strict=True))
+        return super().initialize(bound, x, reverse)
+
+    def initial_values(self, bound):
+        variables = (self.log_scale, self.shift, self.initialized)
+        return list(zip(variables, bound, strict=True))
+
+
+def _with_log_det(value: tf.Tensor, log_scale: tf.Tensor, how: Any) -> Mapped:
+    if how is None:
+        return Mapped(value)
+    positions = value.shape[1:-1].num_elements() or 1
+    total = tf.cast(positions, value.dtype) * tf.reduce_sum(log_scale)
+    log_det = tf.fill(tf.shape(value)[:1], total)
+    return Mapped(value, log_det, tf.zeros_like(log_det))

@@ -1,0 +1,183 @@
+"""A perceptron whose Lipschitz constant is bounded by construction."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_iresnet.layers import activations
+from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, conditional_shift
+from tf_iresnet.layers.serialization import register
+from tf_iresnet.numerics import cayley
+from tf_iresnet.numerics.bound_function import BoundFunction, Composition, Linear
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SandwichNetwork(Composition):
+    """Merged sandwich layers, with the multipliers that prove their bound: `[*stack, units]` each."""
+
+    multipliers: tuple[tf.Tensor, ...] = ()
+
+    def __tf_flatten__(self):
+        return (), (self.parts, self.multipliers)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(*components)
+
+
+@register
+class LipschitzMLP(ContractiveLayer):
+    """A perceptron with `Lip ≤ coefficient` whatever its weights are: a branch of sandwich layers.
+
+    Each hidden layer is `h ↦ √2 Aᵀ Ψ φ(√2 Ψ⁻¹ B h + b)`, where `A Aᵀ + B Bᵀ = I` by a Cayley
+    transform of free weights, `Ψ` is a positive diagonal, and `φ` has slopes in [0, 1] (Wang and
+    Manchester, arXiv 2301.11526, theorem 3.2); the last map is orthonormal rows times the
+    coefficient. Neighbouring matrices are merged, so that an evaluation is that of a perceptron.
+    There is no power iteration, no state and nothing to be kept up: `tf_iresnet.certify` proves the
+    bound at every step of training from the weights as they are used (LipSDP, Fazlyab et al.,
+    arXiv 1906.04893). All singular values of `[A B]` are 1, which is why such a branch bends more
+    within the same constant than spectral layers do, of which the product of norms is bounded.
+
+    An activation `σ` of slopes in [α, β] is used as `φ(x) = (σ(x) − αx)/(β − α)`: the sine as
+    `½(x + sin(2πx)/2π)`, ELU and tanh as they are.
+
+    Args:
+        hidden_units: widths of the hidden layers, at least one.
+        units: number of outputs.
+        coefficient: bound on the Lipschitz constant, above 0.
+        activation: name, Keras function or layer of one with known slopes, which acts on each
+            feature alone: "elu", "lipswish", "sine", "tanh", "softplus", ….
+        condition_size: size of a condition vector; an unconstrained linear map of it is added
+            before each activation and to the outputs, which leaves the Lipschitz constant in the
+            input as it is.
+        seed: of the initial weights; None draws one.
+
+    Input shape: `[batch, …, features]`. Output shape: `[batch, …, units]`.
+
+    Raises:
+        ValueError: for a coefficient ≤ 0, no hidden layer, or an activation without known slopes.
+
+    Example:
+
+        block = tf_iresnet.layers.ResidualBlock(
+            tf_iresnet.layers.LipschitzMLP((64, 64), 2, activation="sine")
+        )
+    """
+
+    def __init__(
+        self,
+        hidden_units: Sequence[int],
+        units: int,
+        coefficient: float = 0.97,
+        activation: Any = "elu",
+        condition_size: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not coefficient > 0 or not hidden_units or min((*hidden_units, units)) < 1:
+            raise ValueError(
+                "Expected coefficient > 0, at least one hidden layer, and units ≥ 1 in each. "
+                f"Received: coefficient={coefficient}, hidden_units={tuple(hidden_units)}, "
+                f"units={units}"
+            )
+        self.hidden_units = tuple(hidden_units)
+        self.units = units
+        self.coefficient = coefficient
+        self.activation = activations.get(activation, self.dtype_policy.name)
+        slopes = getattr(self.activation, "slope_range", None)
+        if slopes is None or slopes[0] == slopes[1]:
+            raise ValueError(
+                "Expected an activation of each feature alone, with slopes in a known range, which "
+                f"a sandwich layer rests on. Received: activation={activation!r}. Use 'elu', "
+                "'lipswish', 'sine', 'tanh' or 'softplus', or a branch of SpectralDense layers."
+            )
+        self.condition_size = condition_size
+        self.seed = seed
+
+    def build(self, input_shape):
+        widths = (input_shape[-1], *self.hidden_units)
+        seeds = itertools.count(self.seed or 0)
+        self.pairs, self.last = [], None
+        for index, (inputs, units) in enumerate(itertools.pairwise(widths)):
+            self.pairs.append(self._add_pair(f"hidden_{index}", units, inputs, seeds))
+        small, large = sorted((self.units, widths[-1]))
+        self.last = self._add_pair("last", small, large - small, seeds)
+        self.log_multipliers = [
+            self.add_weight(name=f"log_multiplier_{index}", shape=(units,), initializer="zeros")
+            for index, units in enumerate(self.hidden_units)
+        ]
+        outputs = list(enumerate((*self.hidden_units, self.units)))
+        self.biases = [
+            self.add_weight(name=f"bias_{index}", shape=(units,), initializer="zeros")
+            for index, units in outputs
+        ]
+        self.condition_kernels = [
+            self.add_weight(name=f"condition_kernel_{index}", shape=(self.condition_size, units))
+            for index, units in outputs
+            if self.condition_size is not None
+        ]
+        if not self.activation.built:
+            self.activation.build((*input_shape[:-1], self.hidden_units[0]))
+
+    def _add_pair(self, name: str, square: int, rest: int, seeds: Iterator[int]) -> list[Any]:
+        """The free weights of a pair: two matrices, and the Frobenius norm of both together."""
+        weights = []
+        for part, rows in (("square", square), ("rest", rest)):
+            seed = next(seeds) if self.seed is not None else None
+            initializer = keras.initializers.GlorotNormal(seed=seed)
+            weights.append(
+                self.add_weight(name=f"{name}_{part}", shape=(rows, square), initializer=initializer)
+            )
+        norm = keras.initializers.Constant(math.sqrt(square + 2 * rest * square / (rest + square)))
+        return [*weights, self.add_weight(name=f"{name}_scale", shape=(), initializer=norm)]
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def lipschitz_bound(self):
+        return self.coefficient
+
+    def bind(self, condition=None, training=None):
+        hidden = [cayley.orthonormal_pair(*(w.value for w in pair)) for pair in self.pairs]
+        last = cayley.orthonormal_rows(*(w.value for w in self.last))
+        if self.units > self.hidden_units[-1]:
+            last = tf.linalg.matrix_transpose(last)
+        log_multipliers = [weight.value for weight in self.log_multipliers]
+        matrices = cayley.merged_weights(hidden, log_multipliers, last, self._aim)
+        parts: list[BoundFunction] = []
+        for index, matrix in enumerate(matrices):
+            kernel = self.condition_kernels[index] if self.condition_kernels else None
+            shift = conditional_shift(self, self.biases[index], kernel, condition)
+            parts.append(BoundFunction.linear(matrix, shift))
+            if index < len(hidden):
+                parts.append(self._contracted_activation())
+        multipliers = tuple(tf.stop_gradient(tf.exp(2 * psi)) for psi in log_multipliers)
+        return SandwichNetwork(tuple(parts), multipliers)
+
+    @property
+    def _aim(self) -> float:
+        """What the last map is scaled by: the proof needs a little more room."""
+        return self.coefficient * (1 - 2 * cayley.SLACK)
+
+    def _contracted_activation(self) -> BoundFunction:
+        """The activation, brought to slopes in [0, 1]."""
+        lowest, highest = self.activation.slope_range
+        sigma = self.activation.bind()
+        if (lowest, highest) == (0.0, 1.0):
+            return sigma
+
+        def contracted(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+            return (sigma.function(x, *parameters) - lowest * x) / (highest - lowest)
+
+        return BoundFunction.pointwise(contracted, *sigma.parameters)
+
+    def certified_parts(self, bound, path):
+        weights = [part.linear_map.kernel for part in bound.parts if isinstance(part, Linear)]
+        lipschitz = cayley.lipschitz_bound(weights, bound.multipliers, self._aim)
+        yield CertifiedPart(path, float(lipschitz), coefficient=self.coefficient)

@@ -1,0 +1,157 @@
+"""The base of all layers here: configs from constructors' arguments, and weights in stacks."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+register = keras.saving.register_keras_serializable(package="tf_iresnet")
+ELEMENTWISE = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+
+
+class StackedLayer(keras.layers.Layer):
+    """A layer that may hold many copies of its weights, along leading axes: its `stack`.
+
+    `Repeated` asks for copies before it builds a layer: `stack = (100,)` makes a kernel of shape
+    `[100, inputs, outputs]`, each copy initialised with a seed of its own. Without a stack it is an
+    ordinary layer.
+
+    An argument of the constructor that is kept in an attribute of the same name is part of the
+    config; other ones need a `get_config` of their own.
+    """
+
+    stack: tuple[int, ...] = ()
+
+    def set_stack(self, stack: tuple[int, ...]) -> None:
+        """Sets the leading axes of the weights of this layer and of those in it.
+
+        Raises:
+            ValueError: for a layer that is built already, or has other kinds of layers in it.
+        """
+        if self.built:
+            raise ValueError(
+                f"Expected a layer that isn't built, to make copies of. Received: {self.name!r}."
+            )
+        self.stack = tuple(stack)
+        for layer in self.sublayers():
+            if not isinstance(layer, StackedLayer):
+                raise ValueError(
+                    "Expected layers of tf_iresnet alone in a layer that is repeated. "
+                    f"Received: {type(layer).__name__} {layer.name!r}."
+                )
+            layer.set_stack(stack)
+
+    def sublayers(self) -> list[keras.layers.Layer]:
+        """The layers that it holds, in order."""
+        return list(self._flatten_layers(include_self=False, recursive=False))
+
+    def add_weight(self, shape=None, initializer=None, **kwargs):
+        if self.stack:
+            shape = (*self.stack, *(shape or ()))
+            initializer = _each_copy(initializer or "glorot_uniform", len(self.stack))
+            _expect_elementwise(self, kwargs)
+        return super().add_weight(shape=shape, initializer=initializer, **kwargs)
+
+    def add_state(self, name: str, shape: Sequence[int], value: Callable[[], tf.Tensor]) -> Any:
+        """A weight that isn't trained, `[*stack, *shape]`, with that value at first.
+
+        It must be made from weights only, so that replicas agree on it.
+        """
+        return super().add_weight(
+            name=name,
+            shape=(*self.stack, *shape),
+            initializer=lambda shape, dtype: tf.cast(tf.broadcast_to(value(), shape), dtype),
+            trainable=False,
+            aggregation="none",
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        for name in _arguments(type(self)):
+            if not hasattr(self, name):
+                raise NotImplementedError(
+                    f"Expected {type(self).__name__} to have an attribute for the argument {name!r} "
+                    "of its constructor. Received: none. Keep it in one, or define get_config()."
+                )
+            config[name] = self.serialized(name)
+        return config
+
+    def serialized(self, argument: str) -> Any:
+        """The form in which an argument of the constructor goes into the config."""
+        return keras.saving.serialize_keras_object(getattr(self, argument))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+
+
+def inherit_dtype(kwargs: dict[str, Any], layers: Sequence[Any]) -> dict[str, Any]:
+    """The arguments with the dtype of the wrapped layers, unless they name one."""
+    if kwargs.get("dtype") is None and layers and hasattr(layers[0], "dtype_policy"):
+        return {**kwargs, "dtype": layers[0].dtype_policy.name}
+    return kwargs
+
+
+def common_condition_size(layers: Sequence[Any]) -> int | None:
+    """The condition size that layers have in common; None if none has one.
+
+    Raises:
+        ValueError: for different ones.
+    """
+    sizes = {s for layer in layers if (s := layer.condition_size) is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"Expected one condition_size in all layers. Received: {sorted(sizes)}")
+    return sizes.pop() if sizes else None
+
+
+def _arguments(cls: type) -> list[str]:
+    """The named arguments of the constructors of a class and of its bases in this package."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if issubclass(base, StackedLayer) and "__init__" in vars(base):
+            _, *parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore
+            kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+            names |= dict.fromkeys(p.name for p in parameters if p.kind in kinds)
+            if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
+                break
+    return list(names)
+
+
+def _each_copy(initializer: Any, axes: int) -> Callable[..., tf.Tensor]:
+    """An initialiser of `[*stack, *shape]`: each copy by its own seed, if the seed is fixed."""
+    initializer = keras.initializers.get(initializer)
+
+    def initialize(shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
+        copies = (
+            _reseeded(initializer, index)(tuple(shape[axes:]), dtype=dtype)
+            for index in range(math.prod(shape[:axes]))
+        )
+        return tf.reshape(tf.stack([tf.convert_to_tensor(copy) for copy in copies]), shape)
+
+    return initialize
+
+
+def _reseeded(initializer: Any, index: int) -> Any:
+    """The initialiser of a copy: with another seed, a function of its own and of the index."""
+    if not index or not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] = (config["seed"] + 7919 * index) % 2**31
+    return type(initializer).from_config(config)
+
+
+def _expect_elementwise(layer: keras.layers.Layer, kwargs: dict[str, Any]) -> None:
+    regularizer = kwargs.get("regularizer")
+    if kwargs.get("constraint") is not None or not (
+        regularizer is None or isinstance(keras.regularizers.get(regularizer), ELEMENTWISE)
+    ):
+        raise ValueError(
+            "Expected no constraint, and no regularizer but L1 and L2, on a layer that is repeated: "
+            "it would take all copies for one kernel. "
+            f"Received: constraint={kwargs.get('constraint')}, regularizer={regularizer} "
+            f"on {layer.name!r}."
+        )

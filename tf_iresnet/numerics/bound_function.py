@@ -1,0 +1,271 @@
+"""A contraction with its weights bound: a pure function of `x`, and its linearization at a point."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
+
+Function = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Linearization(NamedTuple):
+    """A function at a point `x`.
+
+    Attributes:
+        outputs: `g(x)`.
+        product: `w ↦ Jᵀw`. All products share that one evaluation.
+        trace: of the Jacobian `J`, `[batch]`; None where it would need products, or wasn't asked for.
+    """
+
+    outputs: tf.Tensor
+    product: Function
+    trace: tf.Tensor | None = None
+
+
+class BoundFunction:
+    """A pure function of `x` `[batch, *event]`, called as `g(x)`, with the tensors it depends on.
+
+    It is a `tf.nest` structure of those tensors, so that loops can slice them, solvers differentiate
+    in them, and a certificate cast them to float64. The constructors say what is known of its
+    Jacobian: `linear` and `pointwise` make products with it cheap and its trace exact; `of` knows
+    nothing. `compose` puts functions one after another.
+    """
+
+    @staticmethod
+    def linear(kernel: LinearMap | tf.Tensor, shift: tf.Tensor | None = None) -> "BoundFunction":
+        """`x W + shift`.
+
+        Args:
+            kernel: a linear map, or a matrix `[inputs, outputs]`.
+            shift: `[outputs]`, or `[batch, outputs]`: one for each example, at every position.
+        """
+        return Linear(kernel if isinstance(kernel, LinearMap) else Matrix(kernel), shift)
+
+    @staticmethod
+    def pointwise(function: Callable[..., tf.Tensor], *parameters: Any) -> "BoundFunction":
+        """`function(x, *parameters)` whose output `i` depends on input `i` of the last axis alone.
+
+        So may output `units + i`, if there are several times as many outputs as inputs.
+        """
+        return Pointwise(function, parameters)
+
+    @staticmethod
+    def of(function: Callable[..., tf.Tensor], *parameters: Any) -> "BoundFunction":
+        """`function(x, *parameters)`, each parameter a tensor or a nest of tensors."""
+        return Opaque(function, parameters)
+
+    @property
+    def stages(self) -> tuple["BoundFunction", ...]:
+        """The elementary functions that it applies one after another."""
+        return (self,)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        raise TypeError(f"{type(self).__name__} must define __call__()")
+
+    def differentiate(self, x: tf.Tensor, copies: int) -> tuple[tf.Tensor, Function]:
+        """The value at `x`, and `w ↦ Jᵀw` for `[copies · batch, …]`, copies of the batch in a row."""
+        raise TypeError(f"{type(self).__name__} must define differentiate()")
+
+    def linearize(self, x: tf.Tensor, copies: int = 1, trace: bool = False) -> Linearization:
+        """The function at `x`, its pointwise stages differentiated once for all products.
+
+        Args:
+            x: `[batch, *event]`.
+            copies: how many vectors a product takes for each example: `[copies · batch, *event]`,
+                one batch of them after another.
+            trace: whether to return the Jacobian's trace as well, if it needs no products. Of
+                `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` of at most two pointwise stages,
+                it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
+        """
+        outputs, pullbacks, slopes = x, [], []
+        for stage in self.stages:
+            if isinstance(stage, Pointwise):
+                units = outputs.shape[-1]
+                outputs, slope = stage.with_slope(outputs)
+                pullbacks.append(scaling(slope, slope.shape[-1] // units, copies))
+                slopes.append(slope)
+            else:
+                outputs, pullback = stage.differentiate(outputs, copies)
+                pullbacks.append(pullback)
+
+        def product(w: tf.Tensor) -> tf.Tensor:
+            for pullback in reversed(pullbacks):
+                w = pullback(w)
+            return w
+
+        trace = trace and x.shape.rank > 1 and _has_simple_trace(self.stages)
+        return Linearization(outputs, product, _trace(self.stages, slopes, x) if trace else None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(BoundFunction):
+    """A linear map and a shift: see `BoundFunction.linear`."""
+
+    linear_map: LinearMap
+    shift: tf.Tensor | None = None
+
+    def __call__(self, x):
+        return shifted(self.linear_map.apply(x), self.shift)
+
+    def differentiate(self, x, copies):
+        outputs = shifted(self.linear_map.apply(x), self.shift)
+        return outputs, functools.partial(self.linear_map.adjoint, size=tuple(x.shape[1:-1]))
+
+    def __tf_flatten__(self):
+        return (), (self.linear_map,) if self.shift is None else (self.linear_map, self.shift)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(*components)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opaque(BoundFunction):
+    """A function of which nothing is known: see `BoundFunction.of`."""
+
+    function: Callable[..., tf.Tensor]
+    parameters: tuple[Any, ...] = ()
+
+    def __call__(self, x):
+        return self.function(x, *self.parameters)
+
+    def differentiate(self, x, copies):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            outputs = self.function(x, *self.parameters)
+
+        def pullback(w: tf.Tensor) -> tf.Tensor:
+            zero = tf.UnconnectedGradients.ZERO
+            each = tf.split(w, copies) if copies > 1 else [w]
+            return tf.concat([tape.gradient(outputs, x, part, zero) for part in each], 0)
+
+        return outputs, pullback
+
+    def __tf_flatten__(self):
+        return (self.function,), self.parameters
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(*metadata, tuple(components))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pointwise(Opaque):
+    """A function of each feature by itself: see `BoundFunction.pointwise`."""
+
+    def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The value, and each output's derivative in the input that it depends on."""
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = self.function(x, *self.parameters)
+            copies = tf.split(outputs, outputs.shape[-1] // x.shape[-1], axis=-1)
+        return outputs, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Composition(BoundFunction):
+    """Functions one after another, from the first."""
+
+    parts: tuple[BoundFunction, ...]
+
+    @functools.cached_property
+    def stages(self):
+        return tuple(stage for part in self.parts for stage in part.stages)
+
+    def __call__(self, x):
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def __tf_flatten__(self):
+        return (), self.parts
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        return cls(tuple(components))
+
+
+def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
+    """`x ↦ f_n(… f_1(x))`."""
+    return Composition(tuple(functions))
+
+
+def scaling(slope: tf.Tensor, features: int = 1, copies: int = 1) -> Function:
+    """The product with the Jacobian of a pointwise function.
+
+    Args:
+        slope: `[batch, …, features · units]`, of each output.
+        features: outputs for each input.
+        copies: as of `BoundFunction.linearize`.
+    """
+
+    def product(w: tf.Tensor) -> tf.Tensor:
+        if copies > 1:
+            shape = tf.shape(w)
+            w = tf.reshape(w, tf.concat([[copies, -1], shape[1:]], 0))
+            w = tf.ensure_shape(tf.reshape(w * slope, shape), [None, *slope.shape[1:]])
+        else:
+            w = w * slope
+        return w if features == 1 else tf.add_n(tf.split(w, features, axis=-1))
+
+    return product
+
+
+def shifted(y: tf.Tensor, shift: tf.Tensor | None) -> tf.Tensor:
+    """`y + shift`, the shift `[units]`, or `[batch, units]`: the same at every position."""
+    if shift is None:
+        return y
+    if shift.shape.rank == 2 and y.shape.rank > 2:
+        middle = [1] * (y.shape.rank - 2)
+        shift = tf.reshape(shift, tf.concat([tf.shape(shift)[:1], middle, tf.shape(shift)[1:]], 0))
+    return y + shift
+
+
+def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The inner product of each example, `[batch]`."""
+    return tf.reduce_sum(a * b, axis=range(1, a.shape.rank))
+
+
+def _has_simple_trace(stages: Sequence[BoundFunction]) -> bool:
+    pointwise = sum(isinstance(stage, Pointwise) for stage in stages)
+    dense = sum(isinstance(s, Linear) and isinstance(s.linear_map, Matrix) for s in stages)
+    return pointwise <= 2 and pointwise + dense == len(stages)
+
+
+def _trace(stages: Sequence[Any], slopes: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """The trace of the Jacobian of dense and at most two pointwise stages, `[batch]`."""
+    matrices: list[tf.Tensor | None] = [None]  # between the slopes; None stands for the identity
+    units, remaining = x.shape[-1], list(slopes)
+    for stage in stages:
+        if isinstance(stage, Linear):
+            matrices[-1] = _times(matrices[-1], stage.linear_map.kernel)
+            units = stage.linear_map.kernel.shape[-1]
+            continue
+        features = remaining.pop(0).shape[-1] // units
+        if features > 1:
+            both = tf.tile(tf.eye(units, dtype=x.dtype), [1, features])
+            matrices[-1] = _times(matrices[-1], both)
+            units *= features
+        matrices.append(None)
+    cyclic = _times(matrices[-1], matrices[0]) if slopes else matrices[0]
+    if cyclic is None:
+        cyclic = tf.eye(units, dtype=x.dtype)
+    if not slopes:
+        each = tf.fill(tf.shape(x)[:-1], tf.linalg.trace(cyclic))
+    elif len(slopes) == 1:
+        each = tf.reduce_sum(slopes[0] * tf.linalg.diag_part(cyclic), -1)
+    else:
+        between = matrices[1]
+        between = tf.eye(units, dtype=x.dtype) if between is None else between
+        pairs = cyclic * tf.transpose(between)
+        each = tf.reduce_sum(tf.tensordot(slopes[1], pairs, 1) * slopes[0], -1)
+    return tf.reduce_sum(each, range(1, each.shape.rank))
+
+
+def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
+    """The product of two matrices, of which None is the identity."""
+    return tf.matmul(a, b) if a is not None and b is not None else a if b is None else b

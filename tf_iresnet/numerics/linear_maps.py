@@ -1,0 +1,429 @@
+"""Linear maps `x ↦ x W` as a kernel with its geometry: a matrix, or a convolution of images."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+FORMATS = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+TRACES = 64  # functions kept for eager mode; a function of matrices serves every shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearMap:
+    """A kernel `[*stack, …, inputs, outputs]`: one map, or a stack of maps of the same geometry.
+
+    A map is a `tf.nest` structure with the kernel as its leaf, so that
+    `tf.nest.map_structure(lambda t: t[i], linear_map)` is copy i of a stack.
+
+    Args:
+        kernel: tensor or array.
+        error: bound on the norm of what rounding has done to the kernel, for `norms.upper_bound`.
+    """
+
+    kernel: Any
+    error: float = dataclasses.field(default=0.0, kw_only=True)
+    batched: ClassVar[bool] = True  # whether `apply` and `adjoint` take a stack
+
+    @property
+    def num_stacked(self) -> int:
+        """The number of leading axes that number the copies."""
+        return len(self.kernel.shape) - 2
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """The sizes of those axes."""
+        return tuple(self.kernel.shape[: self.num_stacked])
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """The spatial axes of the kernel, none for a matrix."""
+        return tuple(self.kernel.shape[self.num_stacked : -2])
+
+    @property
+    def input_shape(self) -> tuple[Any, ...]:
+        """Of one vector."""
+        return (self.kernel.shape[-2],)
+
+    @property
+    def output_shape(self) -> tuple[Any, ...]:
+        """Likewise."""
+        return (self.kernel.shape[-1],)
+
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        """`x W` of vectors `[*stack, n, *input_shape]`; unstacked, of `[…, *input_shape]`."""
+        raise TypeError(f"{type(self).__name__} must define apply()")
+
+    def adjoint(self, y: tf.Tensor, size: Any = None) -> tf.Tensor:
+        """`y Wᵀ` of vectors `[*stack, n, *output_shape]`; unstacked, of `[…, *output_shape]`.
+
+        `size` is the images' spatial size, a tuple or a tensor, if it isn't the map's.
+        """
+        raise TypeError(f"{type(self).__name__} must define adjoint()")
+
+    def kernel_gradient(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """The gradient of `Σ_n ⟨x_n W, y_n⟩` in the kernel."""
+        raise TypeError(f"{type(self).__name__} must define kernel_gradient()")
+
+    def dense(self) -> tf.Tensor:
+        """The matrix of the map, `[*stack, inputs, outputs]` with one row per input entry."""
+        raise TypeError(f"{type(self).__name__} must define dense()")
+
+    def simplest(self) -> "LinearMap":
+        """A map of the same norm: for a convolution of kernel size 1, the matrix."""
+        return self
+
+    def with_kernel(self, kernel: Any) -> Any:
+        """The same geometry with another kernel."""
+        return dataclasses.replace(self, kernel=kernel)
+
+    def peak(self, keepdims: bool = False) -> tf.Tensor:
+        """The largest |entry| of each copy, `[*stack]`, or a tiny number for zeros. No gradient.
+
+        To divide by: squares of entries would overflow or vanish in float32 otherwise.
+        """
+        kernel = tf.stop_gradient(tf.convert_to_tensor(self.kernel))
+        axes = range(self.num_stacked, kernel.shape.rank)
+        high, low = (f(kernel, axes, keepdims) for f in (tf.reduce_max, tf.reduce_min))
+        return tf.maximum(tf.maximum(high, -low), 4 * np.finfo(kernel.dtype.as_numpy_dtype).tiny)
+
+    def taps_norm(self) -> tf.Tensor:
+        """The sum of the taps' Frobenius norms, `[*stack]`: at least the norm. No gradient."""
+        taps = tf.norm(tf.stop_gradient(self.kernel / self.peak(keepdims=True)), axis=(-2, -1))
+        return self.peak() * tf.reduce_sum(taps, range(self.num_stacked, taps.shape.rank))
+
+    def then(self, other: "LinearMap") -> "LinearMap | None":
+        """`x ↦ other(self(x))` as one map, None where it isn't one of these.
+
+        Two matrices are one; so are a convolution and one of kernel size 1, before or after, and
+        two convolutions of stride 1 that are both "valid" or both "circular". Two that are padded
+        with zeros aren't: the second one sees zeros where the first one's outputs would go on.
+        Both kernels are unstacked and in float64; `error` grows by the rounding.
+        """
+        if type(self) is not type(other) or len(self.kernel.shape) != len(other.kernel.shape):
+            return None
+        joined = self._joined(other)
+        if joined is None:
+            return None
+        products = math.prod(other.kernel.shape[:-1])
+        rounding = 4 * products * np.finfo(np.float64).eps
+        first, second = (float(one.taps_norm()) + one.error for one in (self, other))
+        error = (rounding * first + self.error) * second + other.error * first
+        return dataclasses.replace(joined, error=error)
+
+    def _joined(self, other: Any) -> "LinearMap | None":
+        return self.with_kernel(np.asarray(self.kernel) @ np.asarray(other.kernel))
+
+    def __tf_flatten__(self) -> tuple[tuple, tuple]:
+        names = (field.name for field in dataclasses.fields(self) if field.name != "kernel")
+        return tuple((name, getattr(self, name)) for name in names), (self.kernel,)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata: tuple, components: tuple) -> Any:
+        return cls(*components, **dict(metadata))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matrix(LinearMap):
+    """The matrix `[*stack, inputs, outputs]` on the last axis. `apply` broadcasts over a stack."""
+
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        if self.num_stacked or len(x.shape) == 2:
+            return tf.matmul(x, self.kernel)
+        return _on_batch(lambda rows: tf.matmul(rows, self.kernel), x, 1)
+
+    def adjoint(self, y: tf.Tensor, size: Any = None) -> tf.Tensor:
+        if self.num_stacked or len(y.shape) == 2:
+            return tf.matmul(y, self.kernel, transpose_b=True)
+        return _on_batch(lambda rows: tf.matmul(rows, self.kernel, transpose_b=True), y, 1)
+
+    def kernel_gradient(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, y, transpose_a=True)
+
+    def dense(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self.kernel)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Convolution(LinearMap):
+    """A convolution of images, kernel `[*stack, *kernel_size, inputs, outputs]`.
+
+    Args:
+        size: spatial size of the inputs; None for every size.
+        strides: one an axis.
+        padding: "valid", "same", or "circular": like "same", the image continued periodically.
+        dilation: one an axis.
+
+    Raises:
+        ValueError: if there isn't one of each an axis.
+    """
+
+    size: tuple[int, ...] | None
+    strides: tuple[int, ...]
+    padding: str
+    dilation: tuple[int, ...]
+    batched: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        sizes = self.strides if self.size is None else self.size
+        if not self.strides or not len(self.strides) == len(self.dilation) == len(sizes):
+            raise ValueError(
+                "Expected one size, stride and dilation for each spatial axis of the kernel. "
+                f"Received: size={self.size}, strides={self.strides}, dilation={self.dilation}"
+            )
+
+    @property
+    def num_stacked(self) -> int:
+        return len(self.kernel.shape) - 2 - len(self.strides)
+
+    @property
+    def input_shape(self) -> tuple[Any, ...]:
+        return (*(self.size or (None,) * len(self.strides)), self.kernel.shape[-2])
+
+    @property
+    def output_shape(self) -> tuple[Any, ...]:
+        geometry = zip(self.kernel_size, self.strides, self.dilation, strict=True)
+        axes = zip(self.input_shape, geometry, strict=False)
+        sizes = (output_size(n, k, s, self.padding, rate) for n, (k, s, rate) in axes)
+        return (*sizes, self.kernel.shape[-1])
+
+    def apply(self, x: tf.Tensor) -> tf.Tensor:
+        if self._is_product():
+            return self.simplest().apply(x)
+        size = tf.TensorShape(x.shape[-1 - len(self.strides) : -1])
+        if self.size is not None and not size.is_compatible_with(self.size):
+            raise ValueError(
+                f"Expected images of the size {tuple(self.size)}, as the norm of the kernel is for "
+                f"that. Received: shape={tuple(x.shape)}. Build the model with unknown sizes, which "
+                "bounds the norm for every size."
+            )
+        geometry = self.strides, self.padding, self.dilation
+        return _on_batch(lambda x: convolve(x, self.kernel, *geometry), x, len(self.strides) + 1)
+
+    def adjoint(self, y: tf.Tensor, size: Any = None) -> tf.Tensor:
+        if self._is_product():
+            return self.simplest().adjoint(y)
+        size = self.size if size is None else size
+        size = tf.unstack(size) if tf.is_tensor(size) else size
+        if size is None or None in size:
+            raise ValueError(f"Expected the images' size, or its tensor. Received: size={size}")
+        return _on_batch(lambda y: self._transposed(y, size), y, len(self.strides) + 1)
+
+    def _transposed(self, y: tf.Tensor, size: Any) -> tf.Tensor:
+        kernel, axes = dilated(self.kernel, self.dilation), range(len(size))
+        around: list[tuple[Any, Any]] = [(0, 0) for _ in axes]
+        if self.padding == "circular":
+            around = [_around(size[a], kernel.shape[a], self.strides[a]) for a in axes]
+        extended = [n + sum(more) for n, more in zip(size, around, strict=True)]
+        shape = [tf.shape(y)[0], *extended, kernel.shape[-2]]
+        padding = "SAME" if self.padding == "same" else "VALID"
+        x = tf.nn.conv_transpose(y, kernel, shape, self.strides, padding, FORMATS[len(size)])
+        for axis, (before, _) in enumerate(around):
+            x = _folded(x, axis + 1, size[axis], before)
+        return x
+
+    def kernel_gradient(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        kernel = tf.stop_gradient(self.kernel)
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            total = tf.reduce_sum(self.with_kernel(kernel).apply(x) * y)
+        return tape.gradient(total, kernel)
+
+    def dense(self) -> tf.Tensor:
+        """For a stack too: copies are channels of the side whose unit vectors aren't tried."""
+        forward = math.prod(self.input_shape) <= math.prod(self.output_shape)
+        shape = self.input_shape if forward else self.output_shape
+        side, count, k = math.prod(shape), math.prod(self.stack), self.kernel_size
+        inputs, outputs = self.kernel.shape[-2:]
+        kernel = tf.reshape(self.kernel, [count, *k, inputs, outputs])
+        order = list(range(1, len(k) + 3))
+        order.insert(-1 if forward else -2, 0)
+        channels = (inputs, -1) if forward else (-1, outputs)
+        merged = self.with_kernel(tf.reshape(tf.transpose(kernel, order), [*k, *channels]))
+        units = tf.reshape(tf.eye(side, dtype=kernel.dtype), [side, *shape])
+        images = merged.apply(units) if forward else merged.adjoint(units)
+        images = tf.reshape(images, [side, -1, count, outputs if forward else inputs])
+        images = tf.reshape(tf.transpose(images, [2, 0, 1, 3]), [*self.stack, side, -1])
+        return images if forward else tf.linalg.matrix_transpose(images)
+
+    def simplest(self) -> LinearMap:
+        if max(self.kernel_size) > 1:
+            return self
+        shape = [*self.stack, *self.kernel.shape[-2:]]
+        return Matrix(tf.reshape(self.kernel, shape), error=self.error)
+
+    def _joined(self, other: "Convolution") -> "Convolution | None":
+        first, second = np.asarray(self.kernel), np.asarray(other.kernel)
+        if self._is_product() or other._is_product():
+            return (self if other._is_product() else other).with_kernel(first @ second)
+        if max(self.strides + other.strides) > 1 or not self.padding == other.padding != "same":
+            return None
+        first, second = (dilated(one.kernel, one.dilation).numpy() for one in (self, other))
+        sides = zip(first.shape[:-2], second.shape[:-2], strict=True)
+        result = np.zeros([*(a + b - 1 for a, b in sides), first.shape[-2], second.shape[-1]])
+        for tap in itertools.product(*map(range, second.shape[:-2])):
+            there = tuple(slice(t, t + k) for t, k in zip(tap, first.shape[:-2], strict=True))
+            result[there] += first @ second[tap]
+        return dataclasses.replace(self, kernel=result, dilation=(1,) * len(self.dilation))
+
+    def _is_product(self) -> bool:
+        """Whether it is the product with a matrix at every position."""
+        return max(self.kernel_size) == max(self.strides) == 1
+
+
+def as_one_graph(
+    function: Callable, linear_map: LinearMap, *tensors: tf.Tensor, **static: Any
+) -> Any:
+    """`function(linear_map, *tensors, **static)`; in eager mode as a graph, which takes a tenth.
+
+    One trace serves the matrices of every shape and a rank, one the convolutions of one shape.
+    """
+    if not tf.executing_eagerly():
+        return function(linear_map, *tensors, **static)
+    metadata, components = linear_map.__tf_flatten__()
+    arguments = [tf.convert_to_tensor(t) for t in (*components, *tensors)]
+    any_shape = linear_map.batched
+    signature = tuple(
+        tf.TensorSpec([None] * t.shape.rank if any_shape else t.shape, t.dtype) for t in arguments
+    )
+    unflatten = type(linear_map).__tf_unflatten__
+    kept = _graph(function, unflatten, metadata, signature, tuple(static.items()))
+    return kept(*arguments)
+
+
+@functools.lru_cache(maxsize=TRACES)
+def _graph(
+    function: Callable, unflatten: Callable, metadata: tuple, signature: tuple, static: tuple
+) -> Callable:
+    def call(kernel: tf.Tensor, *tensors: tf.Tensor) -> Any:
+        return function(unflatten(metadata, (kernel,)), *tensors, **dict(static))
+
+    # Partial, since TensorFlow would take functions of the same code for one that it traces anew.
+    return tf.function(functools.partial(call), input_signature=signature, autograph=False)
+
+
+def in_turn(function: Callable, linear_map: LinearMap, *tensors: tf.Tensor, results: int) -> Any:
+    """`function(linear_map, *tensors)`, of a stack of convolutions one copy after the other.
+
+    The function returns a tuple of as many `results`, in the kernel's dtype; tensors and results
+    are `[*stack, …]`.
+    """
+    if linear_map.batched or not linear_map.num_stacked:
+        return function(linear_map, *tensors)
+    copies = [
+        tf.reshape(t, [-1, *t.shape[linear_map.num_stacked :]])
+        for t in (linear_map.kernel, *tensors)
+    ]
+    found = tf.map_fn(
+        lambda copy: function(linear_map.with_kernel(copy[0]), *copy[1:]),
+        tuple(copies),
+        fn_output_signature=(linear_map.kernel.dtype,) * results,
+    )
+    return tuple(tf.reshape(t, [*linear_map.stack, *t.shape[1:]]) for t in found)
+
+
+def convolve(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: tuple[int, ...],
+    padding: str,
+    dilation: tuple[int, ...],
+) -> tf.Tensor:
+    """A convolution (cross-correlation, as Keras has it) of one to three spatial axes.
+
+    `[batch, *size, inputs] → [batch, *output_size, outputs]`; the arguments are those of
+    `Convolution`. A dilated kernel is written out with its zeros: TensorFlow has no gradient of a
+    dilated convolution on every device.
+    """
+    kernel = dilated(kernel, dilation)
+    if padding == "circular":
+        for axis, (k, stride) in enumerate(zip(kernel.shape, strides, strict=False)):
+            x = _wrapped(x, axis + 1, k, stride)
+    padding = "SAME" if padding == "same" else "VALID"
+    # By default TensorFlow leaves the format out, and can't differentiate twice in eager mode.
+    return tf.nn.convolution(x, kernel, strides, padding, FORMATS[len(strides)])
+
+
+def output_size(
+    size: int | None, kernel_size: int, stride: int, padding: str, dilation: int
+) -> int | None:
+    """Number of outputs along one axis; None for an unknown size."""
+    if size is None:
+        return None
+    reach = (kernel_size - 1) * dilation if padding == "valid" else 0
+    return -(-(size - reach) // stride)
+
+
+def padding_before(size: int, kernel_size: int, stride: int, padding: str) -> int:
+    """Entries that are added before an axis, TensorFlow's way; `kernel_size` is the dilated one."""
+    return 0 if padding == "valid" else _around(size, kernel_size, stride)[0]
+
+
+def dilated(kernel: tf.Tensor, dilation: tuple[int, ...]) -> tf.Tensor:
+    """The kernel with `dilation − 1` zeros between its taps; leading axes are a stack."""
+    kernel = tf.convert_to_tensor(kernel)
+    for axis, rate in enumerate(dilation, kernel.shape.rank - 2 - len(dilation)):
+        if rate > 1 and kernel.shape[axis] > 1:
+            taps = tf.expand_dims(kernel, axis + 1)
+            zeros = [[0, 0]] * taps.shape.rank
+            zeros[axis + 1] = [0, rate - 1]
+            shape = list(kernel.shape)
+            shape[axis] *= rate
+            taps = tf.reshape(tf.pad(taps, zeros), shape)
+            kernel = taps[(slice(None),) * axis + (slice(0, shape[axis] - rate + 1),)]
+    return kernel
+
+
+def _on_batch(function: Callable, x: tf.Tensor, axes: int) -> tf.Tensor:
+    """`function` of `x` with all axes but the last ones folded into a batch."""
+    extra = len(x.shape) - axes
+    if extra == 1:
+        return function(x)
+    known = tf.TensorShape(x.shape)
+    shape = list(known) if known.is_fully_defined() else tf.unstack(tf.shape(x))
+    batch = tf.reshape(x, [math.prod(shape[:extra]), *shape[extra:]])
+    y = function(tf.ensure_shape(batch, [None, *known[extra:]]))
+    sizes = list(y.shape[1:]) if y.shape[1:].is_fully_defined() else tf.unstack(tf.shape(y)[1:])
+    return tf.ensure_shape(tf.reshape(y, [*shape[:extra], *sizes]), known[:extra] + y.shape[1:])
+
+
+def _around(size: Any, kernel_size: int, stride: int) -> tuple[Any, Any]:
+    """What "same" adds before and after an axis, TensorFlow's way."""
+    total = (-(-size // stride) - 1) * stride + kernel_size - size
+    total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
+    return total // 2, total - total // 2
+
+
+def _wrapped(x: tf.Tensor, axis: int, kernel_size: int, stride: int) -> tf.Tensor:
+    """`x` continued periodically along an axis, by as much as "same" would pad with zeros."""
+    size = x.shape[axis]
+    if size is not None:
+        before, after = _around(size, kernel_size, stride)
+        if after <= size:
+            lead = (slice(None),) * axis
+            parts = [x[(*lead, slice(size - before, None))], x, x[(*lead, slice(after))]]
+            return tf.concat(parts, axis)
+    size = tf.shape(x)[axis]
+    before, after = _around(size, kernel_size, stride)
+    positions = tf.range(-before, size + after)
+    return tf.gather(x, tf.math.floormod(positions, size), axis=axis)
+
+
+def _folded(x: tf.Tensor, axis: int, size: Any, before: Any) -> tf.Tensor:
+    """The adjoint of `_wrapped`: what lies beyond the axis' `size` is added where it came from."""
+    length = x.shape[axis] or tf.shape(x)[axis]
+    if isinstance(size, int) and length == size:
+        return x
+    padding = [[0, 0]] * x.shape.rank
+    front = -before % size
+    padding[axis] = [front, -(length + front) % size]
+    shape = tf.shape(x)
+    turns = tf.reshape(
+        tf.pad(x, padding), tf.concat([shape[:axis], [-1, size], shape[axis + 1 :]], 0)
+    )
+    return tf.reduce_sum(turns, axis)

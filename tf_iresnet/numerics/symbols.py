@@ -1,0 +1,190 @@
+"""A convolution at its frequencies: what bounds of its norm rest on.
+
+Everything is reduced to a convolution of stride 1: a strided one is such a convolution of the
+image whose phases are channels (space to depth), its kernel folded alike (`polyphase`).
+
+Along an axis whose padding is zeros, the operator is a compression of the circulant one on any ring
+that is long enough not to wrap around, and the circulant is block diagonal in the Fourier basis:
+blocks [inputs, outputs], one a frequency (Sedghi et al., 2019, arXiv 1805.10408). A compression has
+no larger norm. It may have one that is smaller by a term of order (kernel size / size)².
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tf_iresnet.numerics.linear_maps import Convolution, output_size, padding_before
+
+POINTS = 16  # points an axis and degree of the symbol, without a size: 2 % high an axis at most
+
+
+def sampling(
+    kernel_size: tuple[int, ...],
+    size: tuple[int, ...] | None,
+    strides: tuple[int, ...],
+    padding: str,
+    points: int | None = None,
+) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+    """Frequencies that bound the norm for a size, or without one for every size.
+
+    Those of the shortest ring along each axis. Without a size, or where fewer points are allowed,
+    those of a coarser ring with a factor: a trigonometric polynomial of degree m exceeds its
+    largest value at N > 2m equally spaced points by 1/cos(πm/N) at most (Ehlich and Zeller, 1964,
+    Math. Zeitschrift 86); ⟨u, K̂ v⟩ is one along each axis, for any u and v, of degree ⌈(k−1)/2⌉
+    once the taps are centred. What follows is never below what the rings give, but for rounding.
+
+    Args:
+        kernel_size: dilated.
+        size, strides, padding: as of `Convolution`.
+        points: at most so many for each degree along an axis; None: `POINTS` without a size.
+
+    Returns:
+        The strides to take `polyphase` of, the frequencies along each axis afterwards, and the
+        factor to apply to the largest norm there.
+    """
+    steps, rings, factor = [], [], 1.0
+    for k, n, stride in zip(kernel_size, size or (None,) * len(strides), strides, strict=True):
+        # On a ring that they don't divide, the strides leave out some of the outputs.
+        stride = 1 if padding == "circular" and (n is None or n % stride) else stride
+        degree = -(-k // stride) // 2  # ⌈(k' − 1)/2⌉ of k' = ⌈k / stride⌉ taps
+        enough = max((points or POINTS) * degree, 1)
+        length = None if n is None else ring(k, n, stride, padding) // stride
+        if length is None or (points is not None and enough < length):
+            length, factor = enough, factor / math.cos(math.pi * degree / enough)
+        steps.append(stride)
+        rings.append(length)
+    return tuple(steps), tuple(rings), factor
+
+
+def for_every_size(linear_map: Convolution) -> tuple[Convolution, float]:
+    """A circular convolution of one size; its norm times the factor bounds that of every size.
+
+    For what needs a size, as power iteration does.
+    """
+    geometry = dilated_size(linear_map), None, linear_map.strides, linear_map.padding
+    strides, rings, factor = sampling(*geometry)
+    size = tuple(n * stride for n, stride in zip(rings, strides, strict=True))
+    ringed = dataclasses.replace(linear_map, size=size, strides=strides, padding="circular")
+    return ringed, factor
+
+
+def dilated_size(linear_map: Convolution) -> tuple[int, ...]:
+    """Spatial size of the kernel with its zeros."""
+    taps = zip(linear_map.kernel_size, linear_map.dilation, strict=True)
+    return tuple((k - 1) * rate + 1 for k, rate in taps)
+
+
+def polyphase(kernel: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
+    """Stride-1 kernel `[*stack, *⌈k/stride⌉, phases × inputs, outputs]` for the image's phases."""
+    if max(strides, default=1) == 1:
+        return kernel
+    axes = len(strides)
+    lead = kernel.shape.rank - 2 - axes
+    stack, sides, channels = kernel.shape[:lead], kernel.shape[lead:-2], kernel.shape[-2:]
+    taps = [-(-k // stride) for k, stride in zip(sides, strides, strict=True)]
+    around = [(0, -k % stride) for k, stride in zip(sides, strides, strict=True)]
+    kernel = tf.pad(kernel, [(0, 0)] * lead + around + [(0, 0)] * 2)
+    split = itertools.chain.from_iterable(zip(taps, strides, strict=True))
+    kernel = tf.reshape(kernel, [*stack, *split, *channels])
+    of_taps, of_phases = (range(lead + start, lead + 2 * axes, 2) for start in (0, 1))
+    order = [*range(lead), *of_taps, *of_phases, lead + 2 * axes, lead + 2 * axes + 1]
+    return tf.reshape(tf.transpose(kernel, order), [*stack, *taps, -1, channels[-1]])
+
+
+def ring(kernel_size: int, size: int, stride: int, padding: str) -> int:
+    """Shortest ring, a multiple of the stride, on which no window of an output wraps around."""
+    if padding == "circular":
+        return size
+    before = padding_before(size, kernel_size, stride, padding)
+    outputs = output_size(size, kernel_size, stride, padding, 1)
+    assert outputs is not None
+    # Windows reach from −before to the second of these; below 0 they fall beyond the image's end.
+    needed = max(size + before, (outputs - 1) * stride - before + kernel_size)
+    return -(-needed // stride) * stride
+
+
+def waves(kernel_size: tuple[int, ...], rings: tuple[int, ...]) -> np.ndarray:
+    """`e^{iωt}` of each frequency of the rings and each tap, `[frequencies, taps]`.
+
+    Times the taps it is the symbol, `K̂(ω) = Σ_t K_t e^{iωt}`. One of each pair of conjugates, as
+    the kernel is real.
+    """
+    turns = np.zeros((1, 1))
+    for axis, (k, length) in enumerate(zip(kernel_size, rings, strict=True)):
+        points = length // 2 + 1 if axis == len(rings) - 1 else length
+        turn = np.outer(np.arange(points), np.arange(k)) % length / length
+        turns = turns[:, None, :, None] + turn[:, None, :]
+        turns = turns.reshape(turns.shape[0] * points, -1)
+    return np.exp(2j * np.pi * turns)
+
+
+def blocks(taps: tf.Tensor, waves: tf.Tensor) -> tf.Tensor:
+    """The symbol at each frequency as real matrices `[[Re, −Im], [Im, Re]]`.
+
+    Args:
+        taps: `[*stack, taps, inputs, outputs]`.
+        waves: `[2, frequencies, taps]` or one for each copy; real and imaginary parts.
+
+    Returns:
+        `[*stack, frequencies, 2 inputs, 2 outputs]`, with each singular value of the symbol twice.
+    """
+    shape = taps.shape
+    flat = tf.reshape(taps, [*shape[:-3], 1, shape[-3], shape[-2] * shape[-1]])
+    parts = tf.matmul(waves, flat)
+    parts = tf.reshape(parts, [*parts.shape[:-1], *shape[-2:]])
+    real, imaginary = tf.unstack(parts, axis=-4)
+    left = tf.concat([real, imaginary], -2)
+    right = tf.concat([-imaginary, real], -2)
+    return tf.concat([left, right], -1)
+
+
+def toeplitz(kernel: np.ndarray, axis: int, size: int, stride: int, padding: str) -> np.ndarray:
+    """The kernel with one axis of length 1, in its channels all positions of the image there."""
+    taps = kernel.shape[axis]
+    before = padding_before(size, taps, stride, padding)
+    outputs = output_size(size, taps, stride, padding, 1) or 0
+    kernel = np.moveaxis(kernel, axis, 0)
+    others, (inputs, features) = kernel.shape[1:-2], kernel.shape[-2:]
+    result = np.zeros((*others, size, inputs, outputs, features))
+    for output, tap in itertools.product(range(outputs), range(taps)):
+        position = output * stride - before + tap
+        if padding == "circular" or 0 <= position < size:
+            result[..., position % size, :, output, :] += kernel[tap]
+    return np.expand_dims(result.reshape(*others, size * inputs, -1), axis)
+
+
+def exact_axes(
+    kernel_shape: tuple[int, ...],
+    size: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str,
+    work: float,
+) -> tuple[int, ...]:
+    """The axes to write out by `toeplitz`, those that it matters most for.
+
+    As many as keep matrices × side² × other side within `work`. The kernel is dilated.
+    """
+    geometry = list(zip(kernel_shape, size, strides, strict=False))
+
+    def cost(kept: tuple[int, ...]) -> float:
+        (rows, columns), matrices = kernel_shape[-2:], 1.0
+        for axis, (k, n, stride) in enumerate(geometry):
+            if axis in kept:
+                rows *= n
+                columns *= output_size(n, k, stride, padding, 1) or 1
+            else:
+                rows *= stride
+                matrices *= ring(k, n, stride, padding) / stride / 2 + 1
+        return matrices * min(rows, columns) ** 2 * max(rows, columns)
+
+    def gain(kept: tuple[int, ...]) -> float:
+        if padding == "circular":  # a ring is exact, unless the strides don't divide it
+            return sum(size[axis] % strides[axis] > 0 for axis in kept)
+        return sum(((kernel_shape[axis] - 1) / size[axis]) ** 2 for axis in kept)
+
+    counts = range(len(size) + 1)
+    choices = [c for count in counts for c in itertools.combinations(range(len(size)), count)]
+    return max((c for c in choices if not c or cost(c) <= work), key=gain)
