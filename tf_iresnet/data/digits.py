@@ -1,25 +1,25 @@
 """Scikit-learn's handwritten digits: 1,797 images of 8×8 pixels with 17 levels, 0 to 16.
 
-A data set that is real, comes with a package and is small enough to learn in minutes.
+Real data that comes with a package and is small enough to learn in minutes.
 """
 
 from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data.dataset import Labels
+from tf_iresnet.data.dataset import Dataset
+from tf_iresnet.data.errors import optional_import
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import Split, random_parts
 
 LEVELS = 17
 IMAGE_SHAPE = (8, 8)
+CLASSES = tuple("0123456789")
 SIZES = {"train": 1257, "validation": 180, "test": 360}
-_SPLIT_SEED = 0
 
 
-def load_digits() -> dict[str, np.ndarray]:
-    """Returns the levels of the three splits of `SIZES`, each uint8 [n, 64].
-
-    The split is the same for everyone: consecutive parts of NumPy's `RandomState(0)` permutation,
-    whose stream is frozen for good (NEP 19).
+def load_levels() -> Split:
+    """Returns the pixels' levels, uint8 [n, 64] per part of `SIZES`; the split is always the same.
 
     Raises:
         ImportError: without scikit-learn.
@@ -27,27 +27,46 @@ def load_digits() -> dict[str, np.ndarray]:
     return _split(_bunch().data.astype(np.uint8))
 
 
-def load_labels() -> Labels:
-    """Returns which digit each image of `load_digits` shows.
+def load_labels() -> Split:
+    """Returns which digit each image of `load_levels` shows, int32 [n] per part.
 
     Raises:
         ImportError: without scikit-learn.
     """
-    return Labels(**_split(_bunch().target.astype(np.int32)), classes=tuple("0123456789"))
+    return _split(_bunch().target.astype(np.int32))
+
+
+def load_digits() -> Dataset:
+    """Returns the digits as vectors, dequantised to [0, 17)⁶⁴, with labels.
+
+    Raises:
+        ImportError: without scikit-learn.
+    """
+    return image_dataset(
+        "digits", load_levels(), LEVELS, load_labels(), CLASSES, image_shape=IMAGE_SHAPE
+    )
+
+
+def load_digits_image(flip: bool = False, pad_crop: int = 0) -> Dataset:
+    """Returns the digits as images [8, 8, 1] of 17 levels, with labels, split as `load_digits`.
+
+    Args:
+        flip: mirror training images at random (no digit is one in a mirror).
+        pad_crop: pixels by which training images are shifted at random, 0 for none.
+
+    Raises:
+        ImportError: without scikit-learn.
+    """
+    images = load_levels().map(lambda x: x.reshape(-1, *IMAGE_SHAPE, 1))
+    return image_dataset("digits_image", images, LEVELS, load_labels(), CLASSES, flip, pad_crop)
 
 
 def _bunch() -> Any:
-    try:
+    with optional_import("scikit-learn", "the digits come with"):
         import sklearn.datasets
-    except ImportError as error:
-        raise ImportError(
-            "Expected scikit-learn, which the digits come with. "
-            "Install it with: pip install 'tf_iresnet[examples]'"
-        ) from error
     return sklearn.datasets.load_digits()
 
 
-def _split(rows: np.ndarray) -> dict[str, np.ndarray]:
-    order = np.random.RandomState(_SPLIT_SEED).permutation(len(rows))
-    ends = np.cumsum(list(SIZES.values()))
-    return dict(zip(SIZES, np.split(rows[order], ends[:-1]), strict=True))
+def _split(rows: np.ndarray) -> Split:
+    train, validation, _ = SIZES.values()
+    return Split(*random_parts(len(rows), [train, validation])).select(rows)

@@ -1,4 +1,4 @@
-"""`load(name, **options)`: the data sets by name, as configs call them."""
+"""`load(name, **options)`: data sets by the name that configs give them."""
 
 import inspect
 import os
@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_iresnet.data import digits, images, tables, toy
 from tf_iresnet.data.dataset import Batches, Dataset, finite_dataset
-from tf_iresnet.data.streams import STATISTICS, TEST, VALIDATION
+from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 
 
 def load_toy(
@@ -21,8 +21,8 @@ def load_toy(
 
     Args:
         density: one of `toy.DENSITIES`.
-        validation_size: samples to validate on.
-        test_size: samples to test on.
+        validation_size: number of validation samples.
+        test_size: number of test samples.
 
     Raises:
         ValueError: for an unknown density.
@@ -48,31 +48,6 @@ def load_toy(
     )
 
 
-def load_digits() -> Dataset:
-    """Returns scikit-learn's digits, flat and dequantised to [0, 17)⁶⁴, on the split of `digits`.
-
-    Raises:
-        ImportError: without scikit-learn.
-    """
-    parts = digits.load_digits()
-    height, width = digits.IMAGE_SHAPE
-    shift, scale = _dequantized_statistics(parts["train"], np.ones(height * width))
-    return finite_dataset(
-        "digits",
-        train=parts["train"],
-        validation=parts["validation"],
-        test=parts["test"],
-        bin_width=np.ones(height * width),
-        shift=shift,
-        scale=scale,
-        columns=tuple(f"pixel {i // width},{i % width}" for i in range(height * width)),
-        ranges=np.tile(np.array([0, digits.LEVELS], np.float32), (height * width, 1)),
-        levels=digits.LEVELS,
-        image_shape=digits.IMAGE_SHAPE,
-        labels=digits.load_labels(),
-    )
-
-
 def load_table(
     path: str | os.PathLike[str],
     columns: Sequence[str] | None = None,
@@ -85,12 +60,12 @@ def load_table(
     """Returns a user's table as a data set, in the user's units.
 
     Args:
-        path: of a .csv, .npz, .npy or .parquet file.
-        columns: names of those to use; all if None.
-        key: of the array in an .npz file that has several.
-        validation: the part of the rows to validate on.
-        test: the part of the rows to test on.
-        split_seed: of the random split.
+        path: a .csv, .npz, .npy or .parquet file.
+        columns: names of the columns to use; all if None.
+        key: name of the array in an .npz file that has several.
+        validation: fraction of the rows held out for validation.
+        test: fraction of the rows held out for testing.
+        split_seed: seed of the random split, below 2³².
         dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which
             a density could grow without bound. Without it there is a warning.
 
@@ -99,7 +74,7 @@ def load_table(
     """
     table = tables.load_table(path, columns, key)
     parts = table.split(split_seed, validation, test)
-    table.statistics(parts.train)  # raises for what has no scale
+    table.check_scale(parts.train)
     discrete = table.discrete
     if discrete and not dequantize:
         warnings.warn(
@@ -110,26 +85,21 @@ def load_table(
             stacklevel=3,
         )
     bin_width = np.array([float(dequantize and c in discrete) for c in table.columns])
-    shift, scale = _dequantized_statistics(parts.train, bin_width)
-    low, high = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
+    ends = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
     return finite_dataset(
         pathlib.Path(path).stem,
-        train=parts.train.astype(np.float32),
-        validation=parts.validation.astype(np.float32),
-        test=parts.test.astype(np.float32),
+        parts,
         bin_width=bin_width,
-        shift=shift,
-        scale=scale,
         columns=table.columns,
-        ranges=np.stack([low, high], axis=-1).astype(np.float32),
+        ranges=np.stack(ends, axis=-1).astype(np.float32),
     )
 
 
 DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "toy": load_toy,
-    "digits": load_digits,
+    "digits": digits.load_digits,
     "table": load_table,
-    "digits_image": images.load_digits_image,
+    "digits_image": digits.load_digits_image,
     "patches": images.load_patches,
     "image_folder": images.load_image_folder,
     "mnist": images.load_mnist,
@@ -144,7 +114,7 @@ def load(name: str, **options: Any) -> Dataset:
 
     Args:
         name: a key of `DATASETS`.
-        options: of the function it stands for.
+        options: arguments of that function.
 
     Raises:
         ValueError: for an unknown name or option, or one that is missing.
@@ -163,12 +133,3 @@ def load(name: str, **options: Any) -> Dataset:
             f"Expected options of the data set {name!r}: {known or 'none'}. Received: {error}."
         ) from error
     return DATASETS[name](**options)
-
-
-def _dequantized_statistics(
-    train: np.ndarray, bin_width: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, float32, of values with uniform noise of `bin_width`."""
-    shift = train.mean(axis=0) + bin_width / 2
-    scale = np.sqrt(train.var(axis=0) + bin_width**2 / 12)
-    return shift.astype(np.float32), scale.astype(np.float32)

@@ -1,6 +1,5 @@
-"""Image data sets: published ones by name, photographs that come along, a user's own folder."""
+"""Image data sets: published ones by name, scikit-learn's photographs, a user's own folder."""
 
-from tf_iresnet.data.images.digits_image import load_digits_image
 from tf_iresnet.data.images.folder import load_image_folder
 from tf_iresnet.data.images.patches import load_patches
 from tf_iresnet.data.images.published import (
@@ -13,7 +12,6 @@ from tf_iresnet.data.images.published import (
 __all__ = [
     "load_cifar10",
     "load_cifar100",
-    "load_digits_image",
     "load_fashion_mnist",
     "load_image_folder",
     "load_mnist",

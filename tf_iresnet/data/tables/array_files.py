@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data.tables.raw import RawTable, TableError, missing_package, select
+from tf_iresnet.data.errors import TableError, optional_import
+from tf_iresnet.data.tables.raw import RawTable, select
 
 _NUMBERS = "biuf"  # kinds of NumPy types: Boolean, integer, unsigned, float
 
@@ -66,12 +67,9 @@ def read_parquet(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
         TableError: for another type, or a file that isn't Parquet.
         ImportError: without pyarrow.
     """
-    try:
+    with optional_import("pyarrow", "reads .parquet tables"):
         import pyarrow as pa
         import pyarrow.parquet
-    except ImportError as error:
-        raise missing_package("pyarrow", "reads .parquet tables") from error
-
     try:
         names = list(pa.parquet.read_schema(file).names)
         chosen = select(file, names, wanted)

@@ -8,7 +8,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tf_iresnet.data.tables.raw import RawTable, TableError, missing_package, select
+from tf_iresnet.data.errors import TableError, optional_import
+from tf_iresnet.data.tables.raw import RawTable, select
 
 MISSING = frozenset(["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-"])
 _DELIMITERS = "\t;,"  # a comma may be a decimal one beside the other two
@@ -99,11 +100,8 @@ def _is_value(cell: str) -> bool:
 
 def _parse(file: pathlib.Path, delimiter: str, header: bool, width: int) -> Any:
     """The rows below the header as a data frame with columns 0, 1, …."""
-    try:
+    with optional_import("pandas", "reads .csv tables"):
         import pandas as pd
-    except ImportError as error:
-        raise missing_package("pandas", "reads .csv tables") from error
-
     with _open(file) as stream:
         if header:
             next(_records(stream, delimiter))

@@ -8,22 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_iresnet.data.errors import TableError
+from tf_iresnet.data.splits import Split, split_by_fractions
 from tf_iresnet.data.tables.array_files import read_npy, read_npz, read_parquet
 from tf_iresnet.data.tables.csv_file import MISSING, read_csv
-from tf_iresnet.data.tables.raw import RawTable, TableError
+from tf_iresnet.data.tables.raw import RawTable
 
 _LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
 _FEWEST_TRAINING_ROWS = 10
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """Rows of a table, each in one part only: float64 [n, d]."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,45 +49,31 @@ class Table:
 
         Args:
             seed: below 2³².
-            validation: the part of the rows, in (0, 1), to choose the best weights by.
-            test: the part held out to the end.
+            validation: fraction of the rows, in (0, 1), to choose the best weights by.
+            test: fraction of the rows held out to the end.
 
         Raises:
-            ValueError: for parts that aren't positive or leave nothing to train on.
+            ValueError: for fractions that aren't positive or leave nothing to train on.
             TableError: for too few rows.
         """
-        if not (validation > 0 and test > 0 and validation + test < 1):
-            raise ValueError(
-                "Expected validation and test to be positive fractions with a sum below 1. "
-                f"Received: validation={validation}, test={test}."
-            )
-        rows = len(self.values)
-        counts = int(rows * validation), int(rows * test)
-        if min(counts) < 1 or rows - sum(counts) < _FEWEST_TRAINING_ROWS:
+        rows = split_by_fractions(len(self.values), validation, test, seed)
+        if min(map(len, rows)) < 1 or len(rows.train) < _FEWEST_TRAINING_ROWS:
             raise TableError(
                 self.path,
                 f"a row in validation ({validation:g}) and test ({test:g}) each and "
                 f"{_FEWEST_TRAINING_ROWS} to train on",
-                f"{rows} rows in all",
+                f"{len(self.values)} rows in all",
                 "Provide more rows or change the fractions.",
             )
-        # RandomState's stream is frozen for good (NEP 19), that of Generator isn't.
-        order = np.random.RandomState(seed).permutation(rows)
-        parts = np.split(order, np.cumsum(counts))
-        return Split(*(self.values[parts[i]] for i in (2, 0, 1)))
+        return rows.select(self.values)
 
-    def statistics(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and standard deviation [d] of the training rows, float64.
-
-        Args:
-            train: [n, d], of this table.
+    def check_scale(self, train: np.ndarray) -> None:
+        """Raises an error for training rows [n, d] that can't be standardised in float32.
 
         Raises:
-            TableError: for a column that is constant in these rows, or whose values lie so close
-                to one another, for their size, that float32 can't tell them apart.
+            TableError: for a column that is constant in these rows, or whose values are so close
+                together, for their size, that float32 can't tell them apart.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # the check below names the column
-            mean, scale = train.mean(axis=0), train.std(axis=0)
         for j, column in enumerate(self.columns):
             size = np.abs(train[:, j]).max()
             if np.ptp(train[:, j]) == 0:
@@ -105,17 +84,16 @@ class Table:
                     "Leave the column out with columns=[…], or choose another seed of the split.",
                     column=column,
                 )
-            with np.errstate(over="ignore"):
-                resolution = np.spacing(np.float32(size))
-            if not resolution <= 1e-2 * scale[j]:  # catches NaN, of values beyond float32
+            with np.errstate(over="ignore", invalid="ignore"):
+                resolution, scale = np.spacing(np.float32(size)), train[:, j].std()
+            if not resolution <= 1e-2 * scale:  # catches NaN, of values beyond float32
                 raise TableError(
                     self.path,
                     "values that float32 can tell apart",
-                    f"values up to {size:g} with a standard deviation of {scale[j]:g}",
+                    f"values up to {size:g} with a standard deviation of {scale:g}",
                     "Subtract an offset from the column, or change its unit.",
                     column=column,
                 )
-        return mean, scale
 
 
 def load_table(

@@ -1,8 +1,8 @@
 """Eight densities in the plane on which flows are compared: `get(name)` of `DENSITIES`.
 
 Shapes and scales are those of the FFJORD (arXiv 1810.01367) and Residual Flow (arXiv 1906.02735)
-toy data. All of them can be sampled at any (seed, step) and have a log density in nats. The errors
-of quadratures are those where log_prob is above -10; `curves` says how they grow. Entropies are the
+toy data. Each can be sampled at any (seed, step) and has a log density in nats. The errors of the
+quadratures hold where log_prob is above -10; `curves` says how they grow. Entropies are the
 checkerboard's ln 32 and, to 1e-6, integrals over the plane.
 
 | name         | log_prob                                | entropy, nats |

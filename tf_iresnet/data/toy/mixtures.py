@@ -10,7 +10,7 @@ from tf_iresnet.data.toy.base import Density
 
 
 def _pick(uniform: tf.Tensor, values: np.ndarray) -> tf.Tensor:
-    """One of `values` [k, …] for each number [n] of [0, 1), all equally likely."""
+    """One of `values` [k, …] for each number [n] in [0, 1), all equally likely."""
     return tf.gather(tf.constant(values, tf.float64), tf.cast(uniform * len(values), tf.int32))
 
 
@@ -19,8 +19,8 @@ class Gaussians(Density):
     """An equal mixture of isotropic Gaussians.
 
     Args:
-        centers: their means.
-        scale: their standard deviation.
+        centers: means.
+        scale: standard deviation along each axis.
     """
 
     centers: tuple[tuple[float, float], ...] = ()
@@ -43,8 +43,8 @@ class Rings(Density):
     `exp(-(ρ² + r²) / 2σ²) · I₀(ρr / σ²) / 2πσ²`: the Gaussian averaged over the angle (Rice 1945).
 
     Args:
-        radii: of the circles.
-        scale: σ, the standard deviation of the blur along each axis.
+        radii: radii of the circles.
+        scale: standard deviation σ of the Gaussian along each axis.
     """
 
     radii: tuple[float, ...] = ()
