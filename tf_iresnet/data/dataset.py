@@ -12,8 +12,7 @@ from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.randomness import TEST, VALIDATION, epoch_indices
 from tf_iresnet.data.splits import Split
 
-Batches = Callable[[Any], tf.Tensor]
-LabelledBatches = Callable[[Any], tuple[tf.Tensor, tf.Tensor]]
+Batches = Callable[[int, int], Callable[[Any], Any]]
 Augment = Callable[[tf.Tensor, Any, Any], tf.Tensor]
 
 _CHUNK = 1000  # rows
@@ -54,7 +53,7 @@ class Dataset:
 
     name: str
     event_shape: tuple[int, ...]
-    train_batches: Callable[[int, int], Batches]
+    train_batches: Batches
     validation: np.ndarray
     test: np.ndarray
     shift: np.ndarray
@@ -68,7 +67,7 @@ class Dataset:
     entropy: Callable[[], float] | None = None
     labels: Split | None = None
     classes: tuple[str, ...] = ()
-    labelled_batches: Callable[[int, int], LabelledBatches] | None = None
+    labelled_batches: Batches | None = None
 
     @property
     def event_size(self) -> int:

@@ -32,7 +32,6 @@ def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Te
 def bits_per_dim(log_prob: Any, event_size: int) -> Any:
     """Returns `-log_prob / (event_size · ln 2)`, for `log_prob` in nats of any shape.
 
-    With values dequantised to cells of volume 1 this bounds the code length of a discrete example,
-    in bits for each of its `event_size` dimensions.
+    With dequantisation to cells of volume 1 it bounds a discrete example's bits per dimension.
     """
     return -log_prob / (event_size * math.log(2))

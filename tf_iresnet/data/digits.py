@@ -1,9 +1,8 @@
 """Scikit-learn's handwritten digits: 1,797 images of 8×8 pixels with 17 levels, 0 to 16.
 
-Real data that comes with a package and is small enough to learn in minutes.
+Real data that comes with a package and is small enough to learn in minutes. Without scikit-learn
+every function raises an ImportError.
 """
-
-from typing import Any
 
 import numpy as np
 
@@ -19,29 +18,17 @@ SIZES = {"train": 1257, "validation": 180, "test": 360}
 
 
 def load_levels() -> Split:
-    """Returns the pixels' levels, uint8 [n, 64] per part of `SIZES`; the split is always the same.
-
-    Raises:
-        ImportError: without scikit-learn.
-    """
-    return _split(_bunch().data.astype(np.uint8))
+    """Returns the levels of the pixels, uint8 [n, 64] per part; the split is always the same."""
+    return _load("data", np.uint8)
 
 
 def load_labels() -> Split:
-    """Returns which digit each image of `load_levels` shows, int32 [n] per part.
-
-    Raises:
-        ImportError: without scikit-learn.
-    """
-    return _split(_bunch().target.astype(np.int32))
+    """Returns which digit each image of `load_levels` shows, int32 [n] per part."""
+    return _load("target", np.int32)
 
 
 def load_digits() -> Dataset:
-    """Returns the digits as vectors, dequantised to [0, 17)⁶⁴, with labels.
-
-    Raises:
-        ImportError: without scikit-learn.
-    """
+    """Returns the digits as vectors, dequantised to [0, 17)⁶⁴, with labels."""
     return image_dataset(
         "digits", load_levels(), LEVELS, load_labels(), CLASSES, image_shape=IMAGE_SHAPE
     )
@@ -53,20 +40,14 @@ def load_digits_image(flip: bool = False, pad_crop: int = 0) -> Dataset:
     Args:
         flip: mirror training images at random (no digit is one in a mirror).
         pad_crop: pixels by which training images are shifted at random, 0 for none.
-
-    Raises:
-        ImportError: without scikit-learn.
     """
     images = load_levels().map(lambda x: x.reshape(-1, *IMAGE_SHAPE, 1))
     return image_dataset("digits_image", images, LEVELS, load_labels(), CLASSES, flip, pad_crop)
 
 
-def _bunch() -> Any:
+def _load(field: str, dtype: type) -> Split:
     with optional_import("scikit-learn", "the digits come with"):
         import sklearn.datasets
-    return sklearn.datasets.load_digits()
-
-
-def _split(rows: np.ndarray) -> Split:
+    rows = sklearn.datasets.load_digits()[field].astype(dtype)
     train, validation, _ = SIZES.values()
     return Split(*random_parts(len(rows), [train, validation])).select(rows)

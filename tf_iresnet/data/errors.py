@@ -14,8 +14,7 @@ class TableError(DataError):
 
     Args:
         path: the file.
-        expected: what should be there.
-        received: what is.
+        expected, received: what should be there, and what is.
         advice: a sentence.
         row: as a reader of the file would find it, "line 7" or "row 6".
         column: its name.
@@ -36,12 +35,14 @@ class TableError(DataError):
         super().__init__(f"{where}: Expected {expected}. Received: {received}. {advice}")
 
 
+def file_error(path: object, expected: str, received: str, advice: str) -> DataError:
+    """Returns the error "path: Expected …. Received: …. advice"."""
+    return DataError(f"{path}: Expected {expected}. Received: {received}. {advice}")
+
+
 @contextlib.contextmanager
 def optional_import(package: str, purpose: str) -> Iterator[None]:
-    """Raises an ImportError "Expected package, which purpose" that says how to install it.
-
-    Example: `with optional_import("pandas", "reads .csv tables"): import pandas`.
-    """
+    """Raises an ImportError "Expected package, which purpose" that says how to install it."""
     try:
         yield
     except ImportError as error:

@@ -66,10 +66,9 @@ def epoch_indices(step: Step, batch_size: int, size: int, seed: Seed) -> tf.Tens
     seeds the first index of 100 has a χ² of 6,700 at 99 degrees of freedom.)
 
     Args:
-        step: scalar integer, possibly symbolic.
+        step, seed: see `stream_seed`.
         batch_size: rows per batch.
         size: rows in all, below 2³⁰.
-        seed: an int or an int32 pair [2].
     """
     position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch = tf.cast(position // size, tf.uint32)

@@ -1,5 +1,6 @@
 """`load(name, **options)`: data sets by the name that configs give them."""
 
+import functools
 import inspect
 import os
 import pathlib
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data import digits, images, tables, toy
-from tf_iresnet.data.dataset import Batches, Dataset, finite_dataset
+from tf_iresnet.data import digits, tables, toy
+from tf_iresnet.data.dataset import Dataset, finite_dataset
+from tf_iresnet.data.images import folder, patches, published
 from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 
 
@@ -28,15 +30,11 @@ def load_toy(
         ValueError: for an unknown density.
     """
     truth = toy.get(density)
-
-    def train_batches(batch_size: int, seed: int) -> Batches:
-        return lambda step: truth.sample(batch_size, seed, step)
-
     sample = truth.sample(20000, STATISTICS).numpy()
     return Dataset(
         name=density,
         event_shape=(2,),
-        train_batches=train_batches,
+        train_batches=lambda batch_size, seed: functools.partial(truth.sample, batch_size, seed),
         validation=truth.sample(validation_size, VALIDATION).numpy(),
         test=truth.sample(test_size, TEST).numpy(),
         shift=sample.mean(axis=0),
@@ -63,8 +61,7 @@ def load_table(
         path: a .csv, .npz, .npy or .parquet file.
         columns: names of the columns to use; all if None.
         key: name of the array in an .npz file that has several.
-        validation: fraction of the rows held out for validation.
-        test: fraction of the rows held out for testing.
+        validation, test: fractions of the rows held out.
         split_seed: seed of the random split, below 2³².
         dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which
             a density could grow without bound. Without it there is a warning.
@@ -100,12 +97,12 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "digits": digits.load_digits,
     "table": load_table,
     "digits_image": digits.load_digits_image,
-    "patches": images.load_patches,
-    "image_folder": images.load_image_folder,
-    "mnist": images.load_mnist,
-    "fashion_mnist": images.load_fashion_mnist,
-    "cifar10": images.load_cifar10,
-    "cifar100": images.load_cifar100,
+    "patches": patches.load_patches,
+    "image_folder": folder.load_image_folder,
+    "mnist": published.load_mnist,
+    "fashion_mnist": published.load_fashion_mnist,
+    "cifar10": published.load_cifar10,
+    "cifar100": published.load_cifar100,
 }
 
 

@@ -45,8 +45,7 @@ def split_by_fractions(
 
     Args:
         rows: number of rows to split.
-        validation: fraction in (0, 1), rounded down to whole rows.
-        test: likewise; training gets the rest.
+        validation, test: fractions in (0, 1), rounded down to whole rows; training gets the rest.
         seed: below 2³².
         fewest: least number of rows in validation and in test.
 

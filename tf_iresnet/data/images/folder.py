@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.dataset import Dataset
-from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.errors import file_error
 from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.splits import split_by_fractions
 
@@ -17,6 +17,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 OTHER_IMAGES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG files begin
 _FEWEST, _FEWEST_TRAINING = 10, 6
+_CONVERT = "Convert it, or move it elsewhere."
 _KINDS = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 
 
@@ -41,11 +42,9 @@ def load_image_folder(
         size: pixels a side; no image may be smaller.
         channels: 3 for colour (grey images get three equal channels), 1 for grey (the luma of
             colour images), either without transparency; None for what all images have.
-        validation: fraction of the images held out for validation, at least 2 of them.
-        test: fraction of the images held out for testing, at least 2 of them.
+        validation, test: fractions of the images held out, at least 2 images each.
         split_seed: seed of the random split, below 2³².
-        flip: mirror training images at random.
-        pad_crop: pixels by which training images are shifted at random, 0 for none.
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         DataError: for no folder, too few images, or one that can't be used, which is named.
@@ -62,10 +61,9 @@ def load_image_folder(
     files = _find(folder)
     rows = split_by_fractions(len(files), validation, test, split_seed, fewest=2)
     if len(files) < _FEWEST or len(rows.train) < _FEWEST_TRAINING:
-        raise DataError(
-            f"{folder}: Expected at least {_FEWEST} PNG or JPEG files, and some of them to train "
-            f"on. Received: {len(files)} in all. Add images, or correct the path."
-        )
+        expected = f"at least {_FEWEST} PNG or JPEG files, and some of them to train on"
+        advice = "Add images, or correct the path."
+        raise file_error(folder, expected, f"{len(files)} in all", advice)
     images = rows.select(_read_all(files, size, channels))
     labels, classes = _labels(folder, files)
     chosen = rows.select(labels) if classes else None
@@ -77,18 +75,13 @@ def _find(folder: pathlib.Path) -> list[pathlib.Path]:
     """PNG and JPEG files below a folder, sorted by name."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
-        raise DataError(
-            f"{folder}: Expected a folder of images. Received: {found}. "
-            f"Check the path; relative ones start in {pathlib.Path.cwd()}."
-        )
+        advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
+        raise file_error(folder, "a folder of images", found, advice)
     inside = sorted(file for file in folder.rglob("*") if file.is_file())
     visible = [f for f in inside if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
     for file in visible:
         if file.suffix.lower() in OTHER_IMAGES:
-            raise DataError(
-                f"{file}: Expected PNG and JPEG images. Received: {file.suffix}. "
-                "Convert it, or move it elsewhere."
-            )
+            raise file_error(file, "PNG and JPEG images", file.suffix, _CONVERT)
     return [file for file in visible if file.suffix.lower() in ENDINGS]
 
 
@@ -99,11 +92,10 @@ def _read_all(files: Sequence[pathlib.Path], size: int, channels: int | None) ->
     first = images[0].shape[-1]
     for file, image in zip(files, images, strict=True):
         if image.shape[-1] != first:
-            raise DataError(
-                f"{file}: Expected a {_KINDS[first]} image, as {files[0]} is. "
-                f"Received: a {_KINDS[image.shape[-1]]} one. "
-                "Make all of them colour with channels=3 or grey with channels=1."
-            )
+            expected = f"a {_KINDS[first]} image, as {files[0]} is"
+            received = f"a {_KINDS[image.shape[-1]]} one"
+            advice = "Make all of them colour with channels=3 or grey with channels=1."
+            raise file_error(file, expected, received, advice)
     return np.stack(images)
 
 
@@ -111,31 +103,23 @@ def _read(file: pathlib.Path, size: int, channels: int | None) -> np.ndarray:
     contents = file.read_bytes()
     if not contents.startswith(_MAGIC):
         found = "another kind of file" if contents else "an empty file"
-        raise DataError(
-            f"{file}: Expected a PNG or JPEG image. Received: {found}. "
-            "Convert it, or move it elsewhere."
-        )
+        raise file_error(file, "a PNG or JPEG image", found, _CONVERT)
     try:
         with tf.device("CPU"):
             image = tf.io.decode_image(contents, channels or 0, expand_animations=False)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         reason = " ".join(error.message.split()).partition(" [Op:")[0]
-        raise DataError(
-            f"{file}: Expected a whole PNG or JPEG image. Received: one that can't be read "
-            f"({reason}). Save it again, or move it elsewhere."
-        ) from error
+        received = f"one that can't be read ({reason})"
+        advice = "Save it again, or move it elsewhere."
+        raise file_error(file, "a whole PNG or JPEG image", received, advice) from error
     height, width, found = image.shape
     if found not in (1, 3):
-        raise DataError(
-            f"{file}: Expected an image of 1 or 3 channels. Received: {_KINDS[found]}. "
-            "Leave the transparency out with channels=3 or channels=1."
-        )
+        advice = "Leave the transparency out with channels=3 or channels=1."
+        raise file_error(file, "an image of 1 or 3 channels", _KINDS[found], advice)
     side = min(height, width)
     if side < size:
-        raise DataError(
-            f"{file}: Expected at least {size}x{size} pixels. Received: {width}x{height}. "
-            "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
-        )
+        advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
+        raise file_error(file, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
     top, left = (height - side) // 2, (width - side) // 2
     square = image[top : top + side, left : left + side]
     if side == size:

@@ -29,8 +29,7 @@ def load_patches(
     Args:
         size: pixels a side, 2 to 64.
         stride: pixels from one training patch to the next, down and across; half the size if None.
-        flip: mirror training patches at random.
-        pad_crop: pixels by which training patches are shifted at random, 0 for none.
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         ImportError: without scikit-learn or Pillow.
@@ -43,11 +42,9 @@ def load_patches(
         raise ValueError(f"Expected stride to be 1 to {BAND} pixels. Received: stride={stride}.")
     cuts = [cut(photograph, size, stride) for photograph in load_photographs()]
     parts = Split(*map(np.concatenate, zip(*cuts, strict=True)))
-
-    def shuffled(x: np.ndarray) -> np.ndarray:  # so that the first few are a fair sample
-        return x[random_parts(len(x), [])[0]]
-
-    parts = Split(parts.train, shuffled(parts.validation), shuffled(parts.test))
+    # In random order, the first few held-out patches are a fair sample.
+    shuffled = [x[random_parts(len(x), [])[0]] for x in (parts.validation, parts.test)]
+    parts = Split(parts.train, *shuffled)
     return image_dataset(f"patches {size}x{size}", parts, flip=flip, pad_crop=pad_crop)
 
 

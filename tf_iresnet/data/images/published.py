@@ -1,6 +1,5 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 from the cache of Keras, or downloaded by it."""
 
-import dataclasses
 import functools
 import os
 import pathlib
@@ -27,52 +26,29 @@ sunflower sweet_pepper table tank telephone television tiger tractor train trout
 wardrobe whale willow_tree wolf woman worm
 """
 _FASHION_CLASSES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
-_FASHION_FILES = ("train-labels-idx1", "train-images-idx3", "t10k-labels-idx1", "t10k-images-idx3")
+_FASHION_FILES = "train-labels-idx1 train-images-idx3 t10k-labels-idx1 t10k-images-idx3"
 
-Part = tuple[np.ndarray, np.ndarray]  # images and labels
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A data set of `keras.datasets`.
-
-    Args:
-        name: name of its module.
-        shape: (height, width, channels) of an image.
-        classes: names of its labels.
-        files: path below `datasets` in Keras' directory → address of publication. Keras keeps an
-            archive there under a name of its own, without an ending.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    classes: tuple[str, ...]
-    files: dict[str, str]
-
-
-MNIST = Source("mnist", (28, 28, 1), tuple("0123456789"), {"mnist.npz": f"{_TENSORFLOW}mnist.npz"})
-FASHION_MNIST = Source(
-    "fashion_mnist",
-    (28, 28, 1),
-    tuple(_FASHION_CLASSES.split(",")),
-    {f"fashion-mnist/{f}-ubyte.gz": f"{_TENSORFLOW}{f}-ubyte.gz" for f in _FASHION_FILES},
-)
-CIFAR10 = Source(
-    "cifar10",
-    (32, 32, 3),
-    tuple(_CIFAR10_CLASSES.split()),
-    {"cifar-10-batches-py-target_archive": f"{_CIFAR}cifar-10-python.tar.gz"},
-)
-CIFAR100 = Source(
-    "cifar100",
-    (32, 32, 3),
-    tuple(_CIFAR100_CLASSES.split()),
-    {"cifar-100-python-target_archive": f"{_CIFAR}cifar-100-python.tar.gz"},
-)
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": tuple(_FASHION_CLASSES.split(",")),
+    "cifar10": tuple(_CIFAR10_CLASSES.split()),
+    "cifar100": tuple(_CIFAR100_CLASSES.split()),
+}
+# Path below `datasets` in Keras' directory → address of publication. Keras keeps an archive there
+# under a name of its own, without an ending.
+FILES = {
+    "mnist": {"mnist.npz": f"{_TENSORFLOW}mnist.npz"},
+    "fashion_mnist": {
+        f"fashion-mnist/{file}-ubyte.gz": f"{_TENSORFLOW}{file}-ubyte.gz"
+        for file in _FASHION_FILES.split()
+    },
+    "cifar10": {"cifar-10-batches-py-target_archive": f"{_CIFAR}cifar-10-python.tar.gz"},
+    "cifar100": {"cifar-100-python-target_archive": f"{_CIFAR}cifar-100-python.tar.gz"},
+}
 
 
 def load_published(
-    source: Source,
+    name: str,
     padded: bool = False,
     validation_size: int = 5000,
     test_size: int | None = None,
@@ -82,7 +58,7 @@ def load_published(
     """Returns a published set of images of 256 levels, with labels.
 
     Args:
-        source: `MNIST` or `FASHION_MNIST`, [28, 28, 1]; `CIFAR10` or `CIFAR100`, whose labels are
+        name: "mnist" or "fashion_mnist", [28, 28, 1]; "cifar10" or "cifar100", whose labels are
             the 100 fine ones, [32, 32, 3].
         padded: of MNIST and Fashion-MNIST, images [32, 32, 3] as in the i-ResNet paper (arXiv
             1811.00995): a frame of two black pixels, the grey level in three channels. Bits per
@@ -91,32 +67,30 @@ def load_published(
         validation_size: number of published training images held out for validation, a random
             choice that is the same for everyone.
         test_size: number of published test images used, chosen likewise; all if None.
-        flip: mirror training images at random.
-        pad_crop: pixels by which training images are shifted at random, 0 for none.
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         DataError: where there is no copy and none can be downloaded, saying which file goes where.
         ValueError: for a size out of range.
     """
-    (images, labels), (test_images, test_labels) = _load_arrays(source)
+    (images, labels), (test_images, test_labels) = _load_arrays(name)
     validation, train = choose("validation_size", validation_size, len(images), len(images) - 1)
-    test = np.arange(len(test_images))
-    if test_size is not None:
-        test, _ = choose("test_size", test_size, len(test_images), len(test_images))
+    test_size = len(test_images) if test_size is None else test_size
+    test, _ = choose("test_size", test_size, len(test_images), len(test_images))
     parts = Split(images[train], images[validation], test_images[test])
-    name = source.name
+    chosen, title = Split(labels[train], labels[validation], test_labels[test]), name
     if padded:
         frame = [(0, 0), (2, 2), (2, 2), (0, 0)]
         parts = parts.map(lambda x: np.repeat(np.pad(x, frame), 3, axis=-1))
-        name += " padded to 32x32x3"
-    chosen = Split(labels[train], labels[validation], test_labels[test])
-    return image_dataset(name, parts, 256, chosen, source.classes, flip, pad_crop)
+        title += " padded to 32x32x3"
+    return image_dataset(title, parts, 256, chosen, CLASSES[name], flip, pad_crop)
 
 
-load_mnist = functools.partial(load_published, MNIST)
-load_fashion_mnist = functools.partial(load_published, FASHION_MNIST)
-load_cifar10 = functools.partial(load_published, CIFAR10, False)  # `padded` is no option of theirs
-load_cifar100 = functools.partial(load_published, CIFAR100, False)
+load_mnist = functools.partial(load_published, "mnist")
+load_fashion_mnist = functools.partial(load_published, "fashion_mnist")
+# `padded` isn't an option of colour images.
+load_cifar10 = functools.partial(load_published, "cifar10", False)
+load_cifar100 = functools.partial(load_published, "cifar100", False)
 
 
 def choose(option: str, size: int, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +109,7 @@ def choose(option: str, size: int, rows: int, most: int) -> tuple[np.ndarray, np
     return np.sort(chosen), np.sort(others)
 
 
-def _load_arrays(source: Source) -> tuple[Part, Part]:
+def _load_arrays(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images uint8 [n, height, width, channels] and labels int32 [n], of training and test."""
     import keras
 
@@ -143,52 +117,45 @@ def _load_arrays(source: Source) -> tuple[Part, Part]:
     if not os.access(home, os.W_OK):
         home = pathlib.Path("/tmp/.keras")  # Keras does the same
     folder = home / "datasets"
-    present = [name for name in source.files if (folder / name).exists()]
+    present = [file for file in FILES[name] if (folder / file).exists()]
     try:
-        parts = getattr(keras.datasets, source.name).load_data()
+        loaded = getattr(keras.datasets, name).load_data()
     except Exception as error:  # a failed download raises the base class itself
-        raise _no_copy(source, folder, present, error) from error
-    train, test = (_checked(source, folder, *part) for part in parts)
-    return train, test
+        raise _no_copy(name, folder, present, error) from error
+    shape, parts = (28, 28, 1) if "mnist" in name else (32, 32, 3), []
+    for images, labels in loaded:
+        if shape[-1] == 1:
+            images = images[..., None]
+        elif keras.config.image_data_format() == "channels_first":  # a setting in keras.json
+            images = np.moveaxis(images, 1, -1)
+        if images.shape[1:] != shape or images.dtype != np.uint8 or not len(images):
+            raise DataError(
+                f"Expected {name} to be uint8 images of shape {shape}. Received: {images.dtype} of "
+                f"shape {images.shape}. Remove {_paths(folder, FILES[name])} and try again."
+            )
+        parts.append((images, np.asarray(labels).reshape(-1).astype(np.int32)))
+    return parts
 
 
-def _checked(source: Source, folder: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> Part:
-    import keras
-
-    if source.shape[-1] == 1:
-        images = images[..., None]
-    elif keras.config.image_data_format() == "channels_first":  # a setting in keras.json
-        images = np.moveaxis(images, 1, -1)
-    if images.shape[1:] != source.shape or images.dtype != np.uint8 or not len(images):
-        raise DataError(
-            f"Expected {source.name} to be uint8 images of shape {source.shape}. "
-            f"Received: {images.dtype} of shape {images.shape}. "
-            f"Remove {_paths(folder, source.files)} and try again."
-        )
-    return images, np.asarray(labels).reshape(-1).astype(np.int32)
-
-
-def _no_copy(
-    source: Source, folder: pathlib.Path, present: list[str], error: Exception
-) -> DataError:
+def _no_copy(name: str, folder: pathlib.Path, present: list[str], error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    (name, address), *others = source.files.items()
-    advice = f"download {address} and save it as {folder / name}"
+    (file, address), *others = FILES[name].items()
+    advice = f"download {address} and save it as {folder / file}"
     if others:
-        names = ", ".join(url.rpartition("/")[2] for url in source.files.values())
-        place = (folder / name).parent
-        advice = f"download {names} from {address.rpartition('/')[0]} and save them in {place}"
+        names = ", ".join(url.rpartition("/")[2] for url in FILES[name].values())
+        source, place = address.rpartition("/")[0], (folder / file).parent
+        advice = f"download {names} from {source} and save them in {place}"
     if present:
         # Keras takes a file whose checksum differs for a broken one, and fetches it anew.
-        gone = [name for name in present if not (folder / name).exists()]
+        gone = [file for file in present if not (folder / file).exists()]
         was = f"removed {_paths(folder, gone)}" if gone else f"found {_paths(folder, present)}"
         reason = f"{reason} (Keras {was}: it uses only the files as they were published)"
     return DataError(
-        f"Expected {source.name} in the cache of Keras, or a network to download it from. "
+        f"Expected {name} in the cache of Keras, or a network to download it from. "
         f"Received: {reason.rstrip('.')}. On a machine with a network {advice}. "
         "(KERAS_HOME, set before Python starts, names another place for the cache.)"
     )
 
 
 def _paths(folder: pathlib.Path, files: Iterable[str]) -> str:
-    return ", ".join(str(folder / name) for name in files)
+    return ", ".join(str(folder / file) for file in files)

@@ -35,13 +35,7 @@ def select(
     wanted: Sequence[str] | None,
     row: str | None = None,
 ) -> list[int]:
-    """Returns the positions of the wanted columns.
-
-    Args:
-        path: the file, for the error.
-        names: names of all columns.
-        wanted: names of the columns to use, in this order; all if None.
-        row: place of the header, for the error.
+    """Returns the positions of the wanted columns among `names`; `path` and `row` are for errors.
 
     Raises:
         TableError: for a name that is used twice, missing or unknown.
@@ -49,25 +43,18 @@ def select(
     """
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
-        places = [str(i + 1) for i, name in enumerate(names) if name == repeated[0]]
-        raise TableError(
-            path,
-            "every column to have a name of its own",
-            f"the same name for columns {' and '.join(places)}",
-            "Rename one of them.",
-            row=row,
-            column=repeated[0],
-        )
+        places = " and ".join(str(i + 1) for i, name in enumerate(names) if name == repeated[0])
+        expected, received = "every column to have a name of its own", "the same name for columns "
+        advice = "Rename one of them."
+        raise TableError(path, expected, received + places, advice, row, repeated[0])
     if wanted is None:
         if "" in names:
-            raise TableError(
-                path,
-                "every column to have a name",
-                f"none for column {names.index('') + 1}",
+            received = f"none for column {names.index('') + 1}"
+            advice = (
                 "Name it, or leave it out with columns=[…]; "
-                "pandas writes no such column with to_csv(index=False).",
-                row=row,
+                "pandas writes no such column with to_csv(index=False)."
             )
+            raise TableError(path, "every column to have a name", received, advice, row)
         return list(range(len(names)))
     if isinstance(wanted, str) or not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(
@@ -75,11 +62,6 @@ def select(
         )
     for name in wanted:
         if name not in names:
-            raise TableError(
-                path,
-                f"a column named {name!r}",
-                f"columns {', '.join(names)}",
-                "Correct the name in columns=[…].",
-                row=row,
-            )
+            received, advice = f"columns {', '.join(names)}", "Correct the name in columns=[…]."
+            raise TableError(path, f"a column named {name!r}", received, advice, row)
     return [list(names).index(name) for name in wanted]

@@ -25,10 +25,8 @@ from tf_iresnet.data.toy.mixtures import Checkerboard, Gaussians, Rings
 from tf_iresnet.data.toy.pinwheel import Pinwheel
 
 _DIAGONAL = math.sqrt(0.5)
-_COMPASS = tuple(
-    (math.cos(k * math.pi / 4) * 4 * _DIAGONAL, math.sin(k * math.pi / 4) * 4 * _DIAGONAL)
-    for k in range(8)
-)
+_ANGLES = [k * math.pi / 4 for k in range(8)]
+_COMPASS = tuple((math.cos(a) * 4 * _DIAGONAL, math.sin(a) * 4 * _DIAGONAL) for a in _ANGLES)
 
 _ALL = (
     Gaussians("8gaussians", 5.4, 0.12, centers=_COMPASS, scale=0.5 * _DIAGONAL),

@@ -12,8 +12,6 @@ import tensorflow as tf
 from tf_iresnet.data import randomness
 from tf_iresnet.data.randomness import Seed, Step
 
-WINDOW = ((-4.0, 4.0), (-4.0, 4.0))
-
 
 @dataclasses.dataclass(frozen=True)
 class Density(abc.ABC):
@@ -32,7 +30,7 @@ class Density(abc.ABC):
     name: str
     reach: float
     spacing: float
-    bounds: tuple[tuple[float, float], tuple[float, float]] = WINDOW
+    bounds: tuple[tuple[float, float], tuple[float, float]] = ((-4.0, 4.0), (-4.0, 4.0))
 
     @abc.abstractmethod
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
@@ -53,8 +51,7 @@ class Density(abc.ABC):
 
         Args:
             n: number of samples.
-            seed: an int or an int32 pair [2].
-            step: scalar integer, possibly symbolic; other steps give independent samples.
+            seed, step: see `randomness.stream_seed`; other steps give independent samples.
         """
         stream = functools.partial(randomness.stream_seed, seed, step)
         uniforms = randomness.uniform([n, 3], stream(randomness.COMPONENT), tf.float64)

@@ -22,10 +22,13 @@ _CHUNK = 64  # points per pass, which bounds the memory per example
 
 @dataclasses.dataclass(frozen=True)
 class Curve(Density):
-    """An equal mixture of curves, its arms, with isotropic noise.
+    """An equal mixture of curves, its arms, with Gaussian and optionally also uniform noise.
+
+    The sum of both noises has the density `[Φ(a/σ) - Φ((a-w)/σ)] / w` along each axis.
 
     Args:
-        scale: standard deviation of the Gaussian noise along each axis.
+        scale: standard deviation σ of the Gaussian noise along each axis.
+        box: width w of the uniform noise along each axis, at least 1.6 σ; 0 for none.
         interval: range of the parameter, `t = low + (high - low) · u^power` with uniform `u`.
         panels: number of panels of the quadrature on each arm.
         power: exponent of `u`.
@@ -35,17 +38,17 @@ class Curve(Density):
     interval: tuple[float, float] = (0.0, 1.0)
     panels: int = 1
     power: float = 1.0
+    box: float = 0.0
 
     @abc.abstractmethod
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
         """Points [n, 2] of each arm at parameters [n]."""
 
-    def _noise(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
-        """Noise [n, 2] from numbers uniform in [0, 1) [n, 2] and standard normal [n, 2]."""
-        return self.scale * normals
-
     def _log_kernel(self, offset: tf.Tensor) -> tf.Tensor:
         """Log density [n, m] of the noise at float64 `offset` [n, m, 2]."""
+        if self.box:
+            log_axes = _log_normal_mass(offset / self.scale, self.box / self.scale)
+            return tf.reduce_sum(log_axes, axis=-1) - 2 * math.log(self.box)
         square = tf.reduce_sum((offset / self.scale) ** 2, axis=-1)
         return -0.5 * square - math.log(2 * math.pi * self.scale**2)
 
@@ -57,7 +60,7 @@ class Curve(Density):
         t = low + (high - low) * (spread - tf.floor(spread)) ** self.power
         points = tf.stack(self._arms(t), axis=1)
         chosen = tf.gather(points, tf.cast(spread, tf.int32), batch_dims=1)
-        return chosen + self._noise(uniforms[:, 1:], normals)
+        return chosen + self.box * uniforms[:, 1:] + self.scale * normals
 
     def _log_density(self, x: tf.Tensor) -> tf.Tensor:
         t, weights = _rule(self)
@@ -95,7 +98,7 @@ def _spiral(t: tf.Tensor) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Swissroll(Curve):
-    """The curve `(t cos t, t sin t) / 5`, `t` uniform in (1.5π, 4.5π), noise .2."""
+    """The spiral `(t cos t, t sin t) / 5`."""
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
         return [0.2 * _spiral(t)]
@@ -103,10 +106,7 @@ class Swissroll(Curve):
 
 @dataclasses.dataclass(frozen=True)
 class Moons(Curve):
-    """Half circles `2 (cos t, sin t) - (1, .2)` and `2 (1 - cos t, .5 - sin t) - (1, .2)`.
-
-    `t` is uniform in (0, π), the noise .2.
-    """
+    """Half circles `2 (cos t, sin t) - (1, .2)` and `2 (1 - cos t, .5 - sin t) - (1, .2)`."""
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
         cos, sin = 2 * tf.cos(t), 2 * tf.sin(t)
@@ -115,25 +115,14 @@ class Moons(Curve):
 
 @dataclasses.dataclass(frozen=True)
 class TwoSpirals(Curve):
-    """Arms `±[(-t cos t, t sin t) + box] / 3`, noise .1; `t = 3π √u` (power ½).
+    """Arms `±[(-t cos t, t sin t) + box noise of width ½] / 3`, `t = 3π √u`."""
 
-    The usual definition has a second noise, `box`, uniform in a square of side ½ (w = 1/6 after the
-    division). The sum of both noises has the density `[Φ(a/σ) - Φ((a-w)/σ)] / w` along each axis.
-    """
-
-    box: float = 1 / 6
     power: float = 0.5
+    box: float = 1 / 6
 
     def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
         arm = _spiral(t) * tf.constant([-1 / 3, 1 / 3], t.dtype)
         return [arm, -arm - self.box]  # the second box reaches from -w to 0
-
-    def _noise(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
-        return self.box * uniforms + self.scale * normals
-
-    def _log_kernel(self, offset: tf.Tensor) -> tf.Tensor:
-        log_axes = _log_normal_mass(offset / self.scale, self.box / self.scale)
-        return tf.reduce_sum(log_axes, axis=-1) - 2 * math.log(self.box)
 
 
 def _log_normal_mass(upper: tf.Tensor, width: float) -> tf.Tensor:

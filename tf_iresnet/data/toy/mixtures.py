@@ -16,12 +16,7 @@ def _pick(uniform: tf.Tensor, values: np.ndarray) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Gaussians(Density):
-    """An equal mixture of isotropic Gaussians.
-
-    Args:
-        centers: means.
-        scale: standard deviation along each axis.
-    """
+    """An equal mixture of Gaussians with means `centers` and standard deviation `scale`."""
 
     centers: tuple[tuple[float, float], ...] = ()
     scale: float = 1.0
@@ -37,14 +32,11 @@ class Gaussians(Density):
 
 @dataclasses.dataclass(frozen=True)
 class Rings(Density):
-    """An equal mixture of circles about the origin, each blurred by an isotropic Gaussian.
+    """An equal mixture of circles of `radii` about the origin, plus Gaussian noise.
 
     A point at distance ρ has, from a circle of radius r, the density
     `exp(-(ρ² + r²) / 2σ²) · I₀(ρr / σ²) / 2πσ²`: the Gaussian averaged over the angle (Rice 1945).
-
-    Args:
-        radii: radii of the circles.
-        scale: standard deviation σ of the Gaussian along each axis.
+    `scale` is its standard deviation σ along each axis.
     """
 
     radii: tuple[float, ...] = ()
