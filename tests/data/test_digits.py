@@ -11,10 +11,10 @@ from tf_iresnet.data import digits
 
 
 def test_splits_are_disjoint_and_together_all_images():
-    parts = digits.load_digits()
-    assert {name: len(part) for name, part in parts.items()} == digits.SIZES
+    parts = digits.load_levels()
+    assert {name: len(part) for name, part in parts._asdict().items()} == digits.SIZES
     # No image occurs twice in this data, so that images can be told apart by their pixels.
-    images = [tuple(image) for part in parts.values() for image in part]
+    images = [tuple(image) for part in parts for image in part]
     source = [tuple(image) for image in sklearn.datasets.load_digits().data.astype(int)]
     assert len(set(images)) == len(images) == 1797
     assert set(images) == set(source)
@@ -23,15 +23,15 @@ def test_splits_are_disjoint_and_together_all_images():
 def test_split_is_the_stated_permutation():
     order = np.random.RandomState(0).permutation(1797)
     source = sklearn.datasets.load_digits().data
-    parts = digits.load_digits()
-    np.testing.assert_array_equal(parts["validation"], source[order[1257:1437]])
-    np.testing.assert_array_equal(parts["test"], source[order[1437:]])
+    parts = digits.load_levels()
+    np.testing.assert_array_equal(parts.validation, source[order[1257:1437]])
+    np.testing.assert_array_equal(parts.test, source[order[1437:]])
 
 
 def test_dataset_is_dequantised_once_for_evaluation_and_each_step_for_training():
-    dataset, parts = data.load("digits"), digits.load_digits()
+    dataset, parts = data.load("digits"), digits.load_levels()
     assert dataset.bits_per_dim and dataset.levels == 17 and dataset.image_shape == (8, 8)
-    for ours, levels in [(dataset.validation, parts["validation"]), (dataset.test, parts["test"])]:
+    for ours, levels in [(dataset.validation, parts.validation), (dataset.test, parts.test)]:
         assert ours.dtype == np.float32 and ours.min() >= 0 and ours.max() < 17
         np.testing.assert_array_equal(np.floor(ours), levels)
     np.testing.assert_array_equal(data.load("digits").test, dataset.test)
@@ -41,7 +41,7 @@ def test_dataset_is_dequantised_once_for_evaluation_and_each_step_for_training()
     first, second = batch(0).numpy(), batch(1).numpy()
     for epoch in (first, second):
         images = {tuple(image) for image in np.floor(epoch).astype(int)}
-        assert images == {tuple(image) for image in parts["train"]}
+        assert images == {tuple(image) for image in parts.train}
     assert not np.any(np.isin(first, second).all(axis=1))
 
 

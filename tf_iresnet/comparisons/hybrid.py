@@ -16,7 +16,7 @@ from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.digits import LEVELS
 from tf_iresnet.data.images.patches import cut, load_photographs
-from tf_iresnet.data.streams import TEST
+from tf_iresnet.data.randomness import TEST
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.training import evaluation
@@ -111,7 +111,7 @@ def strangers(num: int) -> dict[str, np.ndarray]:
     """
     random = np.random.RandomState(0)
     grey = [photograph.mean(axis=-1, keepdims=True) for photograph in load_photographs()]
-    cuts = np.concatenate([part for photo in grey for part in cut(photo, 8, 8).values()])
+    cuts = np.concatenate([part for photo in grey for part in cut(photo, 8, 8)])
     chosen = cuts[random.permutation(len(cuts))[:num]]
     patches = np.floor(chosen / 256 * LEVELS)
     noise = random.randint(LEVELS, size=patches.shape)

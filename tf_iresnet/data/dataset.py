@@ -1,6 +1,7 @@
-"""`Dataset`: what training, evaluation and pictures need to know of data, whatever its source."""
+"""`Dataset`: batches, held-out data, scale and labels, the same for data of every source."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,29 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.dequantization import dequantize
-from tf_iresnet.data.shuffle import epoch_indices
-from tf_iresnet.data.streams import TEST, VALIDATION
+from tf_iresnet.data.randomness import TEST, VALIDATION, epoch_indices
+from tf_iresnet.data.splits import Split
 
-Batches = Callable[[Any], tf.Tensor]
-LabelledBatches = Callable[[Any], tuple[tf.Tensor, tf.Tensor]]
+Batches = Callable[[int, int], Callable[[Any], Any]]
 Augment = Callable[[tf.Tensor, Any, Any], tf.Tensor]
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Labels:
-    """What each example of a data set shows, as an index into `classes`.
-
-    Args:
-        train: int32 [n].
-        validation: int32 [m].
-        test: int32 [l].
-        classes: their names.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    classes: tuple[str, ...]
+_CHUNK = 1000  # rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,35 +23,37 @@ class Dataset:
     """Data to train a density on, and what is known about it.
 
     Args:
-        name: of the data, for titles.
-        event_shape: of one example.
+        name: title of the data.
+        event_shape: shape of one example.
         train_batches: (batch_size, seed) → a pure function of the step, scalar integer → float32
             [batch_size, *event_shape], to be mapped over `tf.data.Dataset.range(first, last)`: a
-            run that resumes at any step goes on with the batches it would have seen. Finite data
-            comes in a new order each epoch, without replacement.
+            run resumed at any step sees the batches it would have seen. Finite data comes in a new
+            order each epoch, without replacement.
         validation: float32 [n, *event_shape].
         test: float32 [m, *event_shape].
         shift: float32 [*event_shape], the mean of the training data.
         scale: float32 [*event_shape], its standard deviation: `(x - shift) / scale` has mean 0
             and variance 1.
-        columns: a name for each entry of an event, if they have one.
+        columns: a name for each entry of an event.
         ranges: float32 [event_size, 2], low and high end of a picture's axis for each entry.
         levels: number of values that a dequantised entry can have, each in a cell of width 1; None
             for continuous data.
-        bin_width: float32 [*event_shape], distance of neighbouring values that dequantisation
-            has filled with noise; 0 where values are continuous.
-        image_shape: (height, width) or (height, width, channels) of the picture an event is, if
-            it is one.
-        log_prob: the true log density, [n, *event_shape] → nats [n], where it is known.
-        entropy: () → the true entropy in nats, where it is known; takes seconds.
-        labels: of training, validation and test examples, where they are known.
-        labelled_batches: (batch_size, seed) → a pure function of the step → the batch that
-            `train_batches` gives, and its labels, int32 [batch_size]; where they are known.
+        bin_width: float32 [*event_shape], width of the dequantisation noise, the distance between
+            neighbouring values; 0 where values are continuous.
+        image_shape: (height, width) or (height, width, channels) of an example; None unless it
+            is an image.
+        log_prob: the true log density, [n, *event_shape] → nats [n]; None if unknown.
+        entropy: () → the true entropy in nats, in some seconds; None if unknown.
+        labels: the class of each example, int32 [n] per part, as an index into `classes`; None if
+            unknown.
+        classes: names of the classes; empty without labels.
+        labelled_batches: (batch_size, seed) → a pure function of the step → the batch of
+            `train_batches` and its labels, int32 [batch_size]; None without labels.
     """
 
     name: str
     event_shape: tuple[int, ...]
-    train_batches: Callable[[int, int], Batches]
+    train_batches: Batches
     validation: np.ndarray
     test: np.ndarray
     shift: np.ndarray
@@ -78,114 +65,84 @@ class Dataset:
     image_shape: tuple[int, ...] | None = None
     log_prob: Callable[[Any], tf.Tensor] | None = None
     entropy: Callable[[], float] | None = None
-    labels: Labels | None = None
-    labelled_batches: Callable[[int, int], LabelledBatches] | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of what labels stand for; empty where there are no labels."""
-        return self.labels.classes if self.labels is not None else ()
+    labels: Split | None = None
+    classes: tuple[str, ...] = ()
+    labelled_batches: Batches | None = None
 
     @property
     def event_size(self) -> int:
-        """Entries of one example."""
+        """Number of entries of one example."""
         return int(np.prod(self.event_shape))
 
     @property
     def bits_per_dim(self) -> bool:
-        """Whether results are to be told in bits per dimension rather than in nats."""
+        """Whether results are reported in bits per dimension rather than in nats."""
         return self.levels is not None
-
-
-def indexed_batches(
-    train: np.ndarray, bin_width: np.ndarray, augment: Augment | None = None
-) -> Callable[[int, int], LabelledBatches]:
-    """Returns batches of finite data, dequantised anew each time it is seen.
-
-    Args:
-        train: [n, *event_shape], exact in float32; kept in its own type.
-        bin_width: [*event_shape], as in `Dataset`.
-        augment: (rows, seed, step) → rows, applied before dequantisation.
-
-    Returns:
-        (batch_size, seed) → a pure function of the step → float32 [batch_size, *event_shape] and
-        which rows those are, int32 [batch_size].
-    """
-
-    def batches(batch_size: int, seed: int) -> LabelledBatches:
-        if batch_size < 1:
-            raise ValueError(f"Expected batch_size >= 1. Received: batch_size={batch_size}.")
-        with tf.device("CPU"):  # where tf.data gathers from it
-            rows = tf.constant(train)
-
-        def batch(step: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            indices = epoch_indices(step, batch_size, len(train), seed)
-            chosen = tf.gather(rows, indices)
-            if augment is not None:
-                chosen = augment(chosen, seed, step)
-            return dequantize(chosen, bin_width, seed, step), indices
-
-        return batch
-
-    return batches
 
 
 def finite_dataset(
     name: str,
-    train: np.ndarray,
-    validation: np.ndarray,
-    test: np.ndarray,
+    parts: Split,
     bin_width: np.ndarray,
-    labels: Labels | None = None,
+    labels: Split | None = None,
     augment: Augment | None = None,
     **known: Any,
 ) -> Dataset:
-    """Returns the data set of rows in memory; validation and test are dequantised once and for all.
+    """Returns the data set of rows in memory.
+
+    Training rows are dequantised anew in each batch, validation and test rows once. `shift` and
+    `scale` are those of the dequantised training rows.
 
     Args:
-        name: of the data.
-        train: [n, *event_shape], exact in float32; so are the other two.
-        validation: [m, *event_shape].
-        test: [l, *event_shape].
-        bin_width: [*event_shape], as in `Dataset`.
-        labels: of the rows.
-        augment: what happens to training rows before dequantisation: (rows, seed, step) → rows.
+        name: title of the data.
+        parts: rows [n, *event_shape] of uint8, kept in that type, or of numbers for float32.
+        bin_width: [*event_shape], see `Dataset`.
+        labels: class of each row, see `Dataset`.
+        augment: (rows, seed, step) → rows, applied to training batches before dequantisation.
         known: the other fields of `Dataset`.
     """
-    bin_width = np.asarray(bin_width, np.float32)
-    indexed = indexed_batches(train, bin_width, augment)
+    shift, scale = _mean_and_deviation(parts.train, np.asarray(bin_width, np.float64))
+    width = np.asarray(bin_width, np.float32)
+    train = parts.train if parts.train.dtype == np.uint8 else parts.train.astype(np.float32)
 
-    def train_batches(batch_size: int, seed: int) -> Batches:
-        batch = indexed(batch_size, seed)
-        return lambda step: batch(step)[0]
+    def batches(batch_size: int, seed: int, labels: np.ndarray | None = None) -> Callable:
+        if batch_size < 1:
+            raise ValueError(f"Expected batch_size >= 1. Received: batch_size={batch_size}.")
+        with tf.device("CPU"):  # where tf.data gathers from it
+            rows = tf.constant(train)
+            targets = None if labels is None else tf.constant(labels, tf.int32)
+
+        def batch(step: Any) -> Any:
+            indices = epoch_indices(step, batch_size, len(train), seed)
+            x = tf.gather(rows, indices)
+            x = dequantize(x if augment is None else augment(x, seed, step), width, seed, step)
+            return x if targets is None else (x, tf.gather(targets, indices))
+
+        return batch
 
     return Dataset(
         name=name,
         event_shape=train.shape[1:],
-        train_batches=train_batches,
-        validation=dequantize(validation, bin_width, VALIDATION, 0).numpy(),
-        test=dequantize(test, bin_width, TEST, 0).numpy(),
-        bin_width=bin_width,
+        train_batches=batches,
+        validation=dequantize(parts.validation, width, VALIDATION, 0).numpy(),
+        test=dequantize(parts.test, width, TEST, 0).numpy(),
+        shift=shift,
+        scale=scale,
+        bin_width=width,
         labels=labels,
-        labelled_batches=None if labels is None else _labelled(indexed, labels.train),
+        labelled_batches=labels and functools.partial(batches, labels=labels.train),
         **known,
     )
 
 
-def _labelled(
-    indexed: Callable[[int, int], LabelledBatches], labels: np.ndarray
-) -> Callable[[int, int], LabelledBatches]:
-    """The batches of `indexed_batches`, with the labels [n] of their rows in the rows' place."""
+def _mean_and_deviation(x: np.ndarray, bin_width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, float32 [*event], of rows with uniform noise of `bin_width`.
 
-    def labelled_batches(batch_size: int, seed: int) -> LabelledBatches:
-        batch = indexed(batch_size, seed)
-        with tf.device("CPU"):
-            targets = tf.constant(labels, tf.int32)
-
-        def labelled(step: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            x, indices = batch(step)
-            return x, tf.gather(targets, indices)
-
-        return labelled
-
-    return labelled_batches
+    A part of the rows at a time: 50,000 colour images of 32×32 pixels would take more than a
+    gigabyte as float64.
+    """
+    mean, squares = x.mean(axis=0, dtype=np.float64), np.zeros(x.shape[1:])
+    for start in range(0, len(x), _CHUNK):
+        squares += ((x[start : start + _CHUNK] - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(squares / len(x) + bin_width**2 / 12)
+    return (mean + bin_width / 2).astype(np.float32), deviation.astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.streams import DEQUANTIZATION, Seed, Step, key, uniform
+from tf_iresnet.data.randomness import DEQUANTIZATION, Seed, Step, stream_seed, uniform
 
 
 def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Tensor:
@@ -19,24 +19,19 @@ def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Te
 
     Args:
         x: [n, *event], exact in float32.
-        width: [*event], the distance of neighbouring values; 0 where `x` is continuous already.
-        seed: an int or an int32 pair.
+        width: [*event], distance between neighbouring values; 0 where `x` is continuous.
+        seed: an int or an int32 pair [2].
         step: scalar integer; the noise is a pure function of (seed, step).
     """
     x, width = tf.cast(x, tf.float32), tf.constant(width, tf.float32)
-    noise = uniform(tf.shape(x), key(seed, step, DEQUANTIZATION))
+    noise = uniform(tf.shape(x), stream_seed(seed, step, DEQUANTIZATION))
     # 16 + .9999999 rounds to 17: the sum would land in the next value's cell.
     return tf.where(width > 0, tf.minimum(x + width * noise, tf.math.nextafter(x + width, x)), x)
 
 
 def bits_per_dim(log_prob: Any, event_size: int) -> Any:
-    """Returns `-log_prob / (event_size · ln 2)`.
+    """Returns `-log_prob / (event_size · ln 2)`, for `log_prob` in nats of any shape.
 
-    With values dequantised to cells of volume 1 this is the bound on the code length of a discrete
-    example, in bits for each of its dimensions.
-
-    Args:
-        log_prob: nats, any shape.
-        event_size: dimensions of an example.
+    With dequantisation to cells of volume 1 it bounds a discrete example's bits per dimension.
     """
     return -log_prob / (event_size * math.log(2))

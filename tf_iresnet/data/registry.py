@@ -1,5 +1,6 @@
-"""`load(name, **options)`: the data sets by name, as configs call them."""
+"""`load(name, **options)`: data sets by the name that configs give them."""
 
+import functools
 import inspect
 import os
 import pathlib
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data import digits, images, tables, toy
-from tf_iresnet.data.dataset import Batches, Dataset, finite_dataset
-from tf_iresnet.data.streams import STATISTICS, TEST, VALIDATION
+from tf_iresnet.data import digits, tables, toy
+from tf_iresnet.data.dataset import Dataset, finite_dataset
+from tf_iresnet.data.images import folder, patches, published
+from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 
 
 def load_toy(
@@ -21,22 +23,18 @@ def load_toy(
 
     Args:
         density: one of `toy.DENSITIES`.
-        validation_size: samples to validate on.
-        test_size: samples to test on.
+        validation_size: number of validation samples.
+        test_size: number of test samples.
 
     Raises:
         ValueError: for an unknown density.
     """
     truth = toy.get(density)
-
-    def train_batches(batch_size: int, seed: int) -> Batches:
-        return lambda step: truth.sample(batch_size, seed, step)
-
     sample = truth.sample(20000, STATISTICS).numpy()
     return Dataset(
         name=density,
         event_shape=(2,),
-        train_batches=train_batches,
+        train_batches=lambda batch_size, seed: functools.partial(truth.sample, batch_size, seed),
         validation=truth.sample(validation_size, VALIDATION).numpy(),
         test=truth.sample(test_size, TEST).numpy(),
         shift=sample.mean(axis=0),
@@ -45,31 +43,6 @@ def load_toy(
         ranges=np.array(truth.bounds, np.float32),
         log_prob=truth.log_prob,
         entropy=truth.entropy,
-    )
-
-
-def load_digits() -> Dataset:
-    """Returns scikit-learn's digits, flat and dequantised to [0, 17)⁶⁴, on the split of `digits`.
-
-    Raises:
-        ImportError: without scikit-learn.
-    """
-    parts = digits.load_digits()
-    height, width = digits.IMAGE_SHAPE
-    shift, scale = _dequantized_statistics(parts["train"], np.ones(height * width))
-    return finite_dataset(
-        "digits",
-        train=parts["train"],
-        validation=parts["validation"],
-        test=parts["test"],
-        bin_width=np.ones(height * width),
-        shift=shift,
-        scale=scale,
-        columns=tuple(f"pixel {i // width},{i % width}" for i in range(height * width)),
-        ranges=np.tile(np.array([0, digits.LEVELS], np.float32), (height * width, 1)),
-        levels=digits.LEVELS,
-        image_shape=digits.IMAGE_SHAPE,
-        labels=digits.load_labels(),
     )
 
 
@@ -85,12 +58,11 @@ def load_table(
     """Returns a user's table as a data set, in the user's units.
 
     Args:
-        path: of a .csv, .npz, .npy or .parquet file.
-        columns: names of those to use; all if None.
-        key: of the array in an .npz file that has several.
-        validation: the part of the rows to validate on.
-        test: the part of the rows to test on.
-        split_seed: of the random split.
+        path: a .csv, .npz, .npy or .parquet file.
+        columns: names of the columns to use; all if None.
+        key: name of the array in an .npz file that has several.
+        validation, test: fractions of the rows held out.
+        split_seed: seed of the random split, below 2³².
         dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which
             a density could grow without bound. Without it there is a warning.
 
@@ -99,7 +71,7 @@ def load_table(
     """
     table = tables.load_table(path, columns, key)
     parts = table.split(split_seed, validation, test)
-    table.statistics(parts.train)  # raises for what has no scale
+    table.check_scale(parts.train)
     discrete = table.discrete
     if discrete and not dequantize:
         warnings.warn(
@@ -110,32 +82,27 @@ def load_table(
             stacklevel=3,
         )
     bin_width = np.array([float(dequantize and c in discrete) for c in table.columns])
-    shift, scale = _dequantized_statistics(parts.train, bin_width)
-    low, high = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
+    ends = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
     return finite_dataset(
         pathlib.Path(path).stem,
-        train=parts.train.astype(np.float32),
-        validation=parts.validation.astype(np.float32),
-        test=parts.test.astype(np.float32),
+        parts,
         bin_width=bin_width,
-        shift=shift,
-        scale=scale,
         columns=table.columns,
-        ranges=np.stack([low, high], axis=-1).astype(np.float32),
+        ranges=np.stack(ends, axis=-1).astype(np.float32),
     )
 
 
 DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "toy": load_toy,
-    "digits": load_digits,
+    "digits": digits.load_digits,
     "table": load_table,
-    "digits_image": images.load_digits_image,
-    "patches": images.load_patches,
-    "image_folder": images.load_image_folder,
-    "mnist": images.load_mnist,
-    "fashion_mnist": images.load_fashion_mnist,
-    "cifar10": images.load_cifar10,
-    "cifar100": images.load_cifar100,
+    "digits_image": digits.load_digits_image,
+    "patches": patches.load_patches,
+    "image_folder": folder.load_image_folder,
+    "mnist": published.load_mnist,
+    "fashion_mnist": published.load_fashion_mnist,
+    "cifar10": published.load_cifar10,
+    "cifar100": published.load_cifar100,
 }
 
 
@@ -144,7 +111,7 @@ def load(name: str, **options: Any) -> Dataset:
 
     Args:
         name: a key of `DATASETS`.
-        options: of the function it stands for.
+        options: arguments of that function.
 
     Raises:
         ValueError: for an unknown name or option, or one that is missing.
@@ -163,12 +130,3 @@ def load(name: str, **options: Any) -> Dataset:
             f"Expected options of the data set {name!r}: {known or 'none'}. Received: {error}."
         ) from error
     return DATASETS[name](**options)
-
-
-def _dequantized_statistics(
-    train: np.ndarray, bin_width: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, float32, of values with uniform noise of `bin_width`."""
-    shift = train.mean(axis=0) + bin_width / 2
-    scale = np.sqrt(train.var(axis=0) + bin_width**2 / 12)
-    return shift.astype(np.float32), scale.astype(np.float32)

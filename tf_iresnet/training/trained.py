@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_iresnet import data
 from tf_iresnet.data.dequantization import dequantize
-from tf_iresnet.data.streams import TEST
+from tf_iresnet.data.randomness import TEST
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling

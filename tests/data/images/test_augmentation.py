@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tf_iresnet.data.images.augmentation import augmentation, flip, pad_crop
+from tf_iresnet.data.images.image_dataset import augmentation, flip, pad_crop
 
 IMAGES = np.random.default_rng(0).integers(1, 256, size=(400, 5, 6, 3), dtype=np.uint8)
 

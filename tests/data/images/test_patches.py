@@ -12,13 +12,10 @@ def test_no_pixel_is_in_two_parts_and_no_held_out_pixel_in_two_patches(size, str
     """Cut from a picture whose pixels are their own numbers."""
     places = np.arange(427 * 640).reshape(427, 640, 1)
     parts = patches.cut(places, size, stride)
-    seen = {name: set(part.ravel().tolist()) for name, part in parts.items()}
-    assert not seen["train"] & seen["validation"]
-    assert not seen["train"] & seen["test"]
-    assert not seen["validation"] & seen["test"]
-    for name in ("validation", "test"):
-        assert len(seen[name]) == parts[name].size
-    for part in parts.values():  # squares of neighbouring pixels
+    train, validation, test = (set(part.ravel().tolist()) for part in parts)
+    assert not train & validation and not train & test and not validation & test
+    assert len(validation) == parts.validation.size and len(test) == parts.test.size
+    for part in parts:  # squares of neighbouring pixels
         corner = part[:, :1, :1]
         offsets = np.arange(size)[:, None] * 640 + np.arange(size)
         np.testing.assert_array_equal(part, corner + offsets[None, :, :, None])

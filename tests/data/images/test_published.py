@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tf_iresnet import data
-from tf_iresnet.data.images import keras_cache, published
+from tf_iresnet.data.images import published
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 RNG = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def test_without_copy_and_network_the_error_says_which_file_goes_where(name, cac
         data.load(name)
     text = str(caught.value)
     assert text.startswith(f"Expected {name} ") and "KERAS_HOME" in text
-    for file, address in getattr(keras_cache, name.upper()).files.items():
+    for file, address in published.FILES[name].items():
         path = cache / file
         assert address.rpartition("/")[2] in text
         assert (f"in {path.parent}." if name == "fashion_mnist" else f"as {path}.") in text
@@ -165,7 +165,7 @@ def test_without_copy_and_network_the_error_says_which_file_goes_where(name, cac
 @pytest.mark.parametrize("name", NAMES)
 def test_the_files_named_are_those_that_keras_looks_for(name, copies, monkeypatch):
     """With each of them gone, Keras goes to the network for it."""
-    for file in getattr(keras_cache, name.upper()).files:
+    for file in published.FILES[name]:
         assert (copies / file).exists()
         (copies / file).rename(copies / "away")
         with pytest.raises(data.DataError, match="no network"):

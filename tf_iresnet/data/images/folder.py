@@ -8,14 +8,16 @@ from concurrent import futures
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.dataset import Dataset, Labels
-from tf_iresnet.data.errors import DataError
-from tf_iresnet.data.images.grey_levels import image_dataset
+from tf_iresnet.data.dataset import Dataset
+from tf_iresnet.data.errors import file_error
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import split_by_fractions
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 OTHER_IMAGES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG files begin
-_FEWEST, _FEWEST_HELD_OUT = 10, 2
+_FEWEST, _FEWEST_TRAINING = 10, 6
+_CONVERT = "Convert it, or move it elsewhere."
 _KINDS = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 
 
@@ -31,54 +33,23 @@ def load_image_folder(
 ) -> Dataset:
     """Returns the PNG and JPEG files of a folder as images [size, size, channels] of 256 levels.
 
-    Each is cut to the square in its middle and averaged down to the size; one that has the size
-    already keeps its pixels. Folders within the folder are searched, too: if every image lies in
-    one of at least two, their names are the classes. Files that aren't images are passed over, and
-    nothing is written.
+    Each image is cropped to its central square and averaged down to the size; one that has the size
+    already keeps its pixels. Subfolders are searched, too: if every image lies in one of at least
+    two, their names are the classes. Files that aren't images are skipped; nothing is written.
 
     Args:
-        path: of the folder.
+        path: the folder.
         size: pixels a side; no image may be smaller.
-        channels: 3 for colour (grey images get three equal channels), 1 for grey (of colour images
-            the luma is taken), either without transparency; None for what all images have.
-        validation: the part of the images to validate on, at least 2 of them.
-        test: the part of the images to test on, at least 2 of them.
-        split_seed: of the random split, below 2³².
-        flip: whether training images are mirrored at random.
-        pad_crop: pixels by which training images are shifted at random, 0 for none.
+        channels: 3 for colour (grey images get three equal channels), 1 for grey (the luma of
+            colour images), either without transparency; None for what all images have.
+        validation, test: fractions of the images held out, at least 2 images each.
+        split_seed: seed of the random split, below 2³².
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         DataError: for no folder, too few images, or one that can't be used, which is named.
         ValueError: for an option out of range.
     """
-    _check_options(size, channels, validation, test)
-    folder = pathlib.Path(path)
-    files = _find(folder)
-    counts = [max(_FEWEST_HELD_OUT, int(len(files) * part)) for part in (validation, test)]
-    if len(files) < _FEWEST or len(files) - sum(counts) < _FEWEST - 2 * _FEWEST_HELD_OUT:
-        raise DataError(
-            f"{folder}: Expected at least {_FEWEST} PNG or JPEG files, and some of them to train "
-            f"on. Received: {len(files)} in all. Add images, or correct the path."
-        )
-    images = _read_all(files, size, channels)
-    labels, classes = _labels(folder, files)
-    # RandomState's stream is frozen for good (NEP 19), that of Generator isn't.
-    order = np.random.RandomState(split_seed).permutation(len(files))
-    rows = dict(
-        zip(("validation", "test", "train"), np.split(order, np.cumsum(counts)), strict=True)
-    )
-    return image_dataset(
-        folder.resolve().name,
-        {part: images[chosen] for part, chosen in rows.items()},
-        labels=Labels(**{part: labels[chosen] for part, chosen in rows.items()}, classes=classes)
-        if classes
-        else None,
-        flip=flip,
-        pad_crop=pad_crop,
-    )
-
-
-def _check_options(size: int, channels: int | None, validation: float, test: float) -> None:
     if size < 2:
         raise ValueError(f"Expected size to be at least 2 pixels. Received: size={size}.")
     if channels not in (None, 1, 3):
@@ -86,44 +57,45 @@ def _check_options(size: int, channels: int | None, validation: float, test: flo
             "Expected channels to be 1 (grey), 3 (colour) or None (as the images are). "
             f"Received: channels={channels!r}."
         )
-    if not (validation > 0 and test > 0 and validation + test < 1):
-        raise ValueError(
-            "Expected validation and test to be positive fractions with a sum below 1. "
-            f"Received: validation={validation}, test={test}."
-        )
+    folder = pathlib.Path(path)
+    files = _find(folder)
+    rows = split_by_fractions(len(files), validation, test, split_seed, fewest=2)
+    if len(files) < _FEWEST or len(rows.train) < _FEWEST_TRAINING:
+        expected = f"at least {_FEWEST} PNG or JPEG files, and some of them to train on"
+        advice = "Add images, or correct the path."
+        raise file_error(folder, expected, f"{len(files)} in all", advice)
+    images = rows.select(_read_all(files, size, channels))
+    labels, classes = _labels(folder, files)
+    chosen = rows.select(labels) if classes else None
+    name = folder.resolve().name
+    return image_dataset(name, images, 256, chosen, classes, flip, pad_crop)
 
 
 def _find(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The PNG and JPEG files below a folder, in the order of their names."""
+    """PNG and JPEG files below a folder, sorted by name."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
-        raise DataError(
-            f"{folder}: Expected a folder of images. Received: {found}. "
-            f"Check the path; relative ones start in {pathlib.Path.cwd()}."
-        )
+        advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
+        raise file_error(folder, "a folder of images", found, advice)
     inside = sorted(file for file in folder.rglob("*") if file.is_file())
     visible = [f for f in inside if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
     for file in visible:
         if file.suffix.lower() in OTHER_IMAGES:
-            raise DataError(
-                f"{file}: Expected PNG and JPEG images. Received: {file.suffix}. "
-                "Convert it, or move it elsewhere."
-            )
+            raise file_error(file, "PNG and JPEG images", file.suffix, _CONVERT)
     return [file for file in visible if file.suffix.lower() in ENDINGS]
 
 
 def _read_all(files: Sequence[pathlib.Path], size: int, channels: int | None) -> np.ndarray:
-    """Images uint8 [n, size, size, channels], read on several threads."""
+    """Images uint8 [n, size, size, channels], read by several threads."""
     with futures.ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda file: _read(file, size, channels), files))
     first = images[0].shape[-1]
     for file, image in zip(files, images, strict=True):
         if image.shape[-1] != first:
-            raise DataError(
-                f"{file}: Expected a {_KINDS[first]} image, as {files[0]} is. "
-                f"Received: a {_KINDS[image.shape[-1]]} one. "
-                "Make all of them colour with channels=3 or grey with channels=1."
-            )
+            expected = f"a {_KINDS[first]} image, as {files[0]} is"
+            received = f"a {_KINDS[image.shape[-1]]} one"
+            advice = "Make all of them colour with channels=3 or grey with channels=1."
+            raise file_error(file, expected, received, advice)
     return np.stack(images)
 
 
@@ -131,38 +103,26 @@ def _read(file: pathlib.Path, size: int, channels: int | None) -> np.ndarray:
     contents = file.read_bytes()
     if not contents.startswith(_MAGIC):
         found = "another kind of file" if contents else "an empty file"
-        raise DataError(
-            f"{file}: Expected a PNG or JPEG image. Received: {found}. "
-            "Convert it, or move it elsewhere."
-        )
+        raise file_error(file, "a PNG or JPEG image", found, _CONVERT)
     try:
         with tf.device("CPU"):
             image = tf.io.decode_image(contents, channels or 0, expand_animations=False)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         reason = " ".join(error.message.split()).partition(" [Op:")[0]
-        raise DataError(
-            f"{file}: Expected a whole PNG or JPEG image. Received: one that can't be read "
-            f"({reason}). Save it again, or move it elsewhere."
-        ) from error
+        received = f"one that can't be read ({reason})"
+        advice = "Save it again, or move it elsewhere."
+        raise file_error(file, "a whole PNG or JPEG image", received, advice) from error
     height, width, found = image.shape
     if found not in (1, 3):
-        raise DataError(
-            f"{file}: Expected an image of 1 or 3 channels. Received: {_KINDS[found]}. "
-            "Leave the transparency out with channels=3 or channels=1."
-        )
+        advice = "Leave the transparency out with channels=3 or channels=1."
+        raise file_error(file, "an image of 1 or 3 channels", _KINDS[found], advice)
     side = min(height, width)
     if side < size:
-        raise DataError(
-            f"{file}: Expected at least {size}x{size} pixels. Received: {width}x{height}. "
-            "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
-        )
+        advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
+        raise file_error(file, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
     top, left = (height - side) // 2, (width - side) // 2
-    return _shrunk(image[top : top + side, left : left + side], size)
-
-
-def _shrunk(square: tf.Tensor, size: int) -> np.ndarray:
-    """A square uint8 [side, side, channels], averaged over areas to [size, size, channels]."""
-    if square.shape[0] == size:
+    square = image[top : top + side, left : left + side]
+    if side == size:
         return square.numpy()
     with tf.device("CPU"):
         means = tf.image.resize(square, [size, size], method="area")
@@ -172,9 +132,9 @@ def _shrunk(square: tf.Tensor, size: int) -> np.ndarray:
 def _labels(
     folder: pathlib.Path, files: Sequence[pathlib.Path]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The class of each file, int32 [n], and their names: of the first folder on the way to it."""
-    ways = [file.relative_to(folder).parts for file in files]
-    classes = tuple(sorted({way[0] for way in ways}))
-    if len(classes) < 2 or any(len(way) < 2 for way in ways):
+    """The class of each file, int32 [n], and the names of the classes, which are subfolders."""
+    places = [file.relative_to(folder).parts for file in files]
+    classes = tuple(sorted({place[0] for place in places}))
+    if len(classes) < 2 or any(len(place) < 2 for place in places):
         return np.zeros(0, np.int32), ()
-    return np.array([classes.index(way[0]) for way in ways], np.int32), classes
+    return np.array([classes.index(place[0]) for place in places], np.int32), classes

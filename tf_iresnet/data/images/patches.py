@@ -7,24 +7,14 @@ A temple (`china.jpg`) and a dahlia (`flower.jpg`) of 427×640 pixels each, see
 import numpy as np
 
 from tf_iresnet.data.dataset import Dataset
-from tf_iresnet.data.images.grey_levels import image_dataset
+from tf_iresnet.data.errors import optional_import
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import Split, random_parts
 
-BAND = 64  # columns of a region
-# The use of the bands from the left: each photograph's parts are spread over it, so that the
-# held-out patches show what the training ones do, and none of them crosses from one into another.
-BANDS = (
-    "train",
-    "train",
-    "test",
-    "train",
-    "train",
-    "validation",
-    "train",
-    "train",
-    "test",
-    "train",
-)
-_ORDER_SEED = 0
+BAND, BANDS = 64, 10  # columns of a region, regions from the left
+# Bands of no training patches. Each part is spread over the photographs, so that held-out patches
+# show what training patches do, and no patch crosses from one band into another.
+HELD_OUT = {2: "test", 5: "validation", 8: "test"}
 
 
 def load_patches(
@@ -32,15 +22,14 @@ def load_patches(
 ) -> Dataset:
     """Returns square colour patches [size, size, 3] of 256 levels, the same ones for everyone.
 
-    Training, validation and test patches come from different regions: bands of 64 columns of both
-    photographs, of which 7, 1 and 2 in 10 are theirs. No pixel is in two of the three parts.
-    Held-out patches don't overlap one another either, which a standard error takes for granted.
+    Training, validation and test patches come from 7, 1 and 2 of 10 bands of 64 columns of both
+    photographs, so that no pixel is in two of the three parts. Held-out patches don't overlap one
+    another either, which a standard error takes for granted.
 
     Args:
         size: pixels a side, 2 to 64.
         stride: pixels from one training patch to the next, down and across; half the size if None.
-        flip: whether training patches are mirrored at random.
-        pad_crop: pixels by which training patches are shifted at random, 0 for none.
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         ImportError: without scikit-learn or Pillow.
@@ -52,10 +41,10 @@ def load_patches(
     if not 1 <= stride <= BAND:
         raise ValueError(f"Expected stride to be 1 to {BAND} pixels. Received: stride={stride}.")
     cuts = [cut(photograph, size, stride) for photograph in load_photographs()]
-    parts = {name: np.concatenate([parts[name] for parts in cuts]) for name in cuts[0]}
-    for name in ("validation", "test"):  # the first few of them should show a bit of everything
-        order = np.random.RandomState(_ORDER_SEED).permutation(len(parts[name]))
-        parts[name] = parts[name][order]
+    parts = Split(*map(np.concatenate, zip(*cuts, strict=True)))
+    # In random order, the first few held-out patches are a fair sample.
+    shuffled = [x[random_parts(len(x), [])[0]] for x in (parts.validation, parts.test)]
+    parts = Split(parts.train, *shuffled)
     return image_dataset(f"patches {size}x{size}", parts, flip=flip, pad_crop=pad_crop)
 
 
@@ -65,31 +54,26 @@ def load_photographs() -> list[np.ndarray]:
     Raises:
         ImportError: without scikit-learn or Pillow.
     """
-    try:
+    with optional_import("scikit-learn, which the photographs come with, and Pillow", "reads them"):
         import sklearn.datasets
 
         return list(sklearn.datasets.load_sample_images().images)
-    except ImportError as error:
-        raise ImportError(
-            "Expected scikit-learn, which the photographs come with, and Pillow, which reads them. "
-            "Install them with: pip install 'tf_iresnet[examples]'"
-        ) from error
 
 
-def cut(photograph: np.ndarray, size: int, stride: int) -> dict[str, np.ndarray]:
+def cut(photograph: np.ndarray, size: int, stride: int) -> Split:
     """Returns the patches [n, size, size, channels] of each part of a photograph.
 
     Args:
-        photograph: [height, width, channels], whose columns are shared out by `BANDS`.
+        photograph: [height, width, channels], whose columns are assigned to parts by `HELD_OUT`.
         size: pixels a side.
-        stride: between training patches; held-out ones lie side by side.
+        stride: pixels from one training patch to the next; held-out ones lie side by side.
     """
     found: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
-    for index, part in enumerate(BANDS):
+    for index in range(BANDS):
+        part = HELD_OUT.get(index, "train")
         band = photograph[:, index * BAND : (index + 1) * BAND]
         step = stride if part == "train" else size
         windows = np.lib.stride_tricks.sliding_window_view(band, (size, size), axis=(0, 1))
-        # [rows, columns, channels, size, size]
-        patches = np.moveaxis(windows[::step, ::step], 2, -1)
+        patches = np.moveaxis(windows[::step, ::step], 2, -1)  # channels last
         found[part].append(patches.reshape(-1, size, size, photograph.shape[-1]))
-    return {part: np.concatenate(patches) for part, patches in found.items()}
+    return Split(**{part: np.concatenate(patches) for part, patches in found.items()})

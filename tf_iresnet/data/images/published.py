@@ -1,141 +1,161 @@
 """MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 from the cache of Keras, or downloaded by it."""
 
-from collections.abc import Callable
-from typing import Any
+import functools
+import os
+import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
-from tf_iresnet.data.dataset import Dataset, Labels
-from tf_iresnet.data.images.grey_levels import image_dataset
-from tf_iresnet.data.images.keras_cache import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, Source, load
+from tf_iresnet.data.dataset import Dataset
+from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import Split, random_parts
 
-_SPLIT_SEED = 0
+_TENSORFLOW = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+_CIFAR = "https://www.cs.toronto.edu/~kriz/"
+_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+wardrobe whale willow_tree wolf woman worm
+"""
+_FASHION_CLASSES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
+_FASHION_FILES = "train-labels-idx1 train-images-idx3 t10k-labels-idx1 t10k-images-idx3"
+
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": tuple(_FASHION_CLASSES.split(",")),
+    "cifar10": tuple(_CIFAR10_CLASSES.split()),
+    "cifar100": tuple(_CIFAR100_CLASSES.split()),
+}
+# Path below `datasets` in Keras' directory → address of publication. Keras keeps an archive there
+# under a name of its own, without an ending.
+FILES = {
+    "mnist": {"mnist.npz": f"{_TENSORFLOW}mnist.npz"},
+    "fashion_mnist": {
+        f"fashion-mnist/{file}-ubyte.gz": f"{_TENSORFLOW}{file}-ubyte.gz"
+        for file in _FASHION_FILES.split()
+    },
+    "cifar10": {"cifar-10-batches-py-target_archive": f"{_CIFAR}cifar-10-python.tar.gz"},
+    "cifar100": {"cifar-100-python-target_archive": f"{_CIFAR}cifar-100-python.tar.gz"},
+}
 
 
-def load_mnist(
+def load_published(
+    name: str,
     padded: bool = False,
     validation_size: int = 5000,
     test_size: int | None = None,
     flip: bool = False,
     pad_crop: int = 0,
 ) -> Dataset:
-    """Returns MNIST: handwritten digits [28, 28, 1] of 256 levels, with labels.
+    """Returns a published set of images of 256 levels, with labels.
 
     Args:
-        padded: images [32, 32, 3] instead, as in the i-ResNet paper (arXiv 1811.00995): a frame of
-            two black pixels, the grey level in three channels. Bits per dimension are then those
-            of 3,072 dimensions, most of them easy, and the data set's name says so.
-        validation_size: how many of the published training images are kept from training, a
-            random choice that is the same for everyone.
-        test_size: how many of the published test images are used, chosen likewise; all if None.
-        flip: whether training images are mirrored at random.
-        pad_crop: pixels by which training images are shifted at random, 0 for none.
+        name: "mnist" or "fashion_mnist", [28, 28, 1]; "cifar10" or "cifar100", whose labels are
+            the 100 fine ones, [32, 32, 3].
+        padded: of MNIST and Fashion-MNIST, images [32, 32, 3] as in the i-ResNet paper (arXiv
+            1811.00995): a frame of two black pixels, the grey level in three channels. Bits per
+            dimension are then those of 3,072 dimensions, most of them easy to predict, and the data
+            set's name says so.
+        validation_size: number of published training images held out for validation, a random
+            choice that is the same for everyone.
+        test_size: number of published test images used, chosen likewise; all if None.
+        flip, pad_crop: see `image_dataset`.
 
     Raises:
         DataError: where there is no copy and none can be downloaded, saying which file goes where.
         ValueError: for a size out of range.
     """
-    return _dataset(MNIST, validation_size, test_size, flip, pad_crop, padded)
-
-
-def load_fashion_mnist(
-    padded: bool = False,
-    validation_size: int = 5000,
-    test_size: int | None = None,
-    flip: bool = False,
-    pad_crop: int = 0,
-) -> Dataset:
-    """Returns Fashion-MNIST: pieces of clothing [28, 28, 1] of 256 levels, with labels.
-
-    Args:
-        padded, validation_size, test_size, flip, pad_crop: as of `load_mnist`.
-
-    Raises:
-        DataError, ValueError: as `load_mnist`.
-    """
-    return _dataset(FASHION_MNIST, validation_size, test_size, flip, pad_crop, padded)
-
-
-def load_cifar10(
-    validation_size: int = 5000,
-    test_size: int | None = None,
-    flip: bool = False,
-    pad_crop: int = 0,
-) -> Dataset:
-    """Returns CIFAR-10: photographs [32, 32, 3] of 256 levels, with labels.
-
-    Args:
-        validation_size, test_size, flip, pad_crop: as of `load_mnist`.
-
-    Raises:
-        DataError, ValueError: as `load_mnist`.
-    """
-    return _dataset(CIFAR10, validation_size, test_size, flip, pad_crop)
-
-
-def load_cifar100(
-    validation_size: int = 5000,
-    test_size: int | None = None,
-    flip: bool = False,
-    pad_crop: int = 0,
-) -> Dataset:
-    """Returns CIFAR-100: photographs [32, 32, 3] of 256 levels, with the 100 fine labels.
-
-    Args:
-        validation_size, test_size, flip, pad_crop: as of `load_mnist`.
-
-    Raises:
-        DataError, ValueError: as `load_mnist`.
-    """
-    return _dataset(CIFAR100, validation_size, test_size, flip, pad_crop)
-
-
-def _dataset(
-    source: Source,
-    validation_size: int,
-    test_size: int | None,
-    flip: bool,
-    pad_crop: int,
-    padded: bool = False,
-) -> Dataset:
-    (images, targets), (test_images, test_targets) = load(source)
+    (images, labels), (test_images, test_labels) = _load_arrays(name)
     validation, train = choose("validation_size", validation_size, len(images), len(images) - 1)
-    test = np.arange(len(test_images))
-    if test_size is not None:
-        test, _ = choose("test_size", test_size, len(test_images), len(test_images))
-    form: Callable[[Any], np.ndarray] = _padded if padded else np.asarray
-    parts = {
-        "train": form(images[train]),
-        "validation": form(images[validation]),
-        "test": form(test_images[test]),
-    }
-    labels = Labels(targets[train], targets[validation], test_targets[test], source.classes)
-    name = f"{source.name} padded to 32x32x3" if padded else source.name
-    return image_dataset(name, parts, labels=labels, flip=flip, pad_crop=pad_crop)
+    test_size = len(test_images) if test_size is None else test_size
+    test, _ = choose("test_size", test_size, len(test_images), len(test_images))
+    parts = Split(images[train], images[validation], test_images[test])
+    chosen, title = Split(labels[train], labels[validation], test_labels[test]), name
+    if padded:
+        frame = [(0, 0), (2, 2), (2, 2), (0, 0)]
+        parts = parts.map(lambda x: np.repeat(np.pad(x, frame), 3, axis=-1))
+        title += " padded to 32x32x3"
+    return image_dataset(title, parts, 256, chosen, CLASSES[name], flip, pad_crop)
+
+
+load_mnist = functools.partial(load_published, "mnist")
+load_fashion_mnist = functools.partial(load_published, "fashion_mnist")
+# `padded` isn't an option of colour images.
+load_cifar10 = functools.partial(load_published, "cifar10", False)
+load_cifar100 = functools.partial(load_published, "cifar100", False)
 
 
 def choose(option: str, size: int, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which rows are chosen at random and which are left, both in their order.
+    """Returns the numbers of `size` of `rows` rows, chosen at random, and of the others, ascending.
 
-    At random, because the published order isn't: the first half of MNIST's test images is the
-    easier one. A smaller choice is part of a larger one.
-
-    Args:
-        option: what the user calls `size`.
-        size: rows to choose.
-        rows: in all.
-        most: largest size allowed.
+    At random, because the first half of MNIST's test images is easier than the second. A smaller
+    choice is part of a larger one.
 
     Raises:
-        ValueError: for a size below 2, which has no standard error, or above `most`.
+        ValueError: for a size below 2, which has no standard error, or above `most`; it names the
+            `option` that the size is given by.
     """
     if not 2 <= size <= most:
         raise ValueError(f"Expected {option} to be 2 to {most} images. Received: {option}={size}.")
-    order = np.random.RandomState(_SPLIT_SEED).permutation(rows)
-    return np.sort(order[:size]), np.sort(order[size:])
+    chosen, others = random_parts(rows, [size])
+    return np.sort(chosen), np.sort(others)
 
 
-def _padded(images: np.ndarray) -> np.ndarray:
-    """Images [n, 28, 28, 1] as [n, 32, 32, 3]."""
-    framed = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)])
-    return np.repeat(framed, 3, axis=-1)
+def _load_arrays(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images uint8 [n, height, width, channels] and labels int32 [n], of training and test."""
+    import keras
+
+    home = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    if not os.access(home, os.W_OK):
+        home = pathlib.Path("/tmp/.keras")  # Keras does the same
+    folder = home / "datasets"
+    present = [file for file in FILES[name] if (folder / file).exists()]
+    try:
+        loaded = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # a failed download raises the base class itself
+        raise _no_copy(name, folder, present, error) from error
+    shape, parts = (28, 28, 1) if "mnist" in name else (32, 32, 3), []
+    for images, labels in loaded:
+        if shape[-1] == 1:
+            images = images[..., None]
+        elif keras.config.image_data_format() == "channels_first":  # a setting in keras.json
+            images = np.moveaxis(images, 1, -1)
+        if images.shape[1:] != shape or images.dtype != np.uint8 or not len(images):
+            raise DataError(
+                f"Expected {name} to be uint8 images of shape {shape}. Received: {images.dtype} of "
+                f"shape {images.shape}. Remove {_paths(folder, FILES[name])} and try again."
+            )
+        parts.append((images, np.asarray(labels).reshape(-1).astype(np.int32)))
+    return parts
+
+
+def _no_copy(name: str, folder: pathlib.Path, present: list[str], error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    (file, address), *others = FILES[name].items()
+    advice = f"download {address} and save it as {folder / file}"
+    if others:
+        names = ", ".join(url.rpartition("/")[2] for url in FILES[name].values())
+        source, place = address.rpartition("/")[0], (folder / file).parent
+        advice = f"download {names} from {source} and save them in {place}"
+    if present:
+        # Keras takes a file whose checksum differs for a broken one, and fetches it anew.
+        gone = [file for file in present if not (folder / file).exists()]
+        was = f"removed {_paths(folder, gone)}" if gone else f"found {_paths(folder, present)}"
+        reason = f"{reason} (Keras {was}: it uses only the files as they were published)"
+    return DataError(
+        f"Expected {name} in the cache of Keras, or a network to download it from. "
+        f"Received: {reason.rstrip('.')}. On a machine with a network {advice}. "
+        "(KERAS_HOME, set before Python starts, names another place for the cache.)"
+    )
+
+
+def _paths(folder: pathlib.Path, files: Iterable[str]) -> str:
+    return ", ".join(str(folder / file) for file in files)

@@ -3,79 +3,61 @@
 import pathlib
 import zipfile
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from tf_iresnet.data.tables.raw import RawTable, TableError, missing_package, select
+from tf_iresnet.data.errors import TableError, optional_import
+from tf_iresnet.data.tables.raw import RawTable, select
 
 _NUMBERS = "biuf"  # kinds of NumPy types: Boolean, integer, unsigned, float
+_CONTENTS = {".npy": "a single array", ".npz": "an .npz archive"}
 
 
-def read_npy(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
-    """Reads a 2-D array of numbers; its columns are x0, x1, ….
-
-    Raises:
-        TableError: for another kind of array, or a file that isn't one.
-    """
-    array = _load(file)
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise TableError(file, "a single array", "an .npz archive", "Rename the file to .npz.")
-    return _from_array(file, array, wanted)
-
-
-def read_npz(file: pathlib.Path, wanted: Sequence[str] | None, key: str | None) -> RawTable:
-    """Reads the one 2-D array of numbers in an archive, or that of the given key.
-
-    Raises:
-        TableError: for none, for several and no key, for an unknown key, or another kind of file.
-    """
-    archive = _load(file)
-    if isinstance(archive, np.ndarray):
-        raise TableError(file, "an .npz archive", "a single array", "Rename the file to .npy.")
-    with archive:
-        try:
+def read_array(file: pathlib.Path, wanted: Sequence[str] | None, key: str | None) -> RawTable:
+    """Reads a 2-D array of numbers; `key` is its name in an .npz file that has several."""
+    try:
+        content = np.load(file, allow_pickle=False)
+        found = ".npy" if isinstance(content, np.ndarray) else ".npz"
+        if found != file.suffix.lower():
+            advice = f"Rename the file to {found}."
+            raise TableError(file, _CONTENTS[file.suffix.lower()], _CONTENTS[found], advice)
+        if found == ".npy":
+            return _from_array(file, content, wanted)
+        with content as archive:
             arrays = {name: archive[name] for name in archive.files if key in (None, name)}
-        except (ValueError, zipfile.BadZipFile, OSError) as error:
-            raise _unreadable(file, error) from error
-        known = ", ".join(archive.files) or "none"
+    except (TableError, PermissionError):
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(file, error) from error
     if key is not None:
         if key not in arrays:
+            known = ", ".join(content.files) or "none"
             raise TableError(file, f"an array {key!r}", f"keys {known}", "Correct key=….")
         return _from_array(file, arrays[key], wanted, key)
     tables = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in _NUMBERS]
     if len(tables) != 1:
-        shapes = ", ".join(
-            f"{name!r} of type {a.dtype}{list(a.shape)}" for name, a in arrays.items()
-        )
+        types = [f"{name!r} of type {a.dtype}{list(a.shape)}" for name, a in arrays.items()]
         several = f"{len(tables)} ({', '.join(tables)})" if tables else "none"
         raise TableError(
             file,
             "one 2-D array of numbers",
-            f"{several} among {shapes or 'no arrays at all'}",
+            f"{several} among {', '.join(types) or 'no arrays at all'}",
             "Name the one to use with key=…." if tables else "Save rows and columns as one array.",
         )
     return _from_array(file, arrays[tables[0]], wanted, tables[0])
 
 
 def read_parquet(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
-    """Reads the wanted columns, which must have a numeric or Boolean type.
-
-    Raises:
-        TableError: for another type, or a file that isn't Parquet.
-        ImportError: without pyarrow.
-    """
-    try:
+    """Reads the wanted columns, which must have a numeric or Boolean type."""
+    with optional_import("pyarrow", "reads .parquet tables"):
         import pyarrow as pa
         import pyarrow.parquet
-    except ImportError as error:
-        raise missing_package("pyarrow", "reads .parquet tables") from error
-
     try:
         names = list(pa.parquet.read_schema(file).names)
         chosen = select(file, names, wanted)
         table = pa.parquet.read_table(file, columns=[names[k] for k in chosen])
+    except PermissionError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(file, error) from error
     values = np.empty((table.num_rows, len(chosen)))
@@ -101,13 +83,6 @@ def read_parquet(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
     return RawTable(str(file), tuple(table.column_names), values, whole, cell)
 
 
-def _load(file: pathlib.Path) -> Any:
-    try:
-        return np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(file, error) from error
-
-
 def _unreadable(file: pathlib.Path, error: Exception) -> TableError:
     received = " ".join(str(error).split()).rstrip(".")
     if "allow_pickle" in received:
@@ -120,27 +95,18 @@ def _from_array(
 ) -> RawTable:
     name = "an array" if key is None else f"an array {key!r}"
     if array.ndim != 2:
-        raise TableError(
-            file,
-            f"{name} of shape [rows, columns]",
-            f"shape {array.shape}",
-            "Reshape it to two dimensions.",
-        )
+        expected, advice = f"{name} of shape [rows, columns]", "Reshape it to two dimensions."
+        raise TableError(file, expected, f"shape {array.shape}", advice)
     if array.dtype.kind not in _NUMBERS:
-        raise TableError(
-            file,
-            f"{name} of real numbers",
-            f"type {array.dtype}",
-            "Convert it, or leave out what isn't a number, before saving.",
-        )
+        advice = "Convert it, or leave out what isn't a number, before saving."
+        raise TableError(file, f"{name} of real numbers", f"type {array.dtype}", advice)
     names = [f"x{i}" for i in range(array.shape[1])]
     chosen = select(file, names, wanted)
     picked = array if wanted is None else array[:, chosen]
     whole = np.full(len(chosen), array.dtype.kind in "iu")
+    columns = tuple(names[k] for k in chosen)
 
     def cell(i: int, j: int) -> tuple[str, str]:
         return f"row {i + 1}", str(picked[i, j])
 
-    return RawTable(
-        str(file), tuple(names[k] for k in chosen), picked.astype(np.float64), whole, cell
-    )
+    return RawTable(str(file), columns, picked.astype(np.float64), whole, cell)

@@ -8,36 +8,24 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tf_iresnet.data.tables.raw import RawTable, TableError, missing_package, select
+from tf_iresnet.data.errors import TableError, optional_import
+from tf_iresnet.data.tables.raw import RawTable, select
 
 MISSING = frozenset(["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-"])
 _DELIMITERS = "\t;,"  # a comma may be a decimal one beside the other two
 
 
 def read_csv(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
-    """Reads a file of cells separated by commas, semicolons or tabs, with or without a header.
-
-    Args:
-        file: the file, in UTF-8, with or without a byte order mark.
-        wanted: names of the columns to use; all if None.
-
-    Raises:
-        TableError: for a file that isn't a table: not text, ragged, badly named columns.
-        ImportError: without pandas.
-    """
+    """Reads UTF-8 lines of cells separated by commas, semicolons or tabs, the first maybe names."""
     try:
         return _read(file, wanted)
     except UnicodeDecodeError as error:
-        raise TableError(
-            file,
-            "text in UTF-8",
-            f"byte 0x{error.object[error.start]:02x}, which isn't",
-            "Save the file as UTF-8 (Excel: “CSV UTF-8”).",
-        ) from error
+        received = f"byte 0x{error.object[error.start]:02x}, which isn't"
+        advice = "Save the file as UTF-8 (Excel: “CSV UTF-8”)."
+        raise TableError(file, "text in UTF-8", received, advice) from error
     except csv.Error as error:
-        raise TableError(
-            file, "lines of cells", str(error), "Save the file again as .csv."
-        ) from error
+        advice = "Save the file again as .csv."
+        raise TableError(file, "lines of cells", str(error), advice) from error
 
 
 def _read(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
@@ -68,7 +56,7 @@ def _open(file: pathlib.Path) -> TextIO:
 
 
 def _records(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record that isn't blank, with the number of its (last) line, from 1."""
+    """Records that aren't blank, each with the number of its last line, from 1."""
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
         if len(cells) > 1 or (cells and cells[0].strip()):
@@ -76,7 +64,7 @@ def _records(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sniff(file: pathlib.Path) -> str:
-    """The delimiter that cuts the first two lines into the same number of cells, at least 2."""
+    """The delimiter that divides the first two lines into the same number of cells, at least 2."""
     for delimiter in _DELIMITERS:
         with _open(file) as stream:
             lengths = [len(cells) for _, cells in islice(_records(stream, delimiter), 2)]
@@ -98,12 +86,9 @@ def _is_value(cell: str) -> bool:
 
 
 def _parse(file: pathlib.Path, delimiter: str, header: bool, width: int) -> Any:
-    """The rows below the header as a data frame with columns 0, 1, …."""
-    try:
+    """Rows below the header, a data frame with columns 0, 1, …."""
+    with optional_import("pandas", "reads .csv tables"):
         import pandas as pd
-    except ImportError as error:
-        raise missing_package("pandas", "reads .csv tables") from error
-
     with _open(file) as stream:
         if header:
             next(_records(stream, delimiter))
@@ -115,27 +100,22 @@ def _parse(file: pathlib.Path, delimiter: str, header: bool, width: int) -> Any:
             return pd.DataFrame(columns=range(width))
         except pd.errors.ParserError as error:
             _check_lengths(file, delimiter, width)
-            raise TableError(
-                file, "lines of cells", str(error), "Is a quotation mark left open?"
-            ) from error
-    # pandas fills up short rows without a word, at the end.
+            advice = "Is a quotation mark left open?"
+            raise TableError(file, "lines of cells", str(error), advice) from error
+    # pandas silently fills up short rows, at the end.
     if frame.shape[1] != width or frame.iloc[:, -1].isna().any():
         _check_lengths(file, delimiter, width)
     return frame
 
 
 def _check_lengths(file: pathlib.Path, delimiter: str, width: int) -> None:
-    """Raises TableError for the first row that hasn't as many cells as the first one."""
+    """Raises a TableError for the first row that hasn't `width` cells."""
+    advice = "Complete the row; put cells that contain the delimiter in quotation marks."
     with _open(file) as stream:
         for line, cells in _records(stream, delimiter):
             if len(cells) != width:
-                raise TableError(
-                    file,
-                    f"{width} cells, as in the first line",
-                    f"{len(cells)}",
-                    "Complete the row; put cells that contain the delimiter in quotation marks.",
-                    row=f"line {line}",
-                )
+                expected, received = f"{width} cells, as in the first line", str(len(cells))
+                raise TableError(file, expected, received, advice, row=f"line {line}")
 
 
 def _to_numbers(column: Any) -> tuple[np.ndarray, bool]:

@@ -1,4 +1,4 @@
-"""A user's own table of numbers: read, checked, split, and its scale measured."""
+"""A user's own table of numbers: reading, checks, split."""
 
 import dataclasses
 import os
@@ -8,22 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_iresnet.data.tables.array_files import read_npy, read_npz, read_parquet
+from tf_iresnet.data.errors import TableError
+from tf_iresnet.data.splits import Split, split_by_fractions
+from tf_iresnet.data.tables.array_files import read_array, read_parquet
 from tf_iresnet.data.tables.csv_file import MISSING, read_csv
-from tf_iresnet.data.tables.raw import RawTable, TableError
+from tf_iresnet.data.tables.raw import RawTable
 
 _LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
 _FEWEST_TRAINING_ROWS = 10
+_LEAVE_OUT = "Leave the column out with columns=[…]"
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """Rows of a table, each in one part only: float64 [n, d]."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,80 +36,50 @@ class Table:
 
     @property
     def discrete(self) -> tuple[str, ...]:
-        """Columns of whole numbers whose unit step isn't small beside their spread.
-
-        A density over continuous values can grow without bound on them.
-        """
+        """Columns of whole numbers whose unit step isn't small beside their spread."""
         whole = (self.values == np.rint(self.values)).all(axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
             coarse = self.values.std(axis=0) < _WIDEST_DISCRETE
         return tuple(c for c, d in zip(self.columns, whole & coarse, strict=True) if d)
 
     def split(self, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
-        """Returns a random split of the rows, the same for the same seed.
-
-        Args:
-            seed: below 2³².
-            validation: the part of the rows, in (0, 1), to choose the best weights by.
-            test: the part held out to the end.
+        """Returns a random split of the rows, float64 [n, d]; see `splits.split_by_fractions`.
 
         Raises:
-            ValueError: for parts that aren't positive or leave nothing to train on.
+            ValueError: for fractions that aren't positive or leave nothing to train on.
             TableError: for too few rows.
         """
-        if not (validation > 0 and test > 0 and validation + test < 1):
-            raise ValueError(
-                "Expected validation and test to be positive fractions with a sum below 1. "
-                f"Received: validation={validation}, test={test}."
-            )
-        rows = len(self.values)
-        counts = int(rows * validation), int(rows * test)
-        if min(counts) < 1 or rows - sum(counts) < _FEWEST_TRAINING_ROWS:
+        rows = split_by_fractions(len(self.values), validation, test, seed)
+        if min(map(len, rows)) < 1 or len(rows.train) < _FEWEST_TRAINING_ROWS:
             raise TableError(
                 self.path,
                 f"a row in validation ({validation:g}) and test ({test:g}) each and "
                 f"{_FEWEST_TRAINING_ROWS} to train on",
-                f"{rows} rows in all",
+                f"{len(self.values)} rows in all",
                 "Provide more rows or change the fractions.",
             )
-        # RandomState's stream is frozen for good (NEP 19), that of Generator isn't.
-        order = np.random.RandomState(seed).permutation(rows)
-        parts = np.split(order, np.cumsum(counts))
-        return Split(*(self.values[parts[i]] for i in (2, 0, 1)))
+        return rows.select(self.values)
 
-    def statistics(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and standard deviation [d] of the training rows, float64.
+    def check_scale(self, train: np.ndarray) -> None:
+        """Raises a TableError for training rows [n, d] that can't be standardised in float32.
 
-        Args:
-            train: [n, d], of this table.
-
-        Raises:
-            TableError: for a column that is constant in these rows, or whose values lie so close
-                to one another, for their size, that float32 can't tell them apart.
+        These are columns that are constant, or whose values are too close together for their size.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # the check below names the column
-            mean, scale = train.mean(axis=0), train.std(axis=0)
-        for j, column in enumerate(self.columns):
-            size = np.abs(train[:, j]).max()
-            if np.ptp(train[:, j]) == 0:
-                raise TableError(
-                    self.path,
-                    "values that differ in the training rows",
-                    f"{train[0, j]:g} in all of them",
-                    "Leave the column out with columns=[…], or choose another seed of the split.",
-                    column=column,
-                )
-            with np.errstate(over="ignore"):
+        for column, x in zip(self.columns, train.T, strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):
+                size, scale = np.abs(x).max(), x.std()
                 resolution = np.spacing(np.float32(size))
-            if not resolution <= 1e-2 * scale[j]:  # catches NaN, of values beyond float32
-                raise TableError(
-                    self.path,
-                    "values that float32 can tell apart",
-                    f"values up to {size:g} with a standard deviation of {scale[j]:g}",
-                    "Subtract an offset from the column, or change its unit.",
-                    column=column,
-                )
-        return mean, scale
+            if np.ptp(x) == 0:
+                expected = "values that differ in the training rows"
+                received = f"{x[0]:g} in all of them"
+                advice = f"{_LEAVE_OUT}, or choose another seed of the split."
+            elif not resolution <= 1e-2 * scale:  # catches NaN, of values beyond float32
+                expected = "values that float32 can tell apart"
+                received = f"values up to {size:g} with a standard deviation of {scale:g}"
+                advice = "Subtract an offset from the column, or change its unit."
+            else:
+                continue
+            raise TableError(self.path, expected, received, advice, column=column)
 
 
 def load_table(
@@ -129,99 +93,73 @@ def load_table(
 
     Args:
         path: the file.
-        columns: names of those to use, in this order; all if None.
-        key: of the array in an .npz file that has several.
+        columns: names of the columns to use, in this order; all if None.
+        key: name of the array in an .npz file that has several.
 
     Raises:
-        TableError: for anything that keeps the table from being used, naming file, row and column
-            and saying what to do.
-        ImportError: without pandas, for .csv and .parquet.
+        TableError: for a table that can't be used, naming file, row and column.
+        ImportError: without pandas (.csv) or pyarrow (.parquet).
     """
-    raw = _read(pathlib.Path(path), columns, key)
+    file = pathlib.Path(path)
+    try:
+        raw = _read(file, columns, key)
+    except PermissionError as error:
+        advice = "Change the file's permissions."
+        raise TableError(file, "a readable file", "permission denied", advice) from error
     if len(raw.columns) < 2:
-        found = f"only {raw.columns[0]!r}" if raw.columns else "none"
         raise TableError(
-            raw.path,
+            file,
             "at least two columns, which a density of a table needs",
-            found,
+            f"only {raw.columns[0]!r}" if raw.columns else "none",
             "Add a column; the cells of a .csv file are separated by commas, semicolons or tabs.",
         )
     if not len(raw.values):
-        raise TableError(raw.path, "rows of numbers", "zero rows", "Is this the right file?")
+        raise TableError(file, "rows of numbers", "zero rows", "Is this the right file?")
     _check_cells(raw)
-    for j, column in enumerate(raw.columns):
-        if np.ptp(raw.values[:, j]) == 0:
-            raise TableError(
-                raw.path,
-                "values that differ",
-                f"{raw.values[0, j]:g} in all {len(raw.values)} rows",
-                "A constant has no density; leave the column out with columns=[…].",
-                column=column,
-            )
+    for j in np.flatnonzero(np.ptp(raw.values, axis=0) == 0):
+        received = f"{raw.values[0, j]:g} in all {len(raw.values)} rows"
+        advice = "A constant has no density; leave the column out with columns=[…]."
+        raise TableError(file, "values that differ", received, advice, column=raw.columns[j])
     return Table(raw.path, raw.values, raw.columns)
 
 
 def _read(file: pathlib.Path, columns: Sequence[str] | None, key: str | None) -> RawTable:
     suffix = file.suffix.lower()
     if not file.is_file():
-        found = "a directory" if file.is_dir() else "no such file"
-        raise TableError(
-            file, "a table", found, f"Check the path; relative ones start in {pathlib.Path.cwd()}."
-        )
+        received = "a directory" if file.is_dir() else "no such file"
+        advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
+        raise TableError(file, "a table", received, advice)
     if suffix not in (".csv", ".npz", ".npy", ".parquet"):
-        raise TableError(
-            file,
-            "a file that ends in .csv, .npz, .npy or .parquet",
-            repr(suffix) if suffix else "no ending",
-            "Convert the table to one of these.",
-        )
+        expected = "a file that ends in .csv, .npz, .npy or .parquet"
+        received = repr(suffix) if suffix else "no ending"
+        raise TableError(file, expected, received, "Convert the table to one of these.")
     if key is not None and suffix != ".npz":
         raise ValueError(f"Expected key only with an .npz file. Received: key={key!r}, {file}.")
-    try:
-        if not file.stat().st_size:
-            raise TableError(file, "a table", "an empty file", "Is this the right file?")
-        if suffix == ".npz":
-            return read_npz(file, columns, key)
-        readers = {".csv": read_csv, ".npy": read_npy, ".parquet": read_parquet}
-        return readers[suffix](file, columns)
-    except PermissionError as error:
-        raise TableError(
-            file, "a readable file", "permission denied", "Change the file's permissions."
-        ) from error
+    if not file.stat().st_size:
+        raise TableError(file, "a table", "an empty file", "Is this the right file?")
+    if suffix in (".npy", ".npz"):
+        return read_array(file, columns, key)
+    return (read_csv if suffix == ".csv" else read_parquet)(file, columns)
 
 
 def _check_cells(raw: RawTable) -> None:
-    """Raises TableError for the first cell, in reading order, that isn't a usable number."""
-    bad = ~np.isfinite(raw.values)
-    if bad.any():
-        i, j = np.unravel_index(bad.argmax(), bad.shape)
-        row, text = raw.cell(int(i), int(j))
+    """Raises a TableError for the first cell, in reading order, that isn't a usable number."""
+    not_finite = ~np.isfinite(raw.values)
+    not_exact = raw.whole & (np.abs(raw.values) > _LARGEST_WHOLE)
+    bad = not_finite if not_finite.any() else not_exact
+    if not bad.any():
+        return
+    i, j = map(int, np.unravel_index(bad.argmax(), bad.shape))
+    row, text = raw.cell(i, j)
+    if bad is not_finite:
         others = int(bad.sum()) - 1
-        more = f" ({others:,} more such cells in the table)" if others else ""
-        raise TableError(
-            raw.path,
-            "a finite number",
-            _describe(text) + more,
-            _advice(text, bool(bad[:, j].all())),
-            row=row,
-            column=raw.columns[j],
-        )
-    too_large = raw.whole & (np.abs(raw.values) > _LARGEST_WHOLE)
-    if too_large.any():
-        i, j = np.unravel_index(too_large.argmax(), too_large.shape)
-        row, text = raw.cell(int(i), int(j))
-        raise TableError(
-            raw.path,
-            "whole numbers below 2**53, which float64 holds exactly",
-            text,
-            "Leave the column out with columns=[…] if it is an identifier, or change its unit.",
-            row=row,
-            column=raw.columns[j],
-        )
-
-
-def _describe(text: str) -> str:
-    return repr(text) if text.strip() else "an empty cell"
+        expected, received = "a finite number", repr(text) if text.strip() else "an empty cell"
+        received += f" ({others:,} more such cells in the table)" if others else ""
+        advice = _advice(text, bool(bad[:, j].all()))
+    else:
+        expected, received = "whole numbers below 2**53, which float64 holds exactly", text
+        advice = f"{_LEAVE_OUT} if it is an identifier, or change its unit."
+    raise TableError(raw.path, expected, received, advice, row, raw.columns[j])
 
 
 def _advice(text: str, whole_column: bool) -> str:
@@ -235,5 +173,5 @@ def _advice(text: str, whole_column: bool) -> str:
     if re.fullmatch(r"[+-]?(inf|infinity|[\d.]+e[+-]?\d+)", word):
         return "Remove the row, or replace the value by a finite one."
     if whole_column:
-        return "Leave the column out with columns=[…], or encode it as numbers."
+        return f"{_LEAVE_OUT}, or encode it as numbers."
     return "Correct the cell, or leave the column out with columns=[…]."

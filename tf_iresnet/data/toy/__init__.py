@@ -1,8 +1,8 @@
 """Eight densities in the plane on which flows are compared: `get(name)` of `DENSITIES`.
 
 Shapes and scales are those of the FFJORD (arXiv 1810.01367) and Residual Flow (arXiv 1906.02735)
-toy data. All of them can be sampled at any (seed, step) and have a log density in nats. The errors
-of quadratures are those where log_prob is above -10; `curves` says how they grow. Entropies are the
+toy data. Each can be sampled at any (seed, step) and has a log density in nats. The errors of the
+quadratures hold where log_prob is above -10; `curves` says how they grow. Entropies are the
 checkerboard's ln 32 and, to 1e-6, integrals over the plane.
 
 | name         | log_prob                                | entropy, nats |
@@ -25,10 +25,8 @@ from tf_iresnet.data.toy.mixtures import Checkerboard, Gaussians, Rings
 from tf_iresnet.data.toy.pinwheel import Pinwheel
 
 _DIAGONAL = math.sqrt(0.5)
-_COMPASS = tuple(
-    (math.cos(k * math.pi / 4) * 4 * _DIAGONAL, math.sin(k * math.pi / 4) * 4 * _DIAGONAL)
-    for k in range(8)
-)
+_ANGLES = [k * math.pi / 4 for k in range(8)]
+_COMPASS = tuple((math.cos(a) * 4 * _DIAGONAL, math.sin(a) * 4 * _DIAGONAL) for a in _ANGLES)
 
 _ALL = (
     Gaussians("8gaussians", 5.4, 0.12, centers=_COMPASS, scale=0.5 * _DIAGONAL),

@@ -1,4 +1,4 @@
-"""What the toy densities share: sampling from (seed, step), float64 log_prob, entropy."""
+"""The base class of the toy densities: sampling by (seed, step), float64 log_prob, entropy."""
 
 import abc
 import dataclasses
@@ -9,29 +9,28 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.streams import COMPONENT, POSITION, Seed, Step, key, normal, uniform
-
-WINDOW = ((-4.0, 4.0), (-4.0, 4.0))
+from tf_iresnet.data import randomness
+from tf_iresnet.data.randomness import Seed, Step
 
 
 @dataclasses.dataclass(frozen=True)
 class Density(abc.ABC):
     """A probability density in the plane, known exactly and easy to sample.
 
-    A family defines two things: how uniform and normal numbers become a sample, and the log
-    density in float64. Everything else is derived here.
+    A subclass defines how uniform and normal numbers become a sample, and the log density in
+    float64; everything else is derived here.
 
     Args:
-        name: as in `toy.get`.
+        name: that of `toy.get`.
         reach: all but 1e-10 of the mass lies in the square `[-reach, reach]²`.
-        spacing: of the grid on which `entropy` is integrated.
+        spacing: distance between points of the grid on which `entropy` is integrated.
         bounds: `((left, right), (bottom, top))` of a picture.
     """
 
     name: str
     reach: float
     spacing: float
-    bounds: tuple[tuple[float, float], tuple[float, float]] = WINDOW
+    bounds: tuple[tuple[float, float], tuple[float, float]] = ((-4.0, 4.0), (-4.0, 4.0))
 
     @abc.abstractmethod
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
@@ -51,20 +50,19 @@ class Density(abc.ABC):
         """Returns independent samples, float32 [n, 2], a pure function of (n, seed, step).
 
         Args:
-            n: how many.
-            seed: an int or an int32 pair.
-            step: scalar integer; other steps give independent samples. May be symbolic.
+            n: number of samples.
+            seed, step: see `randomness.stream_seed`; other steps give independent samples.
         """
-        uniforms = uniform([n, 3], key(seed, step, COMPONENT), tf.float64)
-        normals = normal([n, 2], key(seed, step, POSITION))
-        # Graphs reorder sums and products; after float64 the last bit of float32 is none the wiser.
+        stream = functools.partial(randomness.stream_seed, seed, step)
+        uniforms = randomness.uniform([n, 3], stream(randomness.COMPONENT), tf.float64)
+        normals = randomness.normal([n, 2], stream(randomness.POSITION))
+        # Graphs reorder float64 sums and products; rounding to float32 hides their last bits.
         return tf.cast(self._push_forward(uniforms, normals), tf.float32)
 
     def log_prob(self, x: Any) -> tf.Tensor:
-        """Returns the log density [n] in nats, computed in float64 and cast to the type of `x`.
+        """Returns the log density [n] in nats, of points [n, 2].
 
-        Args:
-            x: points [n, 2].
+        It is computed in float64 and cast to the type of `x`.
 
         Raises:
             ValueError: for another shape.
@@ -78,9 +76,9 @@ class Density(abc.ABC):
     def entropy(self) -> float:
         """Returns the differential entropy in nats, to 1e-6.
 
-        By the trapezoidal rule over the plane, whose error for smooth densities that die out falls
-        faster than any power of the spacing (Trefethen and Weideman 2014); it is computed on the
-        first call, in some seconds. The tests compare it with samples.
+        It is computed on the first call, in some seconds, by the trapezoidal rule over the plane,
+        whose error for smooth decaying densities falls faster than any power of the spacing
+        (Trefethen and Weideman 2014).
         """
         return _entropy(self)
 

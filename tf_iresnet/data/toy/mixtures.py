@@ -10,18 +10,13 @@ from tf_iresnet.data.toy.base import Density
 
 
 def _pick(uniform: tf.Tensor, values: np.ndarray) -> tf.Tensor:
-    """One of `values` [k, …] for each number [n] of [0, 1), all equally likely."""
+    """One of `values` [k, …] for each number [n] in [0, 1), all equally likely."""
     return tf.gather(tf.constant(values, tf.float64), tf.cast(uniform * len(values), tf.int32))
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussians(Density):
-    """An equal mixture of isotropic Gaussians.
-
-    Args:
-        centers: their means.
-        scale: their standard deviation.
-    """
+    """An equal mixture of Gaussians with means `centers` and standard deviation `scale`."""
 
     centers: tuple[tuple[float, float], ...] = ()
     scale: float = 1.0
@@ -37,14 +32,11 @@ class Gaussians(Density):
 
 @dataclasses.dataclass(frozen=True)
 class Rings(Density):
-    """An equal mixture of circles about the origin, each blurred by an isotropic Gaussian.
+    """An equal mixture of circles of `radii` about the origin, plus Gaussian noise.
 
     A point at distance ρ has, from a circle of radius r, the density
     `exp(-(ρ² + r²) / 2σ²) · I₀(ρr / σ²) / 2πσ²`: the Gaussian averaged over the angle (Rice 1945).
-
-    Args:
-        radii: of the circles.
-        scale: σ, the standard deviation of the blur along each axis.
+    `scale` is its standard deviation σ along each axis.
     """
 
     radii: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""The pinwheel: five Gaussian blades, twisted; its density by change of variables."""
+"""The pinwheel: five twisted Gaussian blades, with a density by change of variables."""
 
 import dataclasses
 import math
@@ -8,39 +8,34 @@ import tensorflow as tf
 
 from tf_iresnet.data.toy.base import Density
 
-_BISECTIONS = 50
-
 
 def _bisect(
     is_first: Callable[[tf.Tensor], tf.Tensor], low: tf.Tensor, high: tf.Tensor
 ) -> tf.Tensor:
-    """Where a predicate that holds at `low` and not at `high` changes; constant for gradients."""
+    """Where a predicate true at `low` and false at `high` changes; constant for gradients."""
 
     def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         middle = (low + high) / 2
         first = is_first(middle)
         return tf.where(first, middle, low), tf.where(first, high, middle)
 
-    bracket = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=_BISECTIONS)
+    # tfp.math.find_root_chandrupatla takes thrice the time, and doesn't converge for |x| > 100.
+    bracket = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=50)
     return tf.stop_gradient(bracket[1])
 
 
 @dataclasses.dataclass(frozen=True)
 class Pinwheel(Density):
-    """A Gaussian blade `(a, b)` turned by `-(θ_k + rate·eᵃ)` and scaled by 2, `θ_k = 2πk/5`.
+    """Gaussian `(a, b)`, `a` of mean 1, turned by `-(2πk/5 + rate·eᵃ)`, k at random, and doubled.
 
-    `a` has mean 1. Turning keeps the radius `r = |(a, b)|`, so in polar angles blade → picture the
-    map is `ψ = h(φ) - θ_k` with `h(φ) = φ - rate · exp(r cos φ)` and `h' = 1 + rate·b·eᵃ`, which is
-    also its Jacobian determinant. The density is the sum over the preimages `φ` of
-    `N(a, b) / 4|h'(φ)|`, over all blades: `h(φ) = ψ + 2πj/5` for all integers j.
+    Turning keeps the radius `r = |(a, b)|`, so that it maps the polar angle φ to `ψ = h(φ) - 2πk/5`
+    with `h(φ) = φ - rate · exp(r cos φ)`; `h' = 1 + rate·b·eᵃ` is also the Jacobian determinant.
+    The density is the sum of `N(a, b) / 4|h'(φ)|` over the preimages φ under all blades,
+    `h(φ) = ψ + 2πj/5` for all integers j, divided by 5.
 
-    Where `h' > 0` all round (r < 1.6), those are exactly five. Further out, `h` folds for
-    `b < -e^{-a}/rate`; log_prob takes the five preimages nearest to the blade on the branch with
-    `h' > 0` and leaves out the fold, whose mass is 2e-9.
-
-    Args:
-        scale: standard deviations of `a` and `b`.
-        rate: of the twist.
+    Where `h' > 0` at all angles (r < 1.6), the preimages are exactly five. Further out, `h` falls
+    for `b < -e^{-a}/rate`; log_prob takes the five preimages nearest to the blade where `h' > 0`
+    and leaves out the others, whose mass is 2e-9. `scale` has the deviations of `a` and `b`.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -57,35 +52,31 @@ class Pinwheel(Density):
         radius = tf.norm(x, axis=-1, keepdims=True) / 2
         polar = tf.math.atan2(x[:, 1:], x[:, :1])
         start, end = self._rising(radius)
-        middle = self._turned(tf.zeros_like(radius), radius)
+        middle, _ = self._twisted(tf.zeros_like(radius), radius)
         nearest = tf.round(5 * (middle - polar) / (2 * math.pi))
         target = polar + 2 * math.pi / 5 * (nearest + tf.range(-2.0, 3.0, dtype=tf.float64))
-        exists = self._turned(start, radius) < target
+        exists = self._twisted(start, radius)[0] < target
         phi = self._solve(radius, tf.where(exists, target, middle), start, end)
         a, b = radius * tf.cos(phi), radius * tf.sin(phi)
         log_blade = -0.5 * ((a - 1) / self.scale[0]) ** 2 - 0.5 * (b / self.scale[1]) ** 2
-        log_p = log_blade - tf.math.log(self._slope(phi, radius))
+        log_p = log_blade - tf.math.log(self._twisted(phi, radius)[1])
         log_p = tf.where(exists, log_p, -math.inf)
         log_constant = math.log(2 * math.pi * self.scale[0] * self.scale[1] * 4 * 5)
         return tf.reduce_logsumexp(log_p, axis=-1) - log_constant
 
-    def _turned(self, phi: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        """`h(φ)`; the exponent's cap keeps far points finite."""
-        return phi - self.rate * tf.exp(tf.minimum(radius * tf.cos(phi), 30.0))
-
-    def _slope(self, phi: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        """`h'(φ)`."""
+    def _twisted(self, phi: tf.Tensor, radius: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`h(φ)` and `h'(φ)`; the exponent's cap keeps far points finite."""
         twist = self.rate * tf.exp(tf.minimum(radius * tf.cos(phi), 30.0))
-        return 1 + twist * radius * tf.sin(phi)
+        return phi - twist, 1 + twist * radius * tf.sin(phi)
 
     def _rising(self, radius: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The angles between which `h` rises, around 0: two turns if it never falls."""
+        """Ends of the interval of angles around 0 where `h` rises: two turns if it never falls."""
         flattest = -tf.acos(2 * radius / (1 + tf.sqrt(1 + 4 * radius**2)))  # cos φ = r sin²φ
-        folded = self._slope(flattest, radius) < 0
+        folded = self._twisted(flattest, radius)[1] < 0
         ends = []
         for outside in (0.0, -math.pi):  # the slope is positive at both
             bracket = flattest, tf.fill(tf.shape(flattest), tf.constant(outside, tf.float64))
-            ends.append(_bisect(lambda phi: self._slope(phi, radius) < 0, *bracket))
+            ends.append(_bisect(lambda phi: self._twisted(phi, radius)[1] < 0, *bracket))
         turn = 2 * math.pi
         return tf.where(folded, ends[0], -turn), tf.where(folded, ends[1] + turn, turn)
 
@@ -94,6 +85,7 @@ class Pinwheel(Density):
     ) -> tf.Tensor:
         """The `φ` with `h(φ) = target`, between `low` and `high`, where `h` rises."""
         bracket = low + tf.zeros_like(target), high + tf.zeros_like(target)
-        phi = _bisect(lambda phi: self._turned(phi, radius) < target, *bracket)
+        phi = _bisect(lambda phi: self._twisted(phi, radius)[0] < target, *bracket)
         # Bisection has no derivative; one Newton step has that of the implicit function theorem.
-        return phi - (self._turned(phi, radius) - target) / self._slope(phi, radius)
+        value, slope = self._twisted(phi, radius)
+        return phi - (value - target) / slope

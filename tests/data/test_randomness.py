@@ -1,11 +1,53 @@
-"""The order of rows: a permutation an epoch, all of them equally likely, found at any step."""
+"""Random numbers follow their distribution, streams share nothing, every epoch is a permutation."""
+
+import itertools
 
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 
-from tf_iresnet.data.shuffle import epoch_indices
+from tf_iresnet.data import randomness
+from tf_iresnet.data.randomness import epoch_indices
+
+
+def test_uniform_and_normal_numbers_follow_their_distribution():
+    stream = randomness.stream_seed(0, 0, randomness.POSITION)
+    uniform = randomness.uniform([200_000], stream).numpy()
+    assert uniform.min() >= 0 and uniform.max() < 1
+    assert scipy.stats.kstest(uniform, "uniform").pvalue > 1e-3
+    normal = randomness.normal([100_000, 2], stream).numpy()
+    assert scipy.stats.kstest(normal.ravel(), "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(normal.T)[0, 1]) < 4 / np.sqrt(100_000)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_numbers_have_the_same_bits_in_every_mode(jit_compile):
+    def numbers(step):
+        stream = randomness.stream_seed(3, step, randomness.COMPONENT)
+        return randomness.uniform([100], stream), tf.cast(
+            randomness.normal([100], stream), tf.float32
+        )
+
+    compiled = tf.function(numbers, jit_compile=jit_compile)(tf.constant(5))
+    for ours, eager in zip(compiled, numbers(5), strict=True):
+        np.testing.assert_array_equal(ours, eager)
+
+
+def test_streams_of_different_uses_steps_and_seeds_differ():
+    seeds = [0, 1, -1, 2**31 - 1, randomness.VALIDATION, randomness.TEST, randomness.STATISTICS]
+    uses = range(randomness.COMPONENT, randomness.CROP + 1)
+    draws = {
+        tuple(randomness.bits([4], randomness.stream_seed(seed, step, use)).numpy())
+        for seed, step, use in itertools.product(seeds, [0, 1, 10**9], uses)
+    }
+    assert len(draws) == len(seeds) * 3 * len(uses)
+
+
+def test_data_shares_no_bits_with_a_model_of_the_same_seed_and_step():
+    model = tf.random.stateless_uniform([4], [0, 7], None, None, tf.int32, alg="philox")
+    data = randomness.bits([4], randomness.stream_seed(0, 7, randomness.COMPONENT))
+    assert not np.any(model.numpy().astype(np.uint32) == data.numpy())
 
 
 def orders(size, epochs, seed):

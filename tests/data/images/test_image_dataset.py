@@ -6,26 +6,23 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.data import digits
-from tf_iresnet.data.dataset import Labels
-from tf_iresnet.data.images.grey_levels import image_dataset
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import Split
 
 RNG = np.random.default_rng(0)
-PARTS = {
-    name: RNG.integers(0, 256, size=(n, 4, 5, 3), dtype=np.uint8)
-    for name, n in [("train", 2500), ("validation", 20), ("test", 30)]
-}
+PARTS = Split(*(RNG.integers(0, 256, (n, 4, 5, 3), np.uint8) for n in (2500, 20, 30)))
 
 
 def test_statistics_are_those_of_levels_with_noise():
     dataset = image_dataset("noise", PARTS)
-    levels = PARTS["train"].astype(np.float64)
+    levels = PARTS.train.astype(np.float64)
     np.testing.assert_allclose(dataset.shift, levels.mean(axis=0) + 0.5, rtol=1e-6)
     np.testing.assert_allclose(dataset.scale, np.sqrt(levels.var(axis=0) + 1 / 12), rtol=1e-6)
 
 
 def test_constant_pixels_have_the_noise_for_a_scale():
-    parts = {name: np.zeros_like(part) for name, part in PARTS.items()}
-    np.testing.assert_allclose(image_dataset("black", parts).scale, np.sqrt(1 / 12), rtol=1e-6)
+    dataset = image_dataset("black", PARTS.map(np.zeros_like))
+    np.testing.assert_allclose(dataset.scale, np.sqrt(1 / 12), rtol=1e-6)
 
 
 def test_shapes_names_and_levels():
@@ -37,14 +34,14 @@ def test_shapes_names_and_levels():
     for name in ("validation", "test"):
         values = getattr(dataset, name)
         assert values.dtype == np.float32 and values.min() >= 0 and values.max() < 256
-        np.testing.assert_array_equal(np.floor(values), PARTS[name])
-    grey = image_dataset("grey", {name: part[..., :1] for name, part in PARTS.items()})
+        np.testing.assert_array_equal(np.floor(values), getattr(PARTS, name))
+    grey = image_dataset("grey", PARTS.map(lambda x: x[..., :1]))
     assert grey.columns[:2] == ("pixel 0,0", "pixel 0,1") and grey.event_shape == (4, 5, 1)
 
 
 def test_training_images_are_augmented_and_the_others_are_not():
     """A crop padded by 4 of images 4 high shows zeros; half of the images are mirrored."""
-    plain = {name: np.maximum(part, 1) for name, part in PARTS.items()}
+    plain = PARTS.map(lambda x: np.maximum(x, 1))
     cropped = image_dataset("noise", plain, pad_crop=4).train_batches(500, 0)(0).numpy()
     assert np.mean(cropped < 1) > 0.3
     dataset = image_dataset("noise", plain, flip=True, pad_crop=4)
@@ -58,13 +55,13 @@ def test_training_images_are_augmented_and_the_others_are_not():
 
 
 def test_labels_are_those_of_the_images_in_any_order():
-    counts = {name: np.arange(len(part), dtype=np.int32) for name, part in PARTS.items()}
-    dataset = image_dataset("noise", PARTS, labels=Labels(**counts, classes=("a", "b")))
+    counts = PARTS.map(lambda x: np.arange(len(x), dtype=np.int32))
+    dataset = image_dataset("noise", PARTS, labels=counts, classes=("a", "b"))
     steps = tf.data.Dataset.range(7, 9).map(dataset.labelled_batches(400, seed=3))
     plain = dataset.train_batches(400, seed=3)
     for step, (x, label) in zip((7, 8), steps.as_numpy_iterator(), strict=True):
         assert label.dtype == np.int32
-        np.testing.assert_array_equal(np.floor(x), PARTS["train"][label])
+        np.testing.assert_array_equal(np.floor(x), PARTS.train[label])
         np.testing.assert_array_equal(x, plain(step))
 
 
@@ -77,7 +74,7 @@ def test_digits_image_is_the_flat_digits_with_another_shape():
         np.testing.assert_array_equal(ours.reshape(theirs.shape), theirs)
     np.testing.assert_array_equal(image.columns, flat.columns)
     x, label = image.labelled_batches(30, 0)(0)
-    train = digits.load_digits()["train"]
+    train = digits.load_levels().train
     images = {tuple(i): j for i, j in zip(train, image.labels.train, strict=True)}
     assert [images[tuple(i)] for i in np.floor(x).reshape(30, 64).astype(int)] == list(label)
     assert image.classes == flat.classes == tuple("0123456789")

@@ -1,0 +1,101 @@
+"""Images of whole grey levels, uint8 [n, height, width, channels], as a `Dataset`; flips and crops.
+
+Unlike `tf.image.stateless_random_flip_left_right` the flips are the same bits under XLA, and unlike
+`tf.image.stateless_random_crop` each image of a batch is cropped at its own place.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_iresnet.data.dataset import Augment, Dataset, finite_dataset
+from tf_iresnet.data.randomness import CROP, FLIP, Seed, Step, bits, stream_seed
+from tf_iresnet.data.splits import Split
+
+
+def image_dataset(
+    name: str,
+    parts: Split,
+    levels: int = 256,
+    labels: Split | None = None,
+    classes: tuple[str, ...] = (),
+    flip: bool = False,
+    pad_crop: int = 0,
+    image_shape: tuple[int, ...] | None = None,
+) -> Dataset:
+    """Returns images as a data set, each level a cell of width 1: values in [0, levels).
+
+    A density's bits per dimension are then those of the levels themselves (Theis et al.,
+    arXiv 1511.01844, section 3.1), whatever its preprocessing.
+
+    Args:
+        name: title of the data.
+        parts: uint8 [n, height, width, channels] each. The training images are kept in that type;
+            only batches of them become float32.
+        levels: number of values of a pixel.
+        labels: class of each image, int32 [n] per part, as an index into `classes`.
+        classes: names of the classes.
+        flip: mirror training images at random.
+        pad_crop: pixels by which training images are shifted at random, 0 for none.
+        image_shape: (height, width) of images that are given as vectors [n, height · width].
+
+    Raises:
+        ValueError: for a `pad_crop` that isn't a number of pixels.
+    """
+    shape = parts.train.shape[1:]
+    image_shape = shape if image_shape is None else image_shape
+    return finite_dataset(
+        name,
+        parts,
+        bin_width=np.ones(shape),
+        labels=labels,
+        classes=classes,
+        augment=augmentation(flip, pad_crop),
+        columns=_pixel_names(image_shape),
+        ranges=np.tile(np.array([0, levels], np.float32), (int(np.prod(shape)), 1)),
+        levels=levels,
+        image_shape=image_shape,
+    )
+
+
+def _pixel_names(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names "pixel row,column" or "pixel row,column,channel" for every entry of an image."""
+    places = np.ndindex(*(shape[:-1] if shape[-1] == 1 else shape))
+    return tuple("pixel " + ",".join(map(str, place)) for place in places)
+
+
+def flip(images: tf.Tensor, seed: Seed, step: Step) -> tf.Tensor:
+    """Returns images [n, height, width, channels], each mirrored with probability ½."""
+    coin = bits([tf.shape(images)[0]], stream_seed(seed, step, FLIP)) % 2
+    return tf.where(coin[:, None, None, None] > 0, tf.reverse(images, [2]), images)
+
+
+def pad_crop(images: tf.Tensor, pad: int, seed: Seed, step: Step) -> tf.Tensor:
+    """Returns images [n, height, width, channels], padded by zeros and cropped to their old size.
+
+    The padding is `pad` pixels on every side; all (2·pad + 1)² places of a crop are equally likely.
+    """
+    count, height, width, _ = tf.unstack(tf.shape(images))
+    corner = bits([2, count], stream_seed(seed, step, CROP)) % tf.constant(2 * pad + 1, tf.uint32)
+    top, left = tf.unstack(tf.cast(corner, tf.int32)[:, :, None])
+    padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+    rows = tf.gather(padded, top + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, left + tf.range(width), axis=2, batch_dims=1)
+
+
+def augmentation(flips: bool, pad: int) -> Augment | None:
+    """Returns (images, seed, step) → images, which flips, or crops by `pad` > 0; None for neither.
+
+    Raises:
+        ValueError: for a pad that isn't a number of pixels.
+    """
+    if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
+        raise ValueError(f"Expected pad_crop to be a number of pixels. Received: pad_crop={pad!r}.")
+    if not flips and not pad:
+        return None
+
+    def augment(images: tf.Tensor, seed: Seed, step: Step) -> tf.Tensor:
+        flipped = flip(images, seed, step) if flips else images
+        moved = pad_crop(flipped, pad, seed, step) if pad else flipped
+        return tf.ensure_shape(moved, images.shape)
+
+    return augment
