@@ -29,7 +29,7 @@ def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
 
     It is the fraction of the steps or, if larger, that of the time limit `max_minutes`, which
     rises from 0 to 1 in the second half of the limit: a run too slow for its limit is annealed
-    there, and a faster one follows its steps alone, even if tracing made the first one slow.
+    there, and a faster one follows its steps alone, even if tracing made its first step slow.
     """
     by_steps = step / options.total_steps
     by_time = 2 * elapsed / (60 * (options.max_minutes or math.inf)) - 1
