@@ -1,15 +1,14 @@
-"""Says what is proven about a model's inverse; exits with 1 if it isn't certified invertible.
+"""Prints the certificate of a model's inverse; exits with 1 if it isn't certified invertible.
 
     python scripts/certify.py --workdir=runs/digits
     python scripts/certify.py --workdir=runs/digits --data
     python scripts/certify.py --model=mine.keras --enforce --output=certified.keras
 
-With --data, or --data=validation or --data=my.csv, a column more says how strongly the branch of
-each block stretches where data are: the largest norm of its Jacobian at any of the examples, which
-is below what is proven for all of space.
+With --data, or --data=validation or --data=my.csv, another column shows the largest norm of the
+Jacobian of each block's branch at any of the examples, which is below the bound for all inputs.
 
-With --enforce, the kernels of blocks that aren't certified are scaled down until they are, in a
-copy; the exit status is that of the copy.
+With --enforce, a copy is written in which the kernels of blocks that aren't certified are scaled
+down until they are; the exit status is that of the copy.
 """
 
 import os
@@ -24,7 +23,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")
 MODEL = flags.DEFINE_string(
     "model", None, "A .keras file, instead of --workdir: any Keras model with our layers."
 )
-ENFORCE = flags.DEFINE_bool("enforce", False, "Write a copy of which every block is certified.")
+ENFORCE = flags.DEFINE_bool("enforce", False, "Write a copy in which every block is certified.")
 DATA = cli.define_optional(
     "data",
     "test",

@@ -1,10 +1,10 @@
-"""Measures a trained model on data that is new to it, prints the figures and writes them as JSON.
+"""Measures a trained model on held-out data, prints the figures and writes them as JSON.
 
     python scripts/evaluate.py --workdir=runs/digits
     python scripts/evaluate.py --workdir=runs/my --data=new_rows.csv --output=new_rows.json
 
-Nats and bits per dimension come with their standard errors, the log-density with the bound on what
-cutting its series short leaves out, the inverse with its largest error and its iterations.
+Nats and bits per dimension have standard errors, the log-density a bound on the truncation error of
+its series, the inverse its largest error and its iterations.
 """
 
 import os
@@ -30,7 +30,7 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists
 EXAMPLES = flags.DEFINE_integer(
     "examples", 1000, "On how many examples, at most, to check the inverse.", lower_bound=1
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 500, "Examples a call.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 500, "Examples per call.", lower_bound=1)
 
 
 def main() -> None:

@@ -5,9 +5,9 @@
     python scripts/sample.py --workdir=runs/digits --num=64 --temperature=0.7 --output=likely.png
     python scripts/sample.py --workdir=runs/hybrid --num=64 --label=3 --output=threes.png
 
-A .csv has the columns of the table the flow was trained on; an .npz holds the arrays `samples`
-[num, …] and `columns`; a .png shows the samples. A --temperature below 1 draws nearer to the middle
-of the latents: likelier samples, but less varied ones than the flow's density has.
+A .csv has the columns of the training table; an .npz holds the arrays `samples` [num, …] and
+`columns`; a .png shows the samples. A --temperature below 1 draws latents nearer to their mean: the
+samples are more probable, but vary less than those of the flow's density.
 """
 
 import os
@@ -31,7 +31,7 @@ TEMPERATURE = flags.DEFINE_float(
     lower_bound=0.0,
 )
 LABEL = flags.DEFINE_integer(
-    "label", None, "Which class to draw, of a flow that tells classes; all if not given."
+    "label", None, "The class of the samples, for a flow that classifies; all if not given."
 )
 OUTPUT = flags.DEFINE_string("output", None, "The file to write: .npz, .csv or .png.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")

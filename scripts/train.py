@@ -1,10 +1,10 @@
-"""Trains a flow on data and leaves a certified model with its report in a directory.
+"""Trains a flow on data and writes a certified model with its report to a directory.
 
     python scripts/train.py --config=configs/toy.py:checkerboard --workdir=runs/checkerboard
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv --workdir=runs/my
 
-The same command again goes on with a run that was interrupted, however it was, and prints the
-figures of one that is finished. Every field of a config can be set: --config.training.epochs=10.
+The same command again resumes a run, however it was interrupted, and prints the figures of one that
+is finished. Every field of a config can be set: --config.training.epochs=10.
 """
 
 import os
@@ -19,9 +19,7 @@ from tf_iresnet.training import cli
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with its argument after a colon if it takes one."
 )
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory of the run: a new one, or one to go on with."
-)
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: a new one, or one to resume.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 

@@ -43,7 +43,7 @@ UNITS = {
     "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow keras"),
     "training": Unit(
         "training data models certify layers numerics",
-        "tensorflow keras numpy absl ml_collections matplotlib jinja2",
+        "tensorflow keras numpy absl ml_collections matplotlib jinja2 tabulate",
         lazy="bijectors package pandas sklearn tensorboard",
     ),
     "comparisons": Unit(

@@ -118,7 +118,7 @@ def test_fields_are_arguments_of_what_they_configure(name):
 def test_the_toy_config_takes_every_density(density):
     config = load("toy", density)
     config.data.update(validation_size=10, test_size=10)
-    dataset = build.dataset(resolve(config))
+    dataset = build.make_dataset(resolve(config))
     assert dataset.name == density and dataset.validation.shape == (10, 2)
 
 

@@ -9,7 +9,7 @@ from sklearn.model_selection import cross_val_score
 
 from tf_iresnet.comparisons import constraints, hybrid
 from tf_iresnet.data import digits
-from tf_iresnet.training.trained import Trained
+from tf_iresnet.training.saved_run import SavedRun
 
 TRAINING = {
     "epochs": 1, "steps_per_epoch": 2, "batch_size": 16, "evaluation_batch_size": 360,
@@ -45,8 +45,8 @@ def test_constraints(tmp_path, capsys):
 
 def _accuracy(run):
     """By hand, from the model that the run left."""
-    dataset = Trained(str(run)).dataset()
-    classes = Trained(str(run)).model.predict(dataset.test, verbose=0).argmax(axis=1)
+    dataset = SavedRun(str(run)).dataset()
+    classes = SavedRun(str(run)).model.predict(dataset.test, verbose=0).argmax(axis=1)
     return np.mean(classes == dataset.labels.test)
 
 

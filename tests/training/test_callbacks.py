@@ -1,9 +1,10 @@
-"""Averaged weights are validated and kept, early stopping survives a restart, the line is right.
+"""Averaged weights are validated and kept, early stopping survives a restart, rates follow a plan.
 
 These hold for any Keras model; a small regression stands in for a flow here.
 """
 
 import csv
+import dataclasses
 import io
 
 import keras
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 
 from tf_iresnet.training import checkpoints
-from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, clock_time
+from tf_iresnet.training.callbacks import (
+    ProgressBar,
+    Recorder,
+    Schedule,
+    clock_time,
+    learning_rate,
+    progress,
+)
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir
@@ -47,7 +55,7 @@ def train(path, options=OPTIONS, model=None, extra=()):
     model.fit(
         X, Y, batch_size=8, shuffle=False, epochs=options.epochs, initial_epoch=state.epoch,
         validation_data=(X, Y), verbose=0,
-        callbacks=[Pace(state, options), *extra, Recorder(state, options, run)],
+        callbacks=[Schedule(state, options), *extra, Recorder(state, options, run)],
     )  # fmt: skip
     return model, state
 
@@ -139,7 +147,7 @@ def test_metrics_are_written_to_their_last_digit(tmp_path):
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in state.rows]
 
 
-def test_the_cap_ends_training_between_two_steps(tmp_path):
+def test_the_time_limit_ends_training_between_two_steps(tmp_path):
     options = TrainingOptions(epochs=10_000, steps_per_epoch=4, max_minutes=1 / 60)
     model, state = train(tmp_path, options)
     assert state.stopped == "the time was spent (max_minutes=0.0166667)"
@@ -184,3 +192,64 @@ def test_the_progress_line_tells_place_loss_validation_and_time_left():
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (185, "3:05"), (7325, "2:02:05")])
 def test_times_are_written_as_clocks_write_them(seconds, text):
     assert clock_time(seconds) == text
+
+
+SCHEDULE = TrainingOptions(
+    epochs=10, steps_per_epoch=100, learning_rate=2e-3, warmup_steps=50, final_learning_rate=0.1
+)
+
+
+def test_warm_up_ends_at_the_peak_and_the_decay_takes_over():
+    """At the peak, and the decay comes down to the final rate."""
+    rates = np.array([learning_rate(s, progress(s, 0.0, SCHEDULE), SCHEDULE) for s in range(1000)])
+    assert 0 < rates[0] < 1e-4
+    assert np.all(np.diff(rates[:50]) > 0)
+    assert rates.max() == pytest.approx(2e-3, rel=0.01)
+    assert np.all(np.diff(rates[50:]) < 0)
+    assert learning_rate(1000, progress(1000, 0.0, SCHEDULE), SCHEDULE) == pytest.approx(2e-4)
+
+
+def test_a_constant_rate_stays_at_its_peak():
+    options = dataclasses.replace(SCHEDULE, decay="constant")
+    rates = [learning_rate(s, progress(s, 0.0, options), options) for s in range(1000)]
+    assert np.all(np.diff(rates[:50]) > 0)
+    assert set(rates[49:]) == {2e-3}
+
+
+@pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(200, 7), (180, 391)])
+def test_a_rate_in_steps_falls_at_the_first_step_after_each_of_its_epochs(epochs, steps_per_epoch):
+    """At every product of these numbers, whatever the rounding of a run's progress."""
+    options = TrainingOptions(
+        epochs=epochs, steps_per_epoch=steps_per_epoch, learning_rate=0.1, warmup_steps=0,
+        decay="steps", decay_epochs=(60, 120, 160),
+    )  # fmt: skip
+    for passed, epoch in enumerate(options.decay_epochs):
+        for step, power in (
+            (epoch * steps_per_epoch - 1, passed),
+            (epoch * steps_per_epoch, passed + 1),
+        ):
+            rate = learning_rate(step, progress(step, 0.0, options), options)
+            assert rate == pytest.approx(0.1 * 0.2**power, rel=1e-12)
+
+
+def test_without_a_time_limit_the_time_changes_nothing():
+    assert progress(300, 1e6, SCHEDULE) == progress(300, 0.0, SCHEDULE) == 0.3
+
+
+@pytest.mark.parametrize("steps_a_second", [0.5, 5.0, 500.0])
+def test_a_run_at_its_time_limit_is_annealed_to_the_end_on_any_machine(steps_a_second):
+    options = TrainingOptions(epochs=10, steps_per_epoch=100, max_minutes=1.0)
+    end = min(60.0, 1000 / steps_a_second)
+    assert progress(int(end * steps_a_second), end, options) == pytest.approx(1.0, abs=1e-3)
+    along = [progress(int(t * steps_a_second), t, options) for t in np.linspace(0, end, 50)]
+    assert np.all(np.diff(along) >= 0)
+
+
+@pytest.mark.parametrize("seconds", [20.0, 100.0, 169.0])
+def test_a_run_that_is_done_before_its_time_limit_follows_its_steps_alone(seconds):
+    """So its bits can be reproduced: nothing in it depends on the time."""
+    options = TrainingOptions(epochs=10, steps_per_epoch=100, max_minutes=3.0)
+    start_up = 10.0
+    for step in range(1001):
+        elapsed = start_up + seconds * step / 1000
+        assert progress(step, elapsed, options) == step / 1000

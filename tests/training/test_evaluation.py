@@ -40,7 +40,7 @@ def test_likelihood_of_a_models_own_samples_is_its_entropy(gaussian):
     figures = evaluation.likelihood(evaluation.log_prob(gaussian, points, 5000), 3)
     entropy = np.log(DEVIATION).sum() + 1.5 * math.log(2 * math.pi * math.e)
     error = figures["negative_log_likelihood_standard_error"]
-    # −ln p of a d-dimensional normal law varies by d/2.
+    # −ln p of a d-dimensional normal distribution varies by d/2.
     assert error == pytest.approx(math.sqrt(1.5 / 20_000), rel=0.05)
     assert abs(figures["negative_log_likelihood"] - entropy) < 4 * error
     assert figures["bits_per_dim"] * 3 * math.log(2) == pytest.approx(
@@ -108,7 +108,6 @@ def test_an_inverse_that_fails_shows_in_the_figures():
 
 
 def test_evaluation_is_the_same_every_time_though_its_log_det_is_estimated():
-    """Defect 10 of the field."""
     flow = mlp_flow(3, num_blocks=2, hidden_units=(8,), log_det=PowerSeries(4), seed=0)
     points = RNG.normal(size=(20, 3)).astype("float32")
     certificate = certify(flow)
@@ -122,8 +121,15 @@ def test_evaluation_is_the_same_every_time_though_its_log_det_is_estimated():
 
 
 def test_batches_keep_one_shape():
+    """And the results of all points come back, in every part of what the function returns."""
     points = np.arange(10, dtype="float32").reshape(5, 2)
-    batches = list(evaluation.in_batches(points, 2))
-    assert [b.shape for b, _ in batches] == [(2, 2)] * 3
-    np.testing.assert_array_equal(np.concatenate([b[:n] for b, n in batches]), points)
-    assert tf.convert_to_tensor(batches[0][0]).dtype == tf.float32
+    batches = []
+
+    def function(batch):
+        batches.append(batch)
+        return tf.constant(batch), (batch.sum(axis=1),)
+
+    same, (sums,) = evaluation.map_batches(function, points, 2)
+    assert [(b.shape, b.dtype) for b in batches] == [((2, 2), np.float32)] * 3
+    np.testing.assert_array_equal(same, points)
+    np.testing.assert_array_equal(sums, points.sum(axis=1))

@@ -18,7 +18,7 @@ def dataset(request):
 
 @pytest.fixture
 def flow(dataset):
-    flow = ResidualFlow(build.preprocessing("standardize", dataset))
+    flow = ResidualFlow(build.make_preprocessing("standardize", dataset))
     flow.build((None, *dataset.event_shape))
     return flow
 
@@ -38,7 +38,7 @@ def drawn(monkeypatch):
 
 
 def test_data_samples_reconstructions_and_interpolations_are_shown(flow, dataset, drawn):
-    made = pictures.of_data(flow, dataset, batch_size=100)
+    made = pictures.data_pictures(flow, dataset, batch_size=100)
     assert [p.name for p in made] == ["samples", "reconstructions", "interpolations"]
     for picture in made:
         pixels = matplotlib.image.imread(io.BytesIO(picture.png), format="png")
@@ -53,7 +53,7 @@ def test_data_samples_reconstructions_and_interpolations_are_shown(flow, dataset
 
 
 def test_each_row_of_the_interpolations_leads_from_one_image_to_another(flow, dataset, drawn):
-    pictures.of_data(flow, dataset, batch_size=100)
+    pictures.data_pictures(flow, dataset, batch_size=100)
     panels, options = drawn[-1]
     (images,) = panels.values()
     rows = images.reshape(9, options["columns"], *dataset.event_shape)
@@ -67,7 +67,7 @@ def test_each_row_of_the_interpolations_leads_from_one_image_to_another(flow, da
 
 def test_samples_alone_are_a_picture(dataset):
     meta = {"image_shape": list(dataset.image_shape), "levels": dataset.levels, "columns": []}
-    figure = pictures.of_samples(np.floor(dataset.test[:9]), meta)
+    figure = pictures.samples_figure(np.floor(dataset.test[:9]), meta)
     canvas = figure.axes[0].images[0].get_array()
     height, width, *rest = dataset.image_shape
     assert canvas.shape[:2] == (3 * (height + 1) + 1, 3 * (width + 1) + 1)

@@ -3,6 +3,7 @@
 import re
 
 from tf_iresnet.training import report
+from tf_iresnet.training.workdir import Workdir
 
 FIGURES = {
     "data": "digits", "split": "test", "examples": 360, "levels": 17,
@@ -31,23 +32,42 @@ def test_bits_per_dim_are_told_of_discrete_data_only():
     )
 
 
-def page(**changes):
-    arguments = {
-        "title": "digits", "summary": "", "figures": FIGURES, "certificate": "bounds",
-        "pictures": [], "commands": {}, "config": {},
-    } | changes  # fmt: skip
-    return report.html(**arguments)
+def page(figures=FIGURES, **sections):
+    config = {"model": {}, "data": {"name": "digits"}} | sections
+    training = {"parameters": 12345, "epochs": 7, "stopped": "all epochs were done"}
+    figures = {"reproducible": True, **training, **figures}
+    known = {"pictures": [], "certificate": "bounds", "run": Workdir("my runs")}
+    return report.html(figures, config=config, event_size=64, minutes=1.25, **known)
 
 
 def test_names_of_the_users_are_text_not_markup():
-    html = page(title="<script>alert(1)</script>", config={"data": {"path": "<b>.csv"}})
+    html = page({**FIGURES, "data": "<script>alert(1)</script>"}, data={"name": "<b>.csv"})
     assert "<script>" not in html and "<b>" not in html
     assert "&lt;script&gt;" in html
 
 
+def test_the_summary_tells_what_was_trained_how_long_and_whether_it_can_be_reproduced():
+    assert "digits: a flow that classifies</h1>" in page(model={"task": "hybrid"})
+    summary = (
+        "3 residual blocks with 12,345 parameters in all, of events of 64 dimensions. Trained for "
+        "7 epochs in 1.2 minutes, until all epochs were done.</p>"
+    )
+    assert summary in page(model={"num_blocks": 3})
+    limited = page({**FIGURES, "reproducible": False})
+    assert "A network with" in limited and "so it is not bit-reproducible.</p>" in limited
+
+
+def test_commands_can_be_pasted_and_samples_are_drawn_of_densities_only():
+    html = page()
+    assert "scripts/sample.py --workdir=&#39;my runs&#39; --num=1000 --output=samples.png" in html
+    assert "load_model(&#39;my runs/model.keras&#39;)" in html
+    assert "--output=samples.csv" in page(data={"name": "table"})
+    assert "scripts/sample.py" not in page(model={"task": "classifier"})
+
+
 def test_the_verdict_is_the_certificates():
     assert "Certified invertible" in page()
-    doubtful = page(figures={**FIGURES, "invertible": False})
+    doubtful = page({**FIGURES, "invertible": False})
     assert "Certified invertible" not in doubtful and "Not certified" in doubtful
 
 

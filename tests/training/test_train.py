@@ -68,14 +68,14 @@ def start(config, path, kill_at=None):
 import json, os, signal
 from tf_iresnet.training import callbacks, train
 kill_at = {kill_at!r}
-class Kill(callbacks.Pace):
+class Kill(callbacks.Schedule):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
         if kill_at == f"{{self.epoch}}:{{batch}}":
             os.kill(os.getpid(), signal.SIGKILL)
-train.Pace = Kill
+train.Schedule = Kill
 fsync = os.fsync
 def kill_half_way(descriptor):
     if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".{{kill_at}}.partial":
@@ -136,10 +136,10 @@ def test_a_step_from_the_same_state_gives_the_same_bits():
     (With TensorFlow's arithmetic optimizer nearly every repetition differs here.)
     """
     config = resolve(ESTIMATED)
-    dataset = build.dataset(config)
-    flow = build.model(config, dataset)
+    dataset = build.make_dataset(config)
+    flow = build.make_model(config, dataset)
     options = TrainingOptions(**config["training"])
-    batch = next(iter(build.batches(dataset, options, 0)))
+    batch = next(iter(build.make_batches(dataset, options, 0)))
     flow.optimizer.build(flow.trainable_variables)
     variables = [*flow.variables, *flow.optimizer.variables]
     with reproducible_sums():
@@ -204,7 +204,7 @@ def test_a_finished_run_gives_its_figures_without_being_run(run, monkeypatch):
     def nothing(*_):
         raise AssertionError("a finished run was started again")
 
-    monkeypatch.setattr(build, "dataset", nothing)
+    monkeypatch.setattr(build, "make_dataset", nothing)
     assert train_and_evaluate(CONFIG, run[0].path) == run[1]
 
 
@@ -231,10 +231,10 @@ def test_the_report_needs_nothing_but_itself(run):
 
 
 def test_the_kept_model_has_the_best_validation_loss_and_certified_norms(run):
-    """Averaged weights meet power-iteration vectors of other ones: defect 15 of the field."""
+    """The norms are those of the averaged weights, not of the last ones of training."""
     workdir, figures = run
     model = keras.models.load_model(workdir.model)
-    dataset = build.dataset(CONFIG)
+    dataset = build.make_dataset(CONFIG)
     loss = -float(np.mean(model.log_prob(dataset.validation)))
     assert loss == pytest.approx(figures["validation"], rel=1e-5)
     rows = np.genfromtxt(workdir.metrics, delimiter=",", names=True)
@@ -301,8 +301,8 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
     np.savetxt(path, rows, delimiter=",", header="a,b", comments="")
     config = resolve({**CONFIG, "data": {"name": "table", "path": str(path)}})
     workdir = Workdir(tmp_path / "run")
-    dataset = build.dataset(config)
-    flow = build.model(config, dataset)
+    dataset = build.make_dataset(config)
+    flow = build.make_model(config, dataset)
     digest = build.fingerprint(dataset, TrainingOptions(**config["training"]))
     flow.optimizer.build(flow.trainable_variables)
     with workdir.claim(config):
@@ -313,9 +313,9 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
 
 
 def test_weight_decay_is_applied_to_kernels_and_to_nothing_else():
-    """Defect 15 of the field: a decay that is a no-op. Decoupled: θ ← θ − rate·decay·θ."""
+    """Decoupled: θ ← θ − rate·decay·θ."""
     config = resolve(changed(training={"weight_decay": 0.5, "learning_rate": 0.1}))
-    flow = build.model(config, build.dataset(config))
+    flow = build.make_model(config, build.make_dataset(config))
     variables = flow.trainable_variables
     for i, v in enumerate(variables):
         v.assign(np.random.default_rng(i).normal(size=v.shape))
@@ -330,7 +330,7 @@ def test_weight_decay_is_applied_to_kernels_and_to_nothing_else():
 def test_the_global_norm_of_the_gradient_is_clipped():
     """Two gradients that differ beyond the bound only give the same first and second moments."""
     config = resolve(changed(training={"clip_norm": 1.0}))
-    flow = build.model(config, build.dataset(config))
+    flow = build.make_model(config, build.make_dataset(config))
     variables = flow.trainable_variables
     ones = [keras.ops.ones_like(v) for v in variables]
     flow.optimizer.apply([1e3 * g for g in ones], variables)
@@ -343,10 +343,10 @@ def test_a_checkpoint_that_is_no_checkpoint_is_named(tmp_path):
     config = resolve(CONFIG)
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(b"PK\x03\x04 half a file")
-    flow = build.model(config, build.dataset(config))
+    flow = build.make_model(config, build.make_dataset(config))
     with pytest.raises(RunError, match=r"checkpoint\.npz.*Delete it"):
         checkpoints.load(path, flow)
     checkpoints.save(path, flow, checkpoints.RunState(epoch=4))
     wider = resolve(changed(model={"hidden_units": [8, 16]}))
     with pytest.raises(RunError, match=r"checkpoint\.npz.*other shapes"):
-        checkpoints.load(path, build.model(wider, build.dataset(wider)))
+        checkpoints.load(path, build.make_model(wider, build.make_dataset(wider)))

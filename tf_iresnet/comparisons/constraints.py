@@ -14,8 +14,8 @@ import numpy as np
 from tf_iresnet.comparisons import table
 from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.training import evaluation, pictures, plots
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate
-from tf_iresnet.training.trained import Trained
 from tf_iresnet.training.workdir import write_atomically
 
 COEFFICIENTS = ("unconstrained", "0.9", "0.7", "0.5")
@@ -66,7 +66,7 @@ def compare(
             runs.append(train_and_evaluate(config, _path(root, coefficient, seed)))
         rows.append(_row(coefficient, runs))
     spectra = {
-        f"coefficient {c}": pictures.spectra_of(Trained(str(_path(root, c, 0))).invertible)
+        f"coefficient {c}": pictures.singular_values(SavedRun(str(_path(root, c, 0))).invertible)
         for c in coefficients[:2]
     }
     write_atomically(root / "spectra.png", plots.png(plots.spectra(spectra)))

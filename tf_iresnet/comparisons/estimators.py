@@ -23,8 +23,8 @@ from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.numerics import log_det, truncation
 from tf_iresnet.numerics.probes import fold_in
 from tf_iresnet.training import plots
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate
-from tf_iresnet.training.trained import Trained
 from tf_iresnet.training.workdir import write_atomically
 
 BATCH = 128
@@ -95,7 +95,7 @@ def compare(
     root = pathlib.Path(workdir)
     train_and_evaluate(load_config("digits", changes=changes), root / "digits")
     problems = {
-        "trained digits": Trained(str(root / "digits")).flow,
+        "trained digits": SavedRun(str(root / "digits")).flow,
         "strongly contracting": solvers.strongly_contracting(),
         "nearly singular": solvers.nearly_singular(),
         "512 units": solvers.strongly_contracting(size=64, width=512, blocks=2),

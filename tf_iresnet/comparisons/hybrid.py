@@ -20,8 +20,8 @@ from tf_iresnet.data.randomness import TEST
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.training import evaluation
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate
-from tf_iresnet.training.trained import Trained
 
 WEIGHTS = ("0", "1/D", "1")
 COLUMNS = (
@@ -68,7 +68,7 @@ def compare(
         config = load_config("digits_hybrid", arguments=(weight,), changes=changes)
         path = root / f"weight_{weight.replace('/', '_over_')}"
         figures = train_and_evaluate(config, path)
-        trained = Trained(str(path))
+        trained = SavedRun(str(path))
         digits = trained.dataset().test
         scores = auroc(trained.flow, digits, strangers(len(digits)))
         scores["recognised"] = recognised(trained.flow)

@@ -22,10 +22,9 @@ from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.reshaping import Reshape
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation
-from tf_iresnet.training.optimizers import optimizer
 from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import fit, reproducible_sums, resolve, train_and_evaluate
-from tf_iresnet.training.trained import Trained
 from tf_iresnet.training.workdir import Workdir, to_plain, write_atomically
 
 COLUMNS = (
@@ -93,7 +92,7 @@ def compare(
         RunError: for a workdir of other settings, or one in use.
     """
     config = resolve(load_config("patches") if config is None else config)
-    root, dataset = pathlib.Path(workdir), build.dataset(config)
+    root, dataset = pathlib.Path(workdir), build.make_dataset(config)
     root.mkdir(parents=True, exist_ok=True)
     rows = [gaussian(root / "gaussian", config, dataset, gaussian_examples)]
     for name, settings in peers.items():
@@ -120,7 +119,7 @@ def ours(root: pathlib.Path, config: Mapping[str, Any], dataset: data.Dataset) -
     found = json.loads(kept.read_text()) if kept.exists() else {}
     if found.get("figures") != figures:
         batch_size = TrainingOptions(**config["training"]).evaluation_batch_size
-        flow = Trained(workdir=str(root / "ours")).flow
+        flow = SavedRun(workdir=str(root / "ours")).flow
         log_prob = evaluation.log_prob(flow, dataset.test, batch_size)
         found = {"figures": figures, "log_prob": log_prob.tolist()}
         write_atomically(kept, json.dumps(found))
@@ -162,11 +161,16 @@ def peer(
     options = TrainingOptions.from_config(training)
     layer = tfp_flows.LAYERS[settings["layer"]](seed=options.seed, **settings["arguments"])
     flow = ResidualFlow(
-        [*build.preprocessing(settings["preprocessing"], dataset), Reshape([-1]), ActNorm(), layer],
+        [
+            *build.make_preprocessing(settings["preprocessing"], dataset),
+            Reshape([-1]),
+            ActNorm(),
+            layer,
+        ],
         seed=options.seed,
     )
     flow.build((None, *dataset.event_shape))
-    flow.compile(optimizer(options, flow), jit_compile=options.jit_compile)
+    flow.compile(build.make_optimizer(options, flow), jit_compile=options.jit_compile)
     with run.claim(plain), reproducible_sums():
         state = fit(flow, dataset, options, run)
         size = sum(int(np.prod(w.shape)) for w in flow.trainable_weights)
@@ -212,7 +216,7 @@ def gaussian(
     train = np.concatenate([batch.numpy() for batch in batches])
     fits = []
     for choice in GAUSSIANS:
-        space = InvertibleSequential([*build.preprocessing(choice, dataset), Reshape([-1])])
+        space = InvertibleSequential([*build.make_preprocessing(choice, dataset), Reshape([-1])])
         fitted = FullGaussian(space, train)
         fits.append((fitted.log_prob(dataset.validation).mean(), fitted, choice))
     validation, best, choice = max(fits, key=lambda fit: fit[0])

@@ -23,8 +23,8 @@ from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.inverse_report import inverse_report
 from tf_iresnet.numerics.fixed_point import Solution, solve
 from tf_iresnet.training import plots, sampling
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate
-from tf_iresnet.training.trained import Trained
 from tf_iresnet.training.workdir import write_atomically
 
 SOLVERS = ("picard", "anderson", "newton_krylov")
@@ -80,7 +80,7 @@ def compare(
     root = pathlib.Path(workdir)
     train_and_evaluate(load_config("digits", changes=changes), root / "digits")
     problems = {
-        "trained digits": Trained(str(root / "digits")).flow,
+        "trained digits": SavedRun(str(root / "digits")).flow,
         "strongly contracting": strongly_contracting(),
         "nearly singular": nearly_singular(),
     }

@@ -1,10 +1,11 @@
-"""From the sections of a config to data set, model, optimizer and batches."""
+"""Data set, model and batches that the sections of a config describe."""
 
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,14 +15,13 @@ from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
-from tf_iresnet.training.optimizers import optimizer
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
 
 
 @contextlib.contextmanager
-def _blamed_on(section: str) -> Iterator[None]:
-    """Turns the library's complaints about arguments into ones about the config's section."""
+def _naming(section: str) -> Iterator[None]:
+    """Turns errors about arguments into a `RunError` that names the config's section."""
     try:
         yield
     except data.DataError:
@@ -30,38 +30,32 @@ def _blamed_on(section: str) -> Iterator[None]:
         raise RunError(f"config.{section}: {error}") from error
 
 
-def dataset(config: Mapping[str, Any]) -> data.Dataset:
-    """Returns the data set of the config's section `data`: `name` and the options of that one.
+def make_dataset(config: Mapping[str, Any]) -> data.Dataset:
+    """Returns the data set of the config's section `data`: `name` and the options of `data.load`.
 
     Raises:
         RunError: for an unknown name or option.
         tf_iresnet.data.DataError: for a bad table, or images that can't be used.
     """
     options = dict(config["data"])
-    if options.get("name") == "table" and not options.get("path"):
-        raise RunError("Expected a table to train on: add --config.data.path=my.csv.")
-    if options.get("name") == "image_folder" and not options.get("path"):
-        raise RunError("Expected a folder of images to train on: add --config.data.path=my/images.")
-    with _blamed_on("data"):
+    examples = {"table": ("table", "my.csv"), "image_folder": ("folder of images", "my/images")}
+    if options.get("name") in examples and not options.get("path"):
+        what, path = examples[options["name"]]
+        raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")
+    with _naming("data"):
         return data.load(options.pop("name", None), **options)
 
 
-def preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
+def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
     """Returns the layers between data and network, by a name or `{"name": …, arguments}`.
 
     "standardize" subtracts the training data's mean and divides by its standard deviation, entry
-    by entry. Dequantised levels, brought into [0, 1) first, have two more: "centered" subtracts ½
-    (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) stretches them over the
-    real line, which spreads out the many values at both ends (Residual Flows, arXiv 1906.02735).
-    All take events of any shape, and densities stay those of the levels.
-
-    Args:
-        choice: as in a config.
-        dataset: whose statistics or levels are used.
+    by entry. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
+    (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) maps them to the real
+    line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735).
 
     Raises:
-        ValueError, TypeError: for an unknown name or argument, or continuous data with "centered"
-            or "logit".
+        ValueError, TypeError: for an unknown name or argument, or data without levels.
     """
     arguments = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = arguments.pop("name", None)
@@ -81,45 +75,59 @@ def preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
     return [Rescale(1 / dataset.levels), Logit(**arguments)]
 
 
-def model(config: Mapping[str, Any], dataset: data.Dataset) -> InvertibleModel:
+def make_model(config: Mapping[str, Any], dataset: data.Dataset) -> InvertibleModel:
     """Returns the compiled model of the config's sections `model` and `training`.
 
-    Its first layers are the `preprocessing`, so that it takes, gives and measures data in their
-    own units. The section's `task` is "density", the default, "classifier" or "hybrid"; the latter
-    two need labelled images.
-
-    A `model` that names an `architecture` is made by `image_flow`, `image_classifier` or
-    `image_hybrid`; any other one, for vectors, by `mlp_flow`.
+    Its first layers are the `preprocessing`, so that its inputs, samples and densities are in the
+    units of the data. The section's `task` is "density", the default, "classifier" or "hybrid";
+    the latter two need labelled images. A section that names an `architecture` is given to
+    `image_flow`, `image_classifier` or `image_hybrid`; any other one, for vectors, to `mlp_flow`.
 
     Raises:
-        RunError: for a wrong argument of these, or data that it isn't for.
+        RunError: for an argument that these refuse, or data that doesn't suit the task.
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
     task = arguments.pop("task", "density")
-    with _blamed_on("model"):
-        _expect_task(task, dataset)
-        images = "architecture" in arguments or task != "density"
-        _expect_events(3 if images else 1, dataset)
-        arguments["preprocessing"] = preprocessing(arguments["preprocessing"], dataset)
+    with _naming("model"):
+        _check_data(dataset, task, images="architecture" in arguments or task != "density")
+        arguments["preprocessing"] = make_preprocessing(arguments["preprocessing"], dataset)
         arguments["seed"] = options.seed
-        if task != "density":
-            make: Any = {"classifier": image_classifier, "hybrid": image_hybrid}[task]
-            model = make(dataset.event_shape, len(dataset.classes), **arguments)
-        elif images:
+        if task == "classifier":
+            model = image_classifier(dataset.event_shape, len(dataset.classes), **arguments)
+        elif task == "hybrid":
+            model = image_hybrid(dataset.event_shape, len(dataset.classes), **arguments)
+        elif "architecture" in arguments:
             model = image_flow(dataset.event_shape, **arguments)
         else:
             model = mlp_flow(dataset.event_size, **arguments)
-    model.compile(optimizer(options, model), jit_compile=options.jit_compile)
+    model.compile(make_optimizer(options, model), jit_compile=options.jit_compile)
     return model
 
 
-def labelled(config: Mapping[str, Any]) -> bool:
-    """Returns whether the config's task is learned from labels."""
-    return config["model"].get("task", "density") != "density"
+def make_optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns AdamW (arXiv 1711.05101), Adamax (arXiv 1412.6980, section 7.1) or SGD with momentum.
+
+    It clips gradients, averages weights and, before each step, lets the kernels of the built
+    `model`, but not its other weights, decay by `w ← w − rate·decay·w`.
+    """
+    kinds = {"adamw": keras.optimizers.AdamW, "adamax": keras.optimizers.Adamax}
+    make: Any = kinds.get(options.optimizer, keras.optimizers.SGD)
+    adaptive = {"beta_1": options.beta_1, "beta_2": options.beta_2}
+    optimizer = make(
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        global_clipnorm=options.clip_norm,
+        use_ema=options.ema_momentum > 0,
+        ema_momentum=options.ema_momentum,
+        **(adaptive if options.optimizer in kinds else {"momentum": options.momentum}),
+    )
+    others = [v for v in model.trainable_variables if "kernel" not in v.path]
+    optimizer.exclude_from_weight_decay(var_list=others)
+    return optimizer
 
 
-def _expect_task(task: str, dataset: data.Dataset) -> None:
+def _check_data(dataset: data.Dataset, task: str, images: bool) -> None:
     if task not in ("density", "classifier", "hybrid"):
         raise ValueError(
             f"Expected task to be 'density', 'classifier' or 'hybrid'. Received: task={task!r}."
@@ -128,48 +136,37 @@ def _expect_task(task: str, dataset: data.Dataset) -> None:
         raise ValueError(
             f"Expected labelled data for task={task!r}. Received: {dataset.name}, without labels."
         )
+    if len(dataset.event_shape) != (3 if images else 1):
+        expected = "vectors, or config.model.architecture for images"
+        if images:
+            expected = "images [height, width, channels], or no config.model.architecture"
+        raise ValueError(
+            f"Expected examples that are {expected}. "
+            f"Received: {dataset.name} of shape {dataset.event_shape}."
+        )
 
 
-def _expect_events(rank: int, dataset: data.Dataset) -> None:
-    if len(dataset.event_shape) == rank:
-        return
-    expected = {
-        1: "examples that are vectors, or config.model.architecture for images",
-        3: "examples that are images [height, width, channels], or no config.model.architecture",
-    }
-    raise ValueError(
-        f"Expected {expected[rank]}. Received: {dataset.name} of shape {dataset.event_shape}."
-    )
-
-
-def batches(
+def make_batches(
     dataset: data.Dataset, options: TrainingOptions, first_step: int, labelled: bool = False
 ) -> tf.data.Dataset:
-    """Returns the training batches [batch_size, *event] from step `first_step` on.
+    """Returns the training batches [batch_size, *event] from step `first_step` (from 0) on.
 
-    Args:
-        dataset: what they are from.
-        options: of the run.
-        first_step: steps done.
-        labelled: whether each comes as a pair, with its labels [batch_size].
+    With `labelled`, each is a pair with its labels [batch_size].
     """
     make = dataset.labelled_batches if labelled else dataset.train_batches
     batch = make(options.batch_size, options.seed)  # type: ignore[misc]
-    shape = (options.batch_size, *dataset.event_shape)
-
-    def at(step: Any) -> Any:
-        if not labelled:
-            return tf.ensure_shape(batch(step), shape)
-        x, y = batch(step)
-        return tf.ensure_shape(x, shape), tf.ensure_shape(y, shape[:1])
-
-    return tf.data.Dataset.range(first_step, options.total_steps).map(at).prefetch(2)
+    shape = tf.TensorShape([options.batch_size, *dataset.event_shape])
+    shapes = (shape, shape[:1]) if labelled else shape
+    steps = tf.data.Dataset.range(first_step, options.total_steps)
+    return steps.map(
+        lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes)
+    ).prefetch(2)
 
 
-def validation(
+def make_validation_batches(
     dataset: data.Dataset, options: TrainingOptions, labelled: bool = False
 ) -> tf.data.Dataset:
-    """Returns the validation examples in batches of any size, so that one graph does for all."""
+    """Returns the validation examples in batches of unknown size, for which one graph is traced."""
     examples: Any = dataset.validation
     if labelled and dataset.labels is not None:
         examples = (examples, dataset.labels.validation)
@@ -177,10 +174,9 @@ def validation(
 
 
 def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
-    """Returns a digest of finite data: of its held-out examples and its first training batch.
+    """Returns a digest of finite data: of the held-out examples and the first training batch.
 
-    It is empty for a density that is known: no file of it can have changed, and its samples may
-    differ in their last bit between devices.
+    It is empty for a known density, whose samples may differ in their last bit between devices.
     """
     if dataset.log_prob is not None:
         return ""

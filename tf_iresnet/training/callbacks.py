@@ -1,7 +1,9 @@
-"""The Keras callbacks of a run: what Keras' own don't remember, or don't show.
+"""Keras callbacks of a run.
 
-`EarlyStopping` and `SwapEMAWeights` forget what they know when the process ends, and the latter
-swaps by adding and subtracting, which moves the weights by a rounding error at each validation.
+Keras' `EarlyStopping` and `SwapEMAWeights` lose their state when the process ends, and the latter
+swaps by adding and subtracting, which rounds the weights at each validation. `CSVLogger` appends:
+a kill between checkpoint and table would repeat or cut a row. The time left of `Progbar` and tqdm
+ignores a time limit.
 """
 
 import csv
@@ -16,24 +18,57 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
-from tf_iresnet.training import checkpoints, schedule
+from tf_iresnet.training import checkpoints
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
 
-class Pace(keras.callbacks.Callback):
-    """Sets the learning rate before each step, and ends training when the time is spent.
+def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
+    """Returns the fraction of a run, in [0, 1], that is done after `step` steps, `elapsed` seconds.
 
-    Args:
-        state: of the run; `elapsed`, `capped` and `stopped` are kept up here.
-        options: of the run.
+    It is the fraction of the steps or, if larger, that of the time limit `max_minutes`, which
+    rises from 0 to 1 in the second half of the limit: a run too slow for its limit is annealed
+    there, and a faster one follows its steps alone, even if tracing made its first step slow.
     """
+    by_steps = step / options.total_steps
+    by_time = 2 * elapsed / (60 * (options.max_minutes or math.inf)) - 1
+    return min(1.0, max(by_steps, by_time))
+
+
+def learning_rate(step: int, fraction: float, options: TrainingOptions) -> float:
+    """Returns the learning rate of the step after `step` steps, at a `progress` of `fraction`.
+
+    It is the peak, times a linear ramp over `warmup_steps` (not 0 at the first step), times the
+    decay: a half cosine from 1 at fraction 0 to `final_learning_rate` at 1 (SGDR, arXiv
+    1608.03983, equation 5), `decay_factor` for each of the `decay_epochs` passed, or none.
+    """
+    ramp = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    decay = 1.0
+    if options.decay == "steps":
+        # Half a step of tolerance, for the rounding of the fraction.
+        done = (fraction * options.total_steps + 0.5) / options.steps_per_epoch
+        decay = options.decay_factor ** sum(done >= epoch for epoch in options.decay_epochs)
+    elif options.decay == "cosine":
+        end = options.final_learning_rate
+        decay = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * fraction))
+    return options.learning_rate * ramp * decay
+
+
+class _RunCallback(keras.callbacks.Callback):
+    """A callback that reads and updates the state of a run."""
 
     def __init__(self, state: RunState, options: TrainingOptions):
         super().__init__()
         self.state = state
         self.options = options
+
+
+class Schedule(_RunCallback):
+    """Sets the learning rate before each step, and ends training at the time limit.
+
+    It keeps `elapsed`, `capped` and `stopped` of the state up to date.
+    """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.start = time.monotonic() - self.state.elapsed
@@ -41,37 +76,29 @@ class Pace(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.state.elapsed = time.monotonic() - self.start
-        fraction = schedule.progress(self.step, self.state.elapsed, self.options)
+        fraction = progress(self.step, self.state.elapsed, self.options)
         self.state.capped |= fraction > self.step / self.options.total_steps
-        rate = schedule.learning_rate(self.step, fraction, self.options)
-        self.model.optimizer.learning_rate = rate
+        self.model.optimizer.learning_rate = learning_rate(self.step, fraction, self.options)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step += 1
         self.state.elapsed = time.monotonic() - self.start
-        cap = self.options.max_minutes
-        if cap is not None and self.state.elapsed >= 60 * cap:
+        limit = self.options.max_minutes
+        if limit is not None and self.state.elapsed >= 60 * limit:
             self.state.capped = True
-            self.state.stopped = f"the time was spent (max_minutes={cap:g})"
+            self.state.stopped = f"the time was spent (max_minutes={limit:g})"
             self.model.stop_training = True
 
 
-class Recorder(keras.callbacks.Callback):
-    """Validates with averaged weights, remembers the best ones, stops early, writes checkpoints.
+class Recorder(_RunCallback):
+    """Validates with averaged weights, keeps the best, stops early, writes checkpoints.
 
-    What it knows is in `state`, which goes into each checkpoint, so that a resumed run stops at
-    the same epoch with the same weights.
-
-    Args:
-        state: of the run.
-        options: of the run.
-        workdir: where checkpoint.npz and metrics.csv go.
+    All it remembers is in the state, and so in each checkpoint: a resumed run stops at the same
+    epoch with the same weights.
     """
 
     def __init__(self, state: RunState, options: TrainingOptions, workdir: Workdir):
-        super().__init__()
-        self.state = state
-        self.options = options
+        super().__init__(state, options)
         self.workdir = workdir
 
     def on_test_begin(self, logs: dict | None = None) -> None:
@@ -92,17 +119,15 @@ class Recorder(keras.callbacks.Callback):
             state.best_weights = self._averaged
         else:
             state.wait += 1
-        row = {
-            "epoch": epoch + 1,
-            "step": int(self.model.optimizer.iterations),
-            "learning_rate": float(self.model.optimizer.learning_rate),
-        }
+        optimizer = self.model.optimizer
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": int(optimizer.iterations)}
+        row["learning_rate"] = float(optimizer.learning_rate)
         state.rows.append(row | {k: float(v) for k, v in logs.items() if k not in row})
-        self._maybe_stop(float(logs["loss"]))
+        self._stop_if_done(float(logs["loss"]))
         checkpoints.save(self.workdir.checkpoint, self.model, state)
         write_metrics(self.workdir, state)
 
-    def _maybe_stop(self, loss: float) -> None:
+    def _stop_if_done(self, loss: float) -> None:
         state, patience = self.state, self.options.patience
         if not math.isfinite(loss):
             if not state.best_weights:
@@ -120,29 +145,23 @@ class Recorder(keras.callbacks.Callback):
 
 
 def write_metrics(workdir: Workdir, state: RunState) -> None:
-    """Writes metrics.csv from the rows of the run: nats and bits per dimension, to full digits."""
-    if not state.rows:
-        return
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(state.rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(state.rows)
-    write_atomically(workdir.metrics, table.getvalue())
+    """Writes the rows of the run to metrics.csv, to full digits: nats and bits per dimension."""
+    if state.rows:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(state.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(state.rows)
+        write_atomically(workdir.metrics, table.getvalue())
 
 
-UNITS = {"bits_per_dim": "{:.3f} bits/dim", "accuracy": "{:.1%} right"}
+FORMATS = {"loss": "{:.3f} nats", "bits_per_dim": "{:.3f} bits/dim", "accuracy": "{:.1%} right"}
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """One line: where the run is, its loss, its validation and the time that is left.
+class ProgressBar(_RunCallback):
+    """One line of progress: epoch, step, time left, losses in nats and milliseconds per step.
 
-    On a terminal the line is rewritten in place; elsewhere (a log file) one is written an epoch.
-
-    Args:
-        state: of the run.
-        options: of the run.
-        measures: metrics to show beside the loss, keys of `UNITS`.
-        stream: where to write; standard output unless given.
+    On a terminal it is rewritten in place; elsewhere, as in a log file, one is written per epoch.
+    `metrics`, keys of `FORMATS`, are shown beside the loss; `stream` is standard output by default.
     """
 
     WIDTH = 20
@@ -152,46 +171,37 @@ class ProgressBar(keras.callbacks.Callback):
         self,
         state: RunState,
         options: TrainingOptions,
-        measures: Sequence[str] = (),
+        metrics: Sequence[str] = (),
         stream: TextIO | None = None,
     ):
-        super().__init__()
-        self.state = state
-        self.options = options
-        self.measures = measures
+        super().__init__(state, options)
+        self.metrics = metrics
         self.stream = stream or sys.stdout
-        self.validation = ""
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.step = self.first = int(self.model.optimizer.iterations)
         self.shown = 0.0
-        self.began: float | None = None
+        self.validation = ""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.step += 1
         now = time.monotonic()
-        if self.began is None:  # the first step is mostly tracing: no measure of speed
-            self.began, self.first = now, self.step
+        if not self.shown:  # the first step is mostly tracing, and not counted in the speed
+            self.first, self.began = int(self.model.optimizer.iterations), now
         if self.stream.isatty() and now - self.shown > self.SECONDS_BETWEEN_UPDATES:
-            self.shown = now
-            self._write(self.line(logs or {}))
+            self._write(logs or {})
+        self.shown = self.shown or now
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs = logs or {}
-        self.validation = (
-            f"  val {self._figures(logs, 'val_')} (best {self.state.best:.3f}, "
-            f"epoch {self.state.best_epoch})"
-        )
-        self._write(self.line(logs))
+        best = f"(best {self.state.best:.3f}, epoch {self.state.best_epoch})"
+        self.validation = f"  val {self._losses(logs or {}, 'val_')} {best}"
+        self._write(logs or {})
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self.stream.isatty():
             self.stream.write("\n")
 
-    def _write(self, line: str) -> None:
+    def _write(self, logs: dict[str, Any]) -> None:
+        line, self.shown = self._line(logs), time.monotonic()
         if self.stream.isatty():  # cut, because only an unbroken line can be rewritten
             line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
         else:
@@ -199,30 +209,26 @@ class ProgressBar(keras.callbacks.Callback):
         self.stream.write(line)
         self.stream.flush()
 
-    def line(self, logs: dict[str, Any]) -> str:
-        """Returns the line as it stands."""
-        done = schedule.progress(self.step, self.state.elapsed, self.options)
-        full = int(self.WIDTH * done)
-        seconds = time.monotonic() - (self.began or time.monotonic())
-        pace = seconds / (self.step - self.first) if self.step > self.first else 0.0
+    def _line(self, logs: dict[str, Any]) -> str:
+        options, step = self.options, int(self.model.optimizer.iterations)
+        full = int(self.WIDTH * progress(step, self.state.elapsed, options))
+        steps = step - self.first
+        seconds = (time.monotonic() - self.began) / steps if steps else 0.0  # per step
+        left = seconds * (options.total_steps - step)
+        if options.max_minutes is not None:
+            left = min(left, 60 * options.max_minutes - self.state.elapsed)
         return (
-            f"epoch {self.epoch}/{self.options.epochs} "
+            f"epoch {self.epoch}/{options.epochs} "
             f"[{'=' * full}{'.' * (self.WIDTH - full)}] "
-            f"step {self.step}/{self.options.total_steps}  ETA {clock_time(self._left(pace))}  "
-            f"train {self._figures(logs)}{self.validation}  {1e3 * pace:.0f} ms/step"
+            f"step {step}/{options.total_steps}  ETA {clock_time(max(0.0, left))}  "
+            f"train {self._losses(logs)}{self.validation}  {1e3 * seconds:.0f} ms/step"
         )
 
-    def _figures(self, logs: dict[str, Any], prefix: str = "") -> str:
-        text = f"{float(logs.get(f'{prefix}loss', math.nan)):.3f} nats"
-        for name in self.measures:
-            text += " " + UNITS[name].format(float(logs.get(f"{prefix}{name}", math.nan)))
-        return text
-
-    def _left(self, pace: float) -> float:
-        left = pace * (self.options.total_steps - self.step)
-        if self.options.max_minutes is not None:
-            left = min(left, 60 * self.options.max_minutes - self.state.elapsed)
-        return max(0.0, left)
+    def _losses(self, logs: dict[str, Any], prefix: str = "") -> str:
+        return " ".join(
+            FORMATS[name].format(float(logs.get(f"{prefix}{name}", math.nan)))
+            for name in ("loss", *self.metrics)
+        )
 
 
 def clock_time(seconds: float) -> str:

@@ -1,8 +1,7 @@
-"""All that a run needs to go on as if it had never stopped, in one file written in one go.
+"""The checkpoint of a run: all that resuming needs, in one file that is written in one go.
 
-Keras' `BackupAndRestore` writes its weights and its counter as two files, over the old ones, and
-leaves out what early stopping remembers; a kill between the two writes, or during one, would be
-seen in the result.
+Keras' `BackupAndRestore` overwrites two files, weights and counter: a kill during or between these
+writes would change the result. It also leaves out the state of early stopping.
 """
 
 import dataclasses
@@ -10,7 +9,6 @@ import io
 import json
 import pathlib
 import zipfile
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,49 +19,34 @@ from tf_iresnet.training.workdir import RunError, write_atomically
 
 @dataclasses.dataclass
 class RunState:
-    """Where a run is, besides its variables.
+    """The state of a run besides its variables."""
 
-    Args:
-        epoch: complete epochs.
-        best: the lowest validation loss so far, in nats per example.
-        best_epoch: the epoch (from 1) it was seen after.
-        wait: epochs since then.
-        elapsed: seconds spent in `fit`.
-        capped: whether the clock ever set the learning rate or ended the run.
-        stopped: why training ended; empty while it hasn't.
-        data: digest of the data it is trained on.
-        rows: of metrics.csv, one an epoch.
-        best_weights: `model.weights` (averaged, if averaging is on) after `best_epoch`.
-    """
-
-    epoch: int = 0
-    best: float = float("inf")
-    best_epoch: int = 0
-    wait: int = 0
-    elapsed: float = 0.0
-    capped: bool = False
-    stopped: str = ""
-    data: str = ""
-    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    epoch: int = 0  # complete epochs
+    best: float = float("inf")  # lowest validation loss so far, nats per example
+    best_epoch: int = 0  # the epoch (from 1) after which it was measured
+    wait: int = 0  # epochs since then
+    elapsed: float = 0.0  # seconds spent in `fit`
+    capped: bool = False  # whether the time limit ever set the learning rate or ended the run
+    stopped: str = ""  # why training ended; empty until then
+    data: str = ""  # digest of the training data
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of metrics.csv
+    # `model.weights` (averaged, if averaging is on) after `best_epoch`.
     best_weights: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
-def _variables(model: keras.Model) -> dict[str, Sequence[Any]]:
-    """The variables that set how training goes on: weights and seeds, but not metrics."""
+def _variables(model: keras.Model) -> dict[str, Any]:
+    """Key → variable that training depends on: weights, seeds and optimizer, but not metrics."""
     metrics = {id(v) for v in model.metrics_variables}
-    return {
+    groups = {
         "model": [v for v in model.variables if id(v) not in metrics],
         "optimizer": model.optimizer.variables,
     }
+    return {f"{group}/{i:05d}": v for group, found in groups.items() for i, v in enumerate(found)}
 
 
 def save(path: pathlib.Path, model: keras.Model, state: RunState) -> None:
-    """Writes model, optimizer and `state` to `path`, which is at no moment half a file."""
-    arrays = {
-        f"{group}/{i:05d}": np.asarray(v)
-        for group, variables in _variables(model).items()
-        for i, v in enumerate(variables)
-    }
+    """Writes model, optimizer and `state`; a reader of `path` never sees half of them."""
+    arrays = {key: np.asarray(v) for key, v in _variables(model).items()}
     arrays |= {f"best/{i:05d}": value for i, value in enumerate(state.best_weights)}
     fields = {k: v for k, v in vars(state).items() if k != "best_weights"}
     arrays["state"] = np.frombuffer(json.dumps(fields).encode(), np.uint8)
@@ -73,7 +56,7 @@ def save(path: pathlib.Path, model: keras.Model, state: RunState) -> None:
 
 
 def load(path: pathlib.Path, model: keras.Model) -> RunState:
-    """Reads into a built and compiled model what `save` wrote. Without a file: a new run's state.
+    """Restores a built and compiled model, and returns the state; a new one if there is no file.
 
     Raises:
         RunError: if the file is unreadable or belongs to another architecture.
@@ -91,11 +74,7 @@ def load(path: pathlib.Path, model: keras.Model) -> RunState:
             "Delete it to train anew, or choose another --workdir."
         ) from error
     state.best_weights = [arrays.pop(k) for k in sorted(arrays) if k.startswith("best/")]
-    wanted = {
-        f"{group}/{i:05d}": v
-        for group, variables in _variables(model).items()
-        for i, v in enumerate(variables)
-    }
+    wanted = _variables(model)
     if {k: tuple(v.shape) for k, v in wanted.items()} != {k: v.shape for k, v in arrays.items()}:
         raise RunError(
             f"Expected {path} to hold the variables of this model. Received: "

@@ -1,4 +1,4 @@
-"""What the mains of scripts/ share: a user's mistake is answered by one line, not a traceback."""
+"""The command line that the scripts share: a user's mistake ends in one line, not a traceback."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -6,28 +6,25 @@ from typing import Any
 
 from absl import app, flags
 
+from tf_iresnet.data import DataError
+from tf_iresnet.training.workdir import RunError
+
 USAGE_ERROR = 2  # exit status of a command line that can't be carried out
 INTERRUPTED = 130
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Parses the flags, runs `main()` and exits with what it returns.
+    """Parses the flags, runs `main()` and exits with the status that it returns.
 
-    Errors that the user can put right (wrong flags, config, workdir, data or file) come out as
-    one line on standard error; anything else is our mistake and keeps its traceback.
+    An error that the user can correct is one line on standard error; others keep their traceback.
     """
 
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             return complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
-        from tf_iresnet.data import DataError
-        from tf_iresnet.training.workdir import RunError
-
         try:
             return main() or 0
-        except (RunError, DataError) as error:
-            return complain(argv, error)
-        except OSError as error:  # a disk that is full, a directory that may not be written
+        except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
             return complain(argv, error)
         except KeyboardInterrupt:
             print("\nInterrupted.", file=sys.stderr)
@@ -37,7 +34,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses absl flags; what is wrong with them, or with the config they name, ends in a line."""
+    """Parses absl flags; exits with one line for an error in them or in the config they name."""
     try:
         return flags.FLAGS(argv)
     except (flags.Error, OSError, ValueError, AttributeError, TypeError, ImportError) as error:
@@ -47,7 +44,7 @@ def parse(argv: list[str]) -> list[str]:
 def define_optional(
     name: str, implied: str, text: str, values: flags.FlagValues = flags.FLAGS
 ) -> flags.FlagHolder:
-    """A flag that is None unless given, `implied` by `--name` alone, else what `--name=…` says."""
+    """Defines a flag: None if absent, `implied` for `--name` alone, and otherwise its value."""
 
     class Parser(flags.ArgumentParser):
         def parse(self, argument: str) -> str:
@@ -62,6 +59,5 @@ def complain(argv: Sequence[str], error: Any) -> int:
     """Writes one line to standard error and returns the exit status."""
     while isinstance(error, (AttributeError, KeyError)) and error.args:
         error = error.args[0]  # ml_collections nests them, and str() of a KeyError is quoted
-    line = " ".join(str(error).split())
-    print(f"{argv[0].rpartition('/')[2]}: {line}", file=sys.stderr)
+    print(f"{argv[0].rpartition('/')[2]}: {' '.join(str(error).split())}", file=sys.stderr)
     return USAGE_ERROR

@@ -1,13 +1,22 @@
-"""What scripts/evaluate.py, sample.py and certify.py do, as functions of their flags."""
+"""What scripts/evaluate.py, sample.py and certify.py do, as functions of their flags.
 
+In all of them `workdir` is that of a finished run and `model` the path of a .keras file, one of
+which is given; `overwrite` says whether an existing `output` may be replaced. Each raises
+`RunError` or `tf_iresnet.data.DataError` for what the user can correct.
+"""
+
+import io
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_iresnet.certify import certify as certificate_of
-from tf_iresnet.certify import enforce as enforced
-from tf_iresnet.training import evaluation, report, sampling
-from tf_iresnet.training.trained import Trained, save
+import numpy as np
+
+from tf_iresnet.certify import certify as make_certificate
+from tf_iresnet.certify import enforce as enforce_bounds
+from tf_iresnet.training import evaluation, pictures, plots, report, sampling
+from tf_iresnet.training.saved_run import SavedRun, save_model
 from tf_iresnet.training.workdir import RunError, write_atomically
 
 
@@ -21,52 +30,32 @@ def evaluate(
     examples: int = 1000,
     batch_size: int = 500,
 ) -> dict[str, Any]:
-    """Measures a trained model, prints the figures and writes them as JSON.
+    """Measures a trained model, prints the figures, writes them as JSON and returns them.
 
-    Args:
-        workdir: of a finished run, or
-        model: path of a .keras file.
-        split: "test" or "validation" of the run's data.
-        table: path of another table, to measure on all its rows instead.
-        output: path of the JSON file; by default evaluation.json in the workdir.
-        overwrite: whether an existing `output` may be replaced.
-        examples: on how many, at most, the inverse is checked.
-        batch_size: examples a call.
-
-    Returns:
-        The figures of `evaluation.evaluate`, with what they were measured on.
-
-    Raises:
-        RunError, tf_iresnet.data.TableError: for what the user can put right.
+    They are those of `evaluation.evaluate` on a `split` ("test" or "validation") of the run's data
+    or on all rows of another `table`. `output` is evaluation.json in the workdir by default.
     """
     if output is not None:
-        sampling.check_output(pathlib.Path(output), overwrite, (".json",))
-    trained = Trained(workdir, model)
-    if output is None and not trained.run.config.exists():
+        check_output(pathlib.Path(output), overwrite, (".json",))
+    saved = SavedRun(workdir, model)
+    if output is None and not saved.run.config.exists():
         raise RunError("Expected --output=figures.json for a model without a workdir.")
-    meta = trained.meta()
-    figures: dict[str, Any] = {"model": str(trained.path), "levels": meta["levels"]}
+    meta, trained = saved.meta(), saved.invertible
+    figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
+    options: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
     if table is None:
-        dataset = trained.dataset()
+        dataset = saved.dataset()
         figures |= {"data": dataset.name, "split": split}
-        points, truth = getattr(dataset, split), dataset.log_prob
         labels = None if dataset.labels is None else getattr(dataset.labels, split)
+        points = getattr(dataset, split)
+        options |= {"truth": dataset.log_prob, "labels": labels}
     else:
         figures |= {"data": str(table), "split": "table"}
-        points, truth, labels = trained.rows(table), None, None
-    certificate = certificate_of(trained.invertible)
-    figures |= evaluation.evaluate(
-        trained.invertible,
-        points,
-        certificate,
-        truth,
-        batch_size,
-        examples,
-        meta["deviation"],
-        labels,
-    )
+        points = saved.rows(table)
+    certificate, deviation = make_certificate(trained), meta["deviation"]
+    figures |= evaluation.evaluate(trained, points, certificate, deviation=deviation, **options)
     print(report.text(figures))
-    path = pathlib.Path(output) if output else trained.run.path / "evaluation.json"
+    path = pathlib.Path(output) if output else saved.run.path / "evaluation.json"
     write_atomically(path, json.dumps(figures, indent=2) + "\n")
     print(f"Written to {path}.")
     return figures
@@ -82,38 +71,17 @@ def sample(
     temperature: float = 1.0,
     label: int | None = None,
 ) -> None:
-    """Draws samples of a trained flow into a file; see `sampling.write` for its form.
-
-    Args:
-        output: path, ending in .npz, .csv or .png.
-        workdir: of a finished run, or
-        model: path of a .keras file.
-        num: how many.
-        seed: the same one gives the same samples.
-        overwrite: whether an existing `output` may be replaced.
-        temperature: of `sampling.draw`; 1 for samples of the flow's density.
-        label: the class of the samples, of a flow that tells classes; None for all.
-
-    Raises:
-        RunError: for what the user can put right.
-    """
+    """Writes `num` samples of a trained flow to a file, see `write_samples` and `sampling.draw`."""
     path = pathlib.Path(output)
-    sampling.check_output(path, overwrite)
-    trained = Trained(workdir, model)
-    if label is not None:
-        _expect_class(trained, label)
-    samples = sampling.draw(trained.flow, num, seed, temperature=temperature, label=label)
-    sampling.write(path, samples, trained.meta())
-    print(f"{num} samples in {path}.")
-
-
-def _expect_class(trained: Trained, label: int) -> None:
-    classes = getattr(trained.flow, "num_classes", 0)
-    if not 0 <= label < classes:
-        known = (
-            f"a class, from 0 to {classes - 1}" if classes else "none, as the flow has no classes"
-        )
+    check_output(path, overwrite)
+    saved = SavedRun(workdir, model)
+    classes = getattr(saved.flow, "num_classes", 0)
+    if label is not None and not 0 <= label < classes:
+        known = f"a class, from 0 to {classes - 1}" if classes else "none: the flow has no classes"
         raise RunError(f"Expected --label to be {known}. Received: --label={label}.")
+    samples = sampling.draw(saved.flow, num, seed, temperature=temperature, label=label)
+    write_samples(path, samples, saved.meta())
+    print(f"{num} samples in {path}.")
 
 
 def certify(
@@ -125,23 +93,12 @@ def certify(
     data: str | None = None,
     examples: int = 200,
 ) -> int:
-    """Prints what is proven about a model's inverse, and may write a copy of which all is.
+    """Prints the certificate of a model's inverse; any Keras model with spectral layers will do.
 
-    Args:
-        workdir: of a finished run, or
-        model: path of a .keras file: any Keras model with spectral layers.
-        enforce: whether to write a copy whose blocks are all certified.
-        output: path of the copy.
-        overwrite: whether an existing `output` may be replaced.
-        data: what to measure the branches of the blocks on as well: "test" or "validation" of the
-            run's data, or the path of a table.
-        examples: on how many of these, at most.
-
-    Returns:
-        Exit status: 0 if every block is certified invertible (in the copy, with `enforce`), else 1.
-
-    Raises:
-        RunError: for what the user can put right.
+    With `enforce`, writes a copy whose blocks are all certified to `output`. With `data` ("test" or
+    "validation" of the run's, or the path of a table), the branches of the blocks are also measured
+    there, on so many `examples` at most. Returns the exit status: 0 if every block (of the copy,
+    with `enforce`) is certified invertible, else 1.
     """
     if enforce != (output is not None):
         raise RunError(
@@ -149,23 +106,53 @@ def certify(
             f"Received: enforce={enforce}, output={output}."
         )
     if output is not None:
-        sampling.check_output(pathlib.Path(output), overwrite, (".keras",))
-    trained = Trained(workdir, model)
-    points = None if data is None else _points(trained, data)[:examples]
+        check_output(pathlib.Path(output), overwrite, (".keras",))
+    saved = SavedRun(workdir, model)
+    points = None
+    if data is not None:
+        of_run = data in ("test", "validation")
+        points = (getattr(saved.dataset(), data) if of_run else saved.rows(data))[:examples]
     try:
-        certificate = certificate_of(trained.model, points)
+        certificate = make_certificate(saved.model, points)
         print(certificate)
         if output is not None:
-            certificate = enforced(trained.model)
-    except ValueError as error:  # nothing in it to certify, or to bring a layer to
+            certificate = enforce_bounds(saved.model)
+    except ValueError as error:  # nothing in it to certify, or no coefficient to enforce
         raise RunError(str(error)) from error
     if output is not None:
-        save(trained.model, output)
+        save_model(saved.model, output)
         print(f"\nThe copy in {output}:\n\n{certificate}")
     return 0 if certificate.invertible else 1
 
 
-def _points(trained: Trained, data: str) -> Any:
-    if data in ("test", "validation"):
-        return getattr(trained.dataset(), data)
-    return trained.rows(data)
+def check_output(
+    path: pathlib.Path, overwrite: bool, endings: Sequence[str] = (".npz", ".csv", ".png")
+) -> None:
+    """Raises RunError if no file may be written: wrong ending, no directory, or one exists."""
+    if path.suffix.lower() not in endings:
+        raise RunError(f"Expected --output to end in {' or '.join(endings)}. Received: {path}.")
+    if not path.parent.is_dir():
+        raise RunError(
+            f"Expected --output in a directory that exists. Received: {path}; make {path.parent}."
+        )
+    if path.exists() and not overwrite:
+        raise RunError(f"Expected a new file. Received: {path}, which exists; add --overwrite.")
+
+
+def write_samples(path: pathlib.Path, samples: np.ndarray, meta: Mapping[str, Any]) -> None:
+    """Writes samples [n, *event] as .npz (`samples`, `columns`), .csv with a header, or .png.
+
+    The ending of `path` decides; `meta`, of `sampling.describe_data`, gives columns and levels.
+    """
+    samples = sampling.quantize(samples, meta)
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".npz":
+        np.savez_compressed(buffer, samples=samples, columns=np.array(meta["columns"]))
+    elif path.suffix.lower() == ".csv":
+        import pandas as pd
+
+        flat = samples.reshape(len(samples), -1)
+        pd.DataFrame(flat, columns=list(meta["columns"])).to_csv(buffer, index=False)
+    else:
+        buffer.write(plots.png(pictures.samples_figure(samples, meta)))
+    write_atomically(path, buffer.getvalue())

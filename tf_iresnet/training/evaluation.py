@@ -1,8 +1,8 @@
-"""What a trained model is worth on data it hasn't seen, with the errors of the figures."""
+"""Figures of a trained model on held-out data, with their standard errors."""
 
+import itertools
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,22 +26,22 @@ def evaluate(
     deviation: Any = None,
     labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Returns all figures of a model on some points; every call gives the same ones.
+    """Returns all figures of a model on points [n, *event], the same at every call.
 
     Args:
         model: a flow, a classifier or both, in the units of the points.
-        points: [n, *event], which the model wasn't trained on.
+        points: held out from training.
         certificate: of the model.
-        truth: the points' true log-density [n], nats, if it is known.
-        batch_size: examples a call.
-        examples: on how many, at most, the inverse is checked.
-        deviation: as of `reconstruction`.
-        labels: of the points [n], for a model that tells classes.
+        truth: the true log-density, [n, *event] → [n] in nats, if known.
+        batch_size: examples per call.
+        examples: at most so many are used to check the inverse.
+        deviation: see `reconstruction`.
+        labels: of the points [n], for a model that classifies.
 
     Returns:
-        `examples`; of a density the figures of `likelihood`, of `divergence` if there is a truth,
+        `examples`; for a density the figures of `likelihood`, of `divergence` if there is a truth,
         the `estimator_standard_error` that the log-det's probes leave in the mean and the largest
-        `truncation_bound` of an example, both in nats; of a classifier those of `classification`;
+        `truncation_bound` of an example, both in nats; for a classifier those of `classification`;
         then the figures of `reconstruction`, the largest certified `lipschitz_bound` of a block,
         and whether the model is `invertible`.
     """
@@ -64,53 +64,45 @@ def evaluate(
     return figures
 
 
-def in_batches(points: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields batches of exactly `size` and how many of their rows count.
+def map_batches(function: Callable[[np.ndarray], Any], points: np.ndarray, size: int) -> Any:
+    """Returns `function(batch)` of all points [n, …], joined along the first axis.
 
-    The last one is filled up with its first row: another shape would be another graph to trace.
+    Every batch has exactly `size` rows, because a graph is traced per shape: the last one is
+    filled up with its first row, and what the function returns for the filling is dropped.
     """
+    results = []
     for start in range(0, len(points), size):
         batch = points[start : start + size]
-        fill = np.repeat(batch[:1], size - len(batch), axis=0)
-        yield np.concatenate([batch, fill]), len(batch)
+        count = len(batch)
+        full = np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)])
+        result = tf.nest.map_structure(np.asarray, function(full))
+        results.append(tf.nest.map_structure(lambda part, count=count: part[:count], result))
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
 
 
 def log_prob(flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int = 0) -> np.ndarray:
-    """Returns the log-density, float64 [n], of points [n, *event] in nats.
+    """Returns the log-density, float64 [n] in nats, of points [n, *event].
 
-    Args:
-        flow: in the units of `points`.
-        points: [n, *event].
-        batch_size: examples a call.
-        seed: of an estimated log-det; the same one gives the same bits.
+    The same `seed` of an estimated log-det gives the same bits.
     """
-    values = [
-        flow.log_prob(batch, seed=[seed, i])[:count].numpy()
-        for i, (batch, count) in enumerate(in_batches(points, batch_size))
-    ]
-    return np.concatenate(values).astype(np.float64)
+    index = itertools.count()
+    found = map_batches(lambda x: flow.log_prob(x, seed=[seed, next(index)]), points, batch_size)
+    return found.astype(np.float64)
 
 
 def log_prob_with_error(
-    flow: ResidualFlow,
-    points: np.ndarray,
-    batch_size: int,
-    lipschitz: float,
-    seed: int = 0,
-    draws: int = 2,
+    flow: ResidualFlow, points: np.ndarray, batch_size: int, lipschitz: float
 ) -> LogProb:
-    """Returns `flow.log_prob_with_error` of points [n, *event], every field [n].
+    """Returns `flow.log_prob_with_error` of points [n, *event] from two draws, every field [n].
 
-    Args:
-        flow, points, batch_size, seed: as of `log_prob`.
-        lipschitz: certified bound on the branch of every block.
-        draws: of the estimators for each example.
+    `lipschitz` is a certified bound on the branch of every block.
     """
-    parts = []
-    for i, (batch, count) in enumerate(in_batches(points, batch_size)):
-        density = flow.log_prob_with_error(batch, seed=[seed, i], draws=draws, lipschitz=lipschitz)
-        parts.append([field[:count] for field in density])
-    return LogProb(*map(np.concatenate, zip(*parts, strict=True)))
+    index = itertools.count()
+
+    def estimate(x: np.ndarray) -> LogProb:
+        return flow.log_prob_with_error(x, seed=[0, next(index)], draws=2, lipschitz=lipschitz)
+
+    return map_batches(estimate, points, batch_size)
 
 
 def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
@@ -118,21 +110,21 @@ def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
+def _mean(name: str, values: np.ndarray) -> dict[str, float]:
+    mean, error = mean_and_standard_error(values)
+    return {name: mean, f"{name}_standard_error": error}
+
+
 def likelihood(log_q: np.ndarray, event_size: int) -> dict[str, float]:
-    """Returns negative log-likelihood (nats an example) and bits/dim, with standard errors.
+    """Returns negative log-likelihood (nats per example) and bits/dim, with standard errors.
 
-    The errors are those of the finite number of examples, the noise of the log-det's probes
-    included where there are any. Dequantised examples give the variational bound on the discrete
-    likelihood (Theis et al., arXiv 1511.01844, section 3.1).
-
-    Args:
-        log_q: log-densities of the examples [n], nats.
-        event_size: dimensions of an example.
+    The errors are those of the finite number of examples, and include the noise of the log-det's
+    probes. Dequantised examples give the variational bound on the discrete likelihood (Theis et
+    al., arXiv 1511.01844, section 3.1). `log_q` are log-densities of the examples [n], nats.
     """
     mean, error = mean_and_standard_error(-log_q)
     return {
-        "negative_log_likelihood": mean,
-        "negative_log_likelihood_standard_error": error,
+        **_mean("negative_log_likelihood", -log_q),
         "bits_per_dim": data.bits_per_dim(-mean, event_size),
         "bits_per_dim_standard_error": data.bits_per_dim(-error, event_size),
     }
@@ -141,98 +133,72 @@ def likelihood(log_q: np.ndarray, event_size: int) -> dict[str, float]:
 def divergence(log_p: np.ndarray, log_q: np.ndarray) -> dict[str, float]:
     """Returns KL(p‖q) = E_p[ln p(x) − ln q(x)] in nats and its standard error.
 
-    The same mean as −H(p) − E_p[ln q], but the difference of two log-densities varies far less
-    from point to point than either of them.
-
-    Args:
-        log_p: true log-densities of samples of p [n], nats.
-        log_q: those of the model [n].
+    The mean is that of −H(p) − E_p[ln q], but the difference of two log-densities varies far less
+    between points than either of them. `log_p` are true log-densities of samples of p [n], nats,
+    `log_q` those of the model [n].
     """
-    mean, error = mean_and_standard_error(log_p - log_q)
-    return {"kl_divergence": mean, "kl_divergence_standard_error": error}
+    return _mean("kl_divergence", log_p - log_q)
 
 
 def classification(
     model: Any, points: np.ndarray, labels: np.ndarray, batch_size: int
 ) -> dict[str, float]:
-    """Returns `accuracy` and `cross_entropy` (nats an example), each with its standard error.
+    """Returns `accuracy` and `cross_entropy` (nats per example), each with its standard error.
 
-    Args:
-        model: with a `class_log_prob`.
-        points: [n, *event].
-        labels: of the points [n].
-        batch_size: examples a call.
+    The model has a `class_log_prob`; points are [n, *event], labels [n].
     """
-    values = [
-        model.class_log_prob(batch)[:count].numpy()
-        for batch, count in in_batches(points, batch_size)
-    ]
-    log_probs = np.concatenate(values).astype(np.float64)
+    log_probs = map_batches(model.class_log_prob, points, batch_size).astype(np.float64)
     right = (log_probs.argmax(axis=1) == labels).astype(np.float64)
-    accuracy, accuracy_error = mean_and_standard_error(right)
-    entropy, entropy_error = mean_and_standard_error(-log_probs[np.arange(len(labels)), labels])
-    return {
-        "accuracy": accuracy,
-        "accuracy_standard_error": accuracy_error,
-        "cross_entropy": entropy,
-        "cross_entropy_standard_error": entropy_error,
-    }
+    entropy = -log_probs[np.arange(len(labels)), labels]
+    return _mean("accuracy", right) | _mean("cross_entropy", entropy)
 
 
 def reconstruction(
     model: InvertibleModel, points: np.ndarray, batch_size: int, deviation: Any = None
 ) -> dict[str, Any]:
-    """Returns how well the inverse undoes the network, on data and, of a flow, on as many samples.
+    """Returns the errors of the inverse on points and, for a flow, on as many samples.
 
-    Args:
-        model: any.
-        points: [n, *event].
-        batch_size: examples a call.
-        deviation: of each entry [*event], to measure errors by where entries are of different
-            units; None to measure in the data's units.
+    Points are [n, *event]. Errors are measured in the `deviation` of each entry [*event], for
+    entries of different units, or in the data's units if it is None.
 
     Returns:
-        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry of the examples that
-        came back, None if none did, in the `error_unit`; `reconstruction_failures`: how many
-        didn't; `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in latent units, of
-        a flow; `inverse_iterations`: the most that any block took for any example or sample;
-        `inverse_converged`: whether all of them did; `reconstructed_examples`.
+        `reconstruction_error`: largest |decode(encode(x)) − x| of any entry of the examples whose
+        inverse was found, None without any, in the `error_unit`; `reconstruction_failures`: the
+        number of the others; `sample_reconstruction_error`: largest |encode(decode(z)) − z|, in
+        latent units, of a flow; `inverse_iterations`: the most that any block took for any example
+        or sample; `inverse_converged`: whether all of them did; `reconstructed_examples`: n.
     """
     unit = 1.0 if deviation is None else np.asarray(deviation)
-    errors, sample_errors = [], []
     reports: list[InverseReport] = []
+    index = itertools.count()
 
     def invert(z: tf.Tensor) -> np.ndarray:
         reports.append(inverse_report(model, z))
         return reports[-1].value
 
-    for i, (x, count) in enumerate(in_batches(points, batch_size)):
-        errors.append(_largest_errors((invert(model.encode(x)) - x) / unit)[:count])
-        if isinstance(model, ResidualFlow):
-            z = model.base.sample(len(x), tf.constant([1, i]))
-            sample_errors.append(_largest_errors(model.encode(invert(z)) - z)[:count])
-    error = np.concatenate(errors)
-    back = error[np.isfinite(error)]
-    figures = {
-        "reconstruction_error": float(np.max(back)) if len(back) else None,
+    def error(x: np.ndarray) -> np.ndarray:
+        return _largest_errors((invert(model.encode(x)) - x) / unit)
+
+    def sample_error(x: np.ndarray) -> np.ndarray:
+        z = model.base.sample(len(x), tf.constant([1, next(index)]))
+        return _largest_errors(model.encode(invert(z)) - z)
+
+    errors, samples = map_batches(error, points, batch_size), {}
+    if isinstance(model, ResidualFlow):
+        largest = np.max(map_batches(sample_error, points, batch_size))
+        samples["sample_reconstruction_error"] = float(largest)
+    found = errors[np.isfinite(errors)]
+    return {
+        "reconstruction_error": float(np.max(found)) if len(found) else None,
         "error_unit": "the data's units" if deviation is None else "standard deviations",
-        "reconstruction_failures": len(error) - len(back),
+        "reconstruction_failures": len(errors) - len(found),
         "inverse_iterations": max(int(report.evaluations.max(initial=0)) for report in reports),
         "inverse_converged": all(bool(report.solved.all()) for report in reports),
         "reconstructed_examples": len(points),
+        **samples,
     }
-    if sample_errors:
-        figures["sample_reconstruction_error"] = float(np.max(np.concatenate(sample_errors)))
-    return figures
-
-
-def decode(model: InvertibleModel, z: Any) -> tf.Tensor:
-    """Returns `model.decode(z)` without a warning: failures are counted, or seen, as NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return model.decode(z)
 
 
 def _largest_errors(difference: tf.Tensor) -> np.ndarray:
-    """Largest absolute entry of each example, [n]; NaN where one is."""
+    """Largest absolute entry of each example, [n]; NaN if it has one."""
     return np.abs(difference).reshape(len(difference), -1).max(axis=1)

@@ -1,4 +1,7 @@
-"""The pictures of a run, as matplotlib figures made from arrays; nothing here knows a model."""
+"""The pictures of a run, as matplotlib figures made from arrays; nothing here knows a model.
+
+In all of them `panels` maps a title to what is drawn below it, one panel beside another.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,9 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DATA, MODEL = "#1f5a99", "#d1603d"  # told apart without colour vision, too
-COLOURS = (DATA, MODEL)
-HEAT = "magma"
+DATA, MODEL = COLOURS = ("#1f5a99", "#d1603d")  # distinct without colour vision, too
 SCATTERED = 1000  # points of a scatter plot: more would hide one another
 
 
@@ -27,7 +28,7 @@ def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
 
 
 def window(points: np.ndarray, margin: float = 0.15) -> np.ndarray:
-    """Returns a square `(left, right, bottom, top)` around points [n, 2], a few outliers aside."""
+    """Returns a square `(left, right, bottom, top)` around points [n, 2], except 0.2 % outliers."""
     low, high = np.quantile(points, [0.001, 0.999], axis=0)
     centre, half = (low + high) / 2, (high - low).max() * (0.5 + margin)
     return np.ravel([[c - half, c + half] for c in centre])
@@ -51,25 +52,31 @@ def histogram(points: np.ndarray, extent: np.ndarray, size: int) -> np.ndarray:
 
 
 def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequence[str]) -> Figure:
-    """Draws square density maps beside one another, in one window and one colour scale.
+    """Draws square density maps [size, size], per unit of area, on one colour scale.
 
-    Args:
-        panels: title → density [size, size] per unit of area, rows from the bottom up.
-        extent: `(left, right, bottom, top)` of every map.
-        axes: names of the two coordinates.
+    Their rows are from the bottom up, `extent` is `(left, right, bottom, top)`, `axes` two names.
     """
-    figure = Figure(figsize=(3.4 * len(panels) + 0.9, 3.7), layout="constrained")
-    plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    figure, plots = _panels(panels, 3.4, 3.7, extra=0.9, sharex=True, sharey=True)
     # A histogram's noise and a sharp mode's peak would leave the rest in the dark.
     top = max(float(np.quantile(panel[panel > 0], 0.995)) for panel in panels.values())
-    for plot, (title, panel) in zip(plots, panels.items(), strict=True):
-        image = plot.imshow(
-            panel, origin="lower", extent=tuple(extent), cmap=HEAT, vmin=0, vmax=top
-        )
-        plot.set(title=title, xlabel=axes[0])
+    scale: dict[str, Any] = {"cmap": "magma", "vmin": 0, "vmax": top}
+    for plot, panel in zip(plots, panels.values(), strict=True):
+        image = plot.imshow(panel, origin="lower", extent=tuple(extent), **scale)
+        plot.set_xlabel(axes[0])
     plots[0].set_ylabel(axes[1])
-    figure.colorbar(image, ax=list(plots), label="density per unit of area", extend="max")
+    figure.colorbar(image, ax=plots, label="density per unit of area", extend="max")
     return figure
+
+
+def _panels(
+    panels: Mapping[str, Any], width: float, height: float, extra: float = 0.6, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with titled axes beside one another; sizes in inches, the width that of one."""
+    figure = Figure(figsize=(width * len(panels) + extra, height), layout="constrained")
+    plots = list(figure.subplots(1, len(panels), squeeze=False, **options)[0])
+    for plot, title in zip(plots, panels, strict=True):
+        plot.set_title(title)
+    return figure, plots
 
 
 def image_grids(
@@ -79,40 +86,32 @@ def image_grids(
     unit: str,
     columns: int | None = None,
 ) -> Figure:
-    """Draws grids of small images beside one another, each pixel a plain square.
+    """Draws grids of small images, each pixel a plain square.
 
     Args:
-        panels: title → images [n, *shape] or [n, prod(shape)], the same n for all.
+        panels: images [n, *shape] or [n, prod(shape)], the same n for all.
         shape: `(height, width)`, `(height, width, 1)` or, in colour, `(height, width, 3)`.
-        limits: values of black and white, or of none and all of a colour; what is beyond is cut
-            off.
-        unit: what a pixel's value counts, for the scale that grey images get.
-        columns: images in a row; as many as there are rows if None.
+        limits: values of black and white, or of none and all of a colour; beyond is clipped.
+        unit: of a pixel's value, for the scale that grey images get.
+        columns: images per row; as many as there are rows if None.
     """
     count = len(next(iter(panels.values())))
     columns = columns or int(np.ceil(np.sqrt(count)))
     shape = shape[:2] if tuple(shape[2:]) == (1,) else shape
-    figure = Figure(figsize=(4.6 * len(panels) + 0.8, 5.0), layout="constrained")
-    plots = figure.subplots(1, len(panels), squeeze=False)[0]
-    for plot, (title, images) in zip(plots, panels.items(), strict=True):
+    low, high = limits
+    figure, plots = _panels(panels, 4.6, 5.0, extra=0.8)
+    for plot, images in zip(plots, panels.values(), strict=True):
         canvas = tile(images.reshape(-1, *shape), columns)
         if canvas.ndim == 3:
-            canvas = _red_green_blue_alpha((canvas - limits[0]) / (limits[1] - limits[0]))
-        image = plot.imshow(
-            canvas, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest"
-        )
-        plot.set_title(title)
+            # Colours full at 1 and transparent where a pixel is NaN.
+            known = np.isfinite(canvas).all(axis=-1, keepdims=True)
+            colours = np.clip(np.where(known, (canvas - low) / (high - low), 0), 0, 1)
+            canvas = np.concatenate([colours, known], axis=-1)
+        image = plot.imshow(canvas, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         plot.axis("off")
     if len(shape) == 2:  # a scale of greys would say nothing of colours
-        figure.colorbar(image, ax=list(plots), label=unit, shrink=0.8)
+        figure.colorbar(image, ax=plots, label=unit, shrink=0.8)
     return figure
-
-
-def _red_green_blue_alpha(canvas: np.ndarray) -> np.ndarray:
-    """Colours [height, width, 3], full at 1, as matplotlib takes them: NaN is transparent."""
-    there = np.isfinite(canvas).all(axis=-1, keepdims=True)
-    colours = np.clip(np.where(there, canvas, 0), 0, 1)
-    return np.concatenate([colours, there], axis=-1)
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
@@ -127,16 +126,11 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: str) -> Figure:
-    """Draws training and validation loss over the epochs, the best epoch marked.
+    """Draws training and validation loss over the epochs, the kept `best_epoch` marked.
 
-    Args:
-        rows: of metrics.csv.
-        best_epoch: the epoch whose weights were kept.
-        metric: "bits_per_dim" or "loss"; drawn beside its "val_" twin.
+    The `metric`, "bits_per_dim" or "loss", and its "val_" twin are read from rows of metrics.csv.
     """
-    unit = "bits per dimension" if metric == "bits_per_dim" else "nats per example"
-    figure = Figure(figsize=(7.0, 3.8), layout="constrained")
-    plot = figure.subplots()
+    figure, (plot,) = _panels({"Learning curve (lower is better)": rows}, 7.0, 3.8, extra=0)
     epochs = [row["epoch"] for row in rows]
     train = np.array([row[metric] for row in rows])
     validation = np.array([row[f"val_{metric}"] for row in rows])
@@ -147,22 +141,18 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: s
     if best:
         label = f"kept: epoch {best_epoch}, {best[0]:.3f}"
         plot.plot([best_epoch], best, "o", color=MODEL, markeredgecolor="black", label=label)
-    plot.set(title="Learning curve (lower is better)", xlabel="epoch", ylabel=unit)
-    _focus(plot, np.concatenate([train, validation]))
+    unit = "bits per dimension" if metric == "bits_per_dim" else "nats per example"
+    plot.set(xlabel="epoch", ylabel=unit)
+    values = np.concatenate([train, validation])
+    values = values[np.isfinite(values)]
+    if len(values) >= 10:  # the steep start is cut off: it would flatten all that follows
+        low, high = float(values.min()), float(np.quantile(values, 0.9))
+        if high > low:
+            plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
     plot.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     plot.grid(alpha=0.3)
     plot.legend()
     return figure
-
-
-def _focus(plot: Axes, values: np.ndarray) -> None:
-    """Cuts off the steep start, which would flatten all that follows into a line."""
-    values = values[np.isfinite(values)]
-    if len(values) < 10:
-        return
-    low, high = float(values.min()), float(np.quantile(values, 0.9))
-    if high > low:
-        plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
 
 
 def curves(
@@ -170,19 +160,12 @@ def curves(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    """Draws lines over a linear axis against a logarithmic one, panels beside one another.
-
-    Args:
-        panels: title → label of a line → its x and its y > 0.
-        xlabel: of every panel.
-        ylabel: of all of them.
-    """
-    figure = Figure(figsize=(3.9 * len(panels) + 0.6, 3.9), layout="constrained")
-    plots = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for plot, (title, lines) in zip(plots, panels.items(), strict=True):
+    """Draws lines, label → its x and its y > 0, over a linear axis against a logarithmic one."""
+    figure, plots = _panels(panels, 3.9, 3.9, sharey=True)
+    for plot, lines in zip(plots, panels.values(), strict=True):
         for marker, (label, (x, y)) in zip("os^vD*", lines.items(), strict=False):
             plot.plot(x, y, marker=marker, markersize=4, label=label)
-        plot.set(title=title, xlabel=xlabel, yscale="log")
+        plot.set(xlabel=xlabel, yscale="log")
         plot.grid(alpha=0.3)
     plots[0].set_ylabel(ylabel)
     plots[0].legend()
@@ -192,12 +175,11 @@ def curves(
 def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Figure:
     """Draws the certified Lipschitz bound of each residual block and of each layer in it.
 
-    Args:
-        blocks: name → upper bound on the Lipschitz constant of its branch, and on the spectral
-            norm of each of the branch's layers, from the first.
+    `blocks` maps a name to upper bounds on the Lipschitz constant of its branch, and on the
+    spectral norm of each of the branch's layers, from the first.
     """
-    figure = Figure(figsize=(7.0, 1.9 + 0.26 * len(blocks)), layout="constrained")
-    plot = figure.subplots()
+    title = "Certified Lipschitz bound of each block and norm of each layer"
+    figure, (plot,) = _panels({title: blocks}, 7.0, 1.9 + 0.26 * len(blocks), extra=0)
     bounds = np.array([bound for bound, _ in blocks.values()])
     bars = plot.barh(list(blocks), bounds, color=[DATA if b < 1 else MODEL for b in bounds])
     plot.bar_label(bars, [f"{b:.3f}" for b in bounds], label_type="center", color="white")
@@ -206,13 +188,12 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
     handles: list[Any] = [plot.axvline(1.0, color="black", linestyle="--")]
     for index, shade in enumerate(shades):
         norms = [layers[index] if index < len(layers) else np.nan for _, layers in blocks.values()]
-        offset = 0.7 * ((index + 1) / (depth + 1) - 0.5)  # equal norms side by side, not hidden
-        places = np.arange(len(blocks)) + offset
+        # Equal norms side by side, not hidden.
+        places = np.arange(len(blocks)) + 0.7 * ((index + 1) / (depth + 1) - 0.5)
         style: dict[str, Any] = {"color": shade, "markeredgecolor": "black", "linestyle": ""}
         handles += plot.plot(norms, places, "o", markersize=4, clip_on=False, **style)
     top = max(1.0, bounds.max(), max(max(layers) for _, layers in blocks.values()))
     plot.set(
-        title="Certified Lipschitz bound of each block and norm of each layer",
         xlabel="upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers",
         xlim=(0, 1.15 * top),
     )
@@ -223,66 +204,52 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
 
 
 def spectra(panels: Mapping[str, Sequence[np.ndarray]]) -> Figure:
-    """Draws the singular values of layers, from the largest, a line a layer.
-
-    Args:
-        panels: title → the singular values [n] of each layer, from the first; beside one another.
-    """
-    figure = Figure(figsize=(4.2 * len(panels) + 0.6, 3.9), layout="constrained")
-    plots = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for plot, (title, layers) in zip(plots, panels.items(), strict=True):
-        shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
-        for values, shade in zip(layers, shades, strict=True):
+    """Draws the singular values [n] of layers, from the largest; one line per layer."""
+    figure, plots = _panels(panels, 4.2, 3.9, sharey=True)
+    colours = matplotlib.colormaps["viridis"]
+    for plot, layers in zip(plots, panels.values(), strict=True):
+        for values, shade in zip(layers, colours(np.linspace(0, 0.9, len(layers))), strict=True):
             places = np.linspace(0, 1, len(values))
             plot.plot(places, values, color=shade, linewidth=1, marker="." * (len(values) == 1))
         plot.axhline(1.0, color="black", linestyle="--", linewidth=1)
-        plot.set(title=title, xlabel="rank of the singular value, as a fraction")
+        plot.set_xlabel("rank of the singular value, as a fraction")
         plot.grid(alpha=0.3)
     plots[0].set(ylabel="singular value", ylim=(0, None))
-    scale = matplotlib.cm.ScalarMappable(cmap=matplotlib.colormaps["viridis"])
-    bar = figure.colorbar(scale, ax=list(plots), ticks=[0, 1])
+    bar = figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colours), ax=plots, ticks=[0, 1])
     bar.ax.set_yticklabels(["first layer", "last layer"])
     return figure
 
 
 def marginals(groups: Mapping[str, np.ndarray], columns: Sequence[str], most: int = 6) -> Figure:
-    """Draws each column's histogram and each pair's scatter, the groups on top of one another.
+    """Draws the histogram of each column and the scatter of each pair, one or two groups in each.
 
-    Args:
-        groups: title → rows [n, d]; one or two of them.
-        columns: names of the d columns.
-        most: columns drawn, from the first.
+    `groups` maps a title to rows [n, d], `columns` are the d names; the first `most` are drawn.
     """
     count = min(most, len(columns))
     side = 1.75 * count + 0.8
     figure = Figure(figsize=(side, side + 0.4), layout="constrained")
     plots = figure.subplots(count, count, squeeze=False, sharex="col")
     limits = np.quantile(np.concatenate(list(groups.values())), [0.002, 0.998], axis=0)
-    for row in range(count):
-        for column in range(count):
-            plot = plots[row, column]
-            plot.tick_params(labelsize=7)
-            plot.set(xlim=limits[:, column])
+    for row, column in np.ndindex(count, count):
+        plot: Any = plots[row, column]
+        plot.tick_params(labelsize=7)
+        plot.set(xlim=limits[:, column])
+        if column > row:
+            plot.axis("off")
+            continue
+        for rows, colour in zip(groups.values(), COLOURS, strict=False):
             if row == column:
-                _histograms(plot, [rows[:, row] for rows in groups.values()], limits[:, row])
-            elif column > row:
-                plot.axis("off")
+                edges = np.linspace(limits[0, row], limits[1, row], 41).tolist()
+                plot.hist(rows[:, row], edges, density=True, histtype="step", color=colour)
             else:
-                plot.set(ylim=limits[:, row])
-                for rows, colour in zip(groups.values(), COLOURS, strict=False):
-                    x, y = rows[:SCATTERED, column], rows[:SCATTERED, row]
-                    plot.plot(x, y, ".", color=colour, markersize=2, alpha=0.35)
-        plots[row, 0].set_ylabel(columns[row], fontsize=9)
-        plots[-1, row].set_xlabel(columns[row], fontsize=9)
+                x, y = rows[:SCATTERED, column], rows[:SCATTERED, row]
+                plot.plot(x, y, ".", color=colour, markersize=2, alpha=0.35)
+        plot.set(**({"yticks": []} if row == column else {"ylim": limits[:, row]}))
+    for index, name in enumerate(columns[:count]):
+        plots[index, 0].set_ylabel(name, fontsize=9)
+        plots[-1, index].set_xlabel(name, fontsize=9)
     some = f" (first {count} of {len(columns)} columns)" if count < len(columns) else ""
     figure.suptitle(f"Pairwise marginals{some}")
     handles = [matplotlib.patches.Patch(color=c) for c in COLOURS[: len(groups)]]
     figure.legend(handles, list(groups), loc="outside lower right", ncols=2)
     return figure
-
-
-def _histograms(plot: Axes, groups: Sequence[np.ndarray], limits: np.ndarray) -> None:
-    edges = np.linspace(limits[0], limits[1], 41)
-    for values, colour in zip(groups, COLOURS, strict=False):
-        plot.hist(values, edges.tolist(), density=True, histtype="step", color=colour)
-    plot.set_yticks([])

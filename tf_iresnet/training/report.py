@@ -1,133 +1,175 @@
-"""The figures of a run as lines a reader understands, on the console and in report.html."""
+"""What follows training: figures, certificate and pictures, as files and as report.html."""
 
 import base64
+import contextlib
 import importlib.metadata
 import json
 import pathlib
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
+import tensorflow as tf
+from tabulate import tabulate
 
-TEMPLATE = "report.html.jinja"
+from tf_iresnet import data
+from tf_iresnet.certify import certify
+from tf_iresnet.models.invertible import InvertibleModel
+from tf_iresnet.training import evaluation, sampling
+from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.pictures import Picture, run_pictures
+from tf_iresnet.training.workdir import Workdir, write_atomically
+
+# Name → value with its unit, and how to read it; {fields} are figures. In reading order.
+_ROWS = {
+    "negative log-likelihood": (
+        "{negative_log_likelihood:.4f} ± {negative_log_likelihood_standard_error:.4f} nats",
+        "mean over {examples} {split} examples, ± its standard error",
+    ),
+    "bits per dimension": (
+        "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f} bits/dim",
+        "the same per dimension; of data of {levels} levels with uniform noise",
+    ),
+    "KL(data‖model)": (
+        "{kl_divergence:.4f} ± {kl_divergence_standard_error:.4f} nats",
+        "0 for the data's own density",
+    ),
+    "noise of the log-det": (
+        "± {estimator_standard_error:.2g} nats",
+        "part of the mean's standard error, due to random probes; 0 if the log-det is exact",
+    ),
+    "truncation bound": (
+        "{truncation_bound:.2g} nats",
+        "proven bound on the change of a log-density by truncating the log-det's series",
+    ),
+    "accuracy": (
+        "{accuracy:.2%} ± {accuracy_standard_error:.2%}",
+        "share of {examples} {split} examples whose most probable class is right",
+    ),
+    "cross-entropy": (
+        "{cross_entropy:.4f} ± {cross_entropy_standard_error:.4f} nats",
+        "mean -ln p(class | x)",
+    ),
+    "reconstruction error": (
+        "{reconstruction_error:.2g}",
+        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}",
+    ),
+    "not reconstructed": (
+        "{reconstruction_failures}",
+        "of {reconstructed_examples} examples, as no inverse was found for them",
+    ),
+    "samples encoded again": (
+        "{sample_reconstruction_error:.2g}",
+        "largest |encode(decode(z)) - z| in as many samples",
+    ),
+    "iterations of the inverse": (
+        "{inverse_iterations}",
+        "the most that a block took for an example",
+    ),
+    "Lipschitz bound": (
+        "{lipschitz_bound:.4f}",
+        "the largest of a block, certified from above; invertible below 1",
+    ),
+    "weights": (
+        "epoch {best_epoch} of {epochs}",
+        "the best validation; training ended because {stopped}",
+    ),
+}
 
 
 class Row(NamedTuple):
-    """One figure: what it is, its value with its unit, and how to read it."""
+    """One figure: its name, its value with the unit, and how to read it."""
 
     name: str
     value: str
     note: str
 
 
-class Picture(NamedTuple):
-    """A PNG file's bytes and what is seen in it."""
-
-    name: str
-    caption: str
-    png: bytes
-
-
-_ABOVE_0 = ("reconstruction_failures",)  # not worth a line otherwise
-# Keys of the figures, the name, the value with its unit, and how to read it; {fields} are figures.
-_ROWS = (
-    (
-        "negative_log_likelihood",
-        "negative log-likelihood",
-        "{negative_log_likelihood:.4f} ± {negative_log_likelihood_standard_error:.4f} nats",
-        "mean over {examples} {split} examples, ± its standard error",
-    ),
-    (
-        "levels bits_per_dim",
-        "bits per dimension",
-        "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f} bits/dim",
-        "the same a dimension; of data of {levels} levels with uniform noise",
-    ),
-    (
-        "kl_divergence",
-        "KL(data‖model)",
-        "{kl_divergence:.4f} ± {kl_divergence_standard_error:.4f} nats",
-        "0 for the data's own density",
-    ),
-    (
-        "estimator_standard_error",
-        "noise of the log-det",
-        "± {estimator_standard_error:.2g} nats",
-        "part of the mean's standard error: what its random probes leave; 0 if it is exact",
-    ),
-    (
-        "truncation_bound",
-        "truncation bound",
-        "{truncation_bound:.2g} nats",
-        "cutting the log-det's series short changes a log-density by no more, proven",
-    ),
-    (
-        "accuracy",
-        "accuracy",
-        "{accuracy:.2%} ± {accuracy_standard_error:.2%}",
-        "of {examples} {split} examples, the class that the model finds likeliest is right",
-    ),
-    (
-        "cross_entropy",
-        "cross-entropy",
-        "{cross_entropy:.4f} ± {cross_entropy_standard_error:.4f} nats",
-        "mean -ln p(class | x)",
-    ),
-    (
-        "reconstruction_error",
-        "reconstruction error",
-        "{reconstruction_error:.2g}",
-        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}",
-    ),
-    (
-        "reconstruction_failures",
-        "not reconstructed",
-        "{reconstruction_failures}",
-        "of {reconstructed_examples} examples, as no inverse was found for them",
-    ),
-    (
-        "sample_reconstruction_error",
-        "samples encoded again",
-        "{sample_reconstruction_error:.2g}",
-        "largest |encode(decode(z)) - z| in as many samples",
-    ),
-    (
-        "inverse_iterations",
-        "iterations of the inverse",
-        "{inverse_iterations}",
-        "the most that a block took for an example",
-    ),
-    (
-        "lipschitz_bound",
-        "Lipschitz bound",
-        "{lipschitz_bound:.4f}",
-        "the largest of a block, certified from above; invertible below 1",
-    ),
-    (
-        "best_epoch",
-        "weights",
-        "epoch {best_epoch} of {epochs}",
-        "the best validation; training ended because {stopped}",
-    ),
-)
-
-
 def rows(figures: Mapping[str, Any]) -> list[Row]:
-    """Returns those figures of `evaluation.evaluate` that are there, in reading order."""
-    return [
-        Row(name, value.format(**figures), note.format(**figures))
-        for keys, name, value, note in _ROWS
-        if all(figures.get(key) is not None for key in keys.split())
-        and (keys not in _ABOVE_0 or figures[keys])
-    ]
+    """Returns the rows all of whose figures, of `evaluation.evaluate`, are known."""
+    known = {key: value for key, value in figures.items() if value is not None}
+    if known.get("reconstruction_failures") == 0:
+        del known["reconstruction_failures"]  # not worth a row
+    found = []
+    for name, (value, note) in _ROWS.items():
+        with contextlib.suppress(KeyError):
+            found.append(Row(name, value.format(**known), note.format(**known)))
+    return found
 
 
 def text(figures: Mapping[str, Any]) -> str:
     """Returns the figures as aligned lines for a console."""
-    table = rows(figures)
-    wide = [max(len(row[i]) for row in table) for i in (0, 1)]
-    return "\n".join(f"{r.name:<{wide[0]}}  {r.value:>{wide[1]}}  {r.note}" for r in table)
+    align = ("left", "right", "left")
+    return tabulate(rows(figures), tablefmt="plain", colalign=align, disable_numparse=True)
+
+
+def write_report(
+    model: InvertibleModel,
+    dataset: data.Dataset,
+    config: Mapping[str, Any],
+    state: RunState,
+    run: Workdir,
+) -> dict[str, Any]:
+    """Evaluates a trained model, and writes its figures, pictures and report.
+
+    The test split is used here for the first time. Written last, figures.json marks the run as
+    finished. Returns the figures: those of `evaluation.evaluate`, and how training went.
+    """
+    meta = sampling.describe_data(dataset)
+    write_atomically(run.dataset, json.dumps(meta | {"digest": state.data}) + "\n")
+    certificate = certify(model)
+    options = TrainingOptions(**config["training"])
+    batch_size, examples = options.evaluation_batch_size, options.evaluation_examples
+    known = {"truth": dataset.log_prob, "deviation": meta["deviation"]}
+    known["labels"] = None if dataset.labels is None else dataset.labels.test
+    figures = {
+        "data": dataset.name,
+        "split": "test",
+        "levels": dataset.levels,
+        **evaluation.evaluate(
+            model, dataset.test, certificate, batch_size=batch_size, examples=examples, **known
+        ),
+        "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "validation": state.best,
+        "stopped": state.stopped,
+        "reproducible": not state.capped,
+    }
+    pictures = run_pictures(model, dataset, certificate, state, batch_size)
+    run.pictures.mkdir(exist_ok=True)
+    for picture in pictures:
+        write_atomically(run.pictures / f"{picture.name}.png", picture.png)
+    _write_tensorboard(run, figures, pictures, step=state.epoch)
+    page = html(
+        figures,
+        pictures=pictures,
+        certificate=certificate,
+        config=config,
+        run=run,
+        event_size=dataset.event_size,
+        minutes=state.elapsed / 60,
+    )
+    write_atomically(run.report, page)
+    write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _write_tensorboard(
+    run: Workdir, figures: Mapping[str, Any], pictures: Sequence[Picture], step: int
+) -> None:
+    writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
+    with writer.as_default(step):
+        for picture in pictures:
+            tf.summary.image(picture.name, tf.image.decode_png(picture.png, channels=3)[None])
+        for name, value in figures.items():
+            if isinstance(value, float):
+                tf.summary.scalar(f"final/{name}", value)
+    writer.close()
 
 
 def versions() -> dict[str, str]:
@@ -137,39 +179,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "machine": platform.platform()}
 
 
-def html(
-    title: str,
-    summary: str,
-    figures: Mapping[str, Any],
-    certificate: Any,
-    pictures: Sequence[Picture],
-    commands: Mapping[str, str],
-    config: Mapping[str, Any],
-) -> str:
-    """Returns report.html: one file, with its pictures inside and nothing loaded from elsewhere.
+def html(figures: Mapping[str, Any], **parts: Any) -> str:
+    """Returns report.html: one file that contains its pictures and loads nothing from elsewhere.
 
-    Args:
-        title, summary: what was trained on what.
-        figures: final figures.
-        certificate: of the model; its `str` is a table.
-        pictures: in the order they are shown.
-        commands: what one may want to do next → the command.
-        config: of the run.
+    The `parts` are `pictures` (each a `Picture`), `certificate` (shown as its `str`), `config` and
+    `run` (a `Workdir`), `event_size`, the dimensions of an event, and `minutes` of training.
     """
-    source = pathlib.Path(__file__).with_name(TEMPLATE).read_text()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.from_string(source).render(
-        title=title,
-        summary=summary,
-        figures=rows(figures),
-        invertible=figures["invertible"],
-        certificate=str(certificate),
-        pictures=[
-            {"caption": p.caption, "base64": base64.b64encode(p.png).decode()} for p in pictures
-        ],
-        commands=commands,
-        config=json.dumps(config, indent=2),
-        versions=versions(),
-    )
+    source = pathlib.Path(__file__).with_name("report.html.jinja").read_text()
+    options: Any = {"undefined": jinja2.StrictUndefined, "trim_blocks": True}
+    environment = jinja2.Environment(autoescape=True, **options)
+    environment.filters["base64"] = lambda png: base64.b64encode(png).decode()
+    environment.filters["shell"] = lambda path: shlex.quote(str(path))
+    environment.filters["python"] = lambda path: repr(str(path))
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2)
+    known = {"figures": figures, "rows": rows(figures), "versions": versions()}
+    return environment.from_string(source).render(known, **parts)

@@ -1,7 +1,5 @@
-"""Samples of a trained flow, and files of them that others can read."""
+"""Samples of a trained flow, latents between others, and the form that the data had."""
 
-import io
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +8,8 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.training.workdir import RunError, write_atomically
 
-BATCH = 256  # a fixed size, so that one graph does for any number of samples
-ENDINGS = (".npz", ".csv", ".png")
+BATCH = 256  # a fixed size, so that one graph is traced for any number of samples
 
 
 def draw(
@@ -26,13 +22,8 @@ def draw(
 ) -> np.ndarray:
     """Returns samples, float [num, *event], in the units of the data.
 
-    Args:
-        flow: to draw from.
-        num: how many.
-        seed: the same one gives the same samples; fewer of them are the first of more.
-        batch_size: samples a call.
-        temperature: as of `ResidualFlow.sample`.
-        label: the class of the samples, of a `HybridFlow`; None for all.
+    The same seed gives the same samples; fewer of them are the first of more. `label` is their
+    class, of a `HybridFlow`; see `ResidualFlow.sample` for the temperature.
 
     Raises:
         ValueError: for a negative temperature, or a label that isn't a class.
@@ -47,18 +38,13 @@ def draw(
 
 
 def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray:
-    """Returns latents on the way from some to others, [n, steps, *latent], both ends included.
+    """Returns latents from some to others, [n, steps, *latent], both ends included.
 
-    The way is an arc about the mean of the base, `(sin((1 − t)θ) u₀ + sin(tθ) u₁) / sin θ` of
+    They are on an arc about the mean of the base, `(sin((1 − t)θ) u₀ + sin(tθ) u₁) / sin θ` of
     standardised latents at an angle θ (Shoemake 1985, "Animating rotation with quaternion curves").
-    In d dimensions almost all normal latents are about √d from their mean; the straight way would
-    lead through the middle, where there are none.
-
-    Args:
-        flow: whose base has moments.
-        first: latents [n, *latent].
-        last: latents [n, *latent].
-        steps: at least 2.
+    In d dimensions almost all normal latents are about √d from their mean; a straight line would
+    pass through the middle, where there are none. `first` and `last` are [n, *latent], `steps` is
+    at least 2.
     """
     mean, scale = (np.asarray(moment) for moment in flow.base.moments())
     u, v = (
@@ -76,12 +62,10 @@ def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray
 
 
 def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
-    """Returns values [n, *event] in the units the data had before noise was added to it.
+    """Returns values [n, *event] without the noise that dequantised their kind of data.
 
-    Args:
-        values: continuous; entries with a `bin_width` are taken down to the value whose cell they
-            lie in.
-        meta: of `describe`.
+    Entries with a `bin_width` in `meta`, of `describe_data`, become the value whose cell they are
+    in; those beyond the levels become the nearest level.
     """
     if meta["bin_width"] is not None:
         width = np.asarray(meta["bin_width"], values.dtype)
@@ -90,8 +74,8 @@ def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
     return values if meta["levels"] is None else np.clip(values, 0, meta["levels"] - 1)
 
 
-def describe(dataset: data.Dataset) -> dict[str, Any]:
-    """Returns what samples need to be written in the form of their data, as JSON takes it."""
+def describe_data(dataset: data.Dataset) -> dict[str, Any]:
+    """Returns the form of the data, in JSON's types: all that samples need to be written in it."""
     own_units = dataset.levels is None and dataset.log_prob is None  # a table's columns
     return {
         "name": dataset.name,
@@ -104,45 +88,8 @@ def describe(dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
-def describe_nothing(event_shape: Sequence[int]) -> dict[str, Any]:
-    """Returns what `describe` would of data that nothing is known of."""
+def describe_unknown_data(event_shape: Sequence[int]) -> dict[str, Any]:
+    """Returns the `describe_data` of data of which only the shape is known."""
     columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
     return {"name": "data", "columns": columns, **unknown}
-
-
-def check_output(path: pathlib.Path, overwrite: bool, endings: Sequence[str] = ENDINGS) -> None:
-    """Raises RunError where no file can be written: wrong ending, no directory, one is there."""
-    if path.suffix.lower() not in endings:
-        raise RunError(f"Expected --output to end in {' or '.join(endings)}. Received: {path}.")
-    if not path.parent.is_dir():
-        raise RunError(
-            f"Expected --output in a directory that exists. Received: {path}; make {path.parent}."
-        )
-    if path.exists() and not overwrite:
-        raise RunError(f"Expected a new file. Received: {path}, which exists; add --overwrite.")
-
-
-def write(path: pathlib.Path, samples: np.ndarray, meta: Mapping[str, Any]) -> None:
-    """Writes samples [n, *event] as .npz (`samples`, `columns`), .csv with a header, or .png.
-
-    Args:
-        path: its ending says which.
-        samples: as `draw` returns them.
-        meta: of `describe`.
-    """
-    samples = quantize(samples, meta)
-    columns = list(meta["columns"])
-    buffer = io.BytesIO()
-    if path.suffix.lower() == ".npz":
-        np.savez_compressed(buffer, samples=samples, columns=np.array(columns))
-    elif path.suffix.lower() == ".csv":
-        import pandas as pd
-
-        flat = samples.reshape(len(samples), -1)
-        pd.DataFrame(flat, columns=columns).to_csv(buffer, index=False)
-    else:
-        from tf_iresnet.training import pictures, plots
-
-        buffer.write(plots.png(pictures.of_samples(samples, dict(meta))))
-    write_atomically(path, buffer.getvalue())

@@ -11,59 +11,57 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.training import build, checkpoints, trained
-from tf_iresnet.training.callbacks import Pace, ProgressBar, Recorder, write_metrics
+from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import RunState
-from tf_iresnet.training.finish import finish
 from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.report import write_report
+from tf_iresnet.training.saved_run import save_model
 from tf_iresnet.training.workdir import RunError, Workdir, to_plain
 
 SECTIONS = ("model", "data", "training")
 
 
 def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Trains a model by a config, or goes on with it, and writes it, its figures and its report.
+    """Trains the model of a config, or resumes its training; writes model, figures and report.
 
-    Called again after being killed at any moment, it goes on from the last complete epoch and
-    ends with the same bits as if it hadn't been, on the same machine with the same versions,
-    provided that `max_minutes` never came into play. A finished run is not run again.
+    Called again after a kill at any moment, it resumes after the last complete epoch. On the same
+    machine with the same versions it ends with the same bits as an uninterrupted run, unless the
+    time limit `max_minutes` affected it. A finished run is not run again.
 
     Args:
-        config: `ConfigDict` or nested mapping with the sections `model` (see
-            `build.model`), `data` (`name` and options of `tf_iresnet.data.load`) and
-            `training` (`TrainingOptions`).
+        config: `ConfigDict` or nested mapping with the sections `model` (`build.make_model`),
+            `data` (`build.make_dataset`) and `training` (`TrainingOptions`).
         workdir: directory of the run; new, empty, or that of the same config.
 
     Returns:
-        The final figures, as in figures.json: see `evaluation.evaluate`.
+        The figures in figures.json: those of `evaluation.evaluate`, and how training went.
 
     Raises:
-        RunError: for what the user can put right: a wrong config, another run's workdir, ….
-        tf_iresnet.data.TableError: for a bad table. In both cases nothing has been written.
+        RunError: for what the user can correct, such as a wrong config or another run's workdir.
+        tf_iresnet.data.DataError: for bad data. In both cases nothing has been written.
     """
     config = resolve(config)
     run = Workdir(workdir)
-    finished = run.finished(config)
-    if finished is not None:
-        return finished
+    if (figures := run.finished(config)) is not None:
+        return figures
     options = TrainingOptions(**config["training"])
-    dataset = build.dataset(config)  # a bad table is found out before anything is written
-    model = build.model(config, dataset)
+    dataset = build.make_dataset(config)  # a bad table is found out before anything is written
+    model = build.make_model(config, dataset)
     with run.claim(config), reproducible_sums():
-        state = fit(model, dataset, options, run, build.labelled(config))
+        state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
-        trained.save(model, run.model)
-        return finish(model, dataset, config, state, run)
+        save_model(model, run.model)
+        return write_report(model, dataset, config, state, run)
 
 
 @contextlib.contextmanager
 def reproducible_sums() -> Iterator[None]:
-    """Has graphs traced here add up in the order they were written in, to the same bits each time.
+    """Makes the sums of graphs that are traced here bit-reproducible.
 
     TensorFlow's arithmetic optimizer gathers additions into `AddN` operations, which begin with
-    whichever operand's buffer is free for reuse: that is a matter of timing. With the truncated
-    series unrolled, 39 of 40 repetitions of a training step differed in their last bits; without
-    the optimizer none of 240 did, and a step took no longer.
+    whichever operand's buffer is free: a matter of timing. With the truncated series unrolled, 39
+    of 40 repetitions of a training step differed; without the optimizer none of 240, at no cost.
     """
     name = "arithmetic_optimization"
     before = tf.config.optimizer.get_experimental_options().get(name, True)
@@ -81,8 +79,8 @@ def resolve(config: Any) -> dict[str, Any]:
         RunError: naming the section or field that is unknown or missing.
     """
     plain = to_plain(config)
-    if not isinstance(plain, Mapping) or sorted(plain) != sorted(SECTIONS):
-        found = sorted(plain) if isinstance(plain, Mapping) else type(plain).__name__
+    found = sorted(plain) if isinstance(plain, Mapping) else type(plain).__name__
+    if found != sorted(SECTIONS):
         raise RunError(
             f"Expected a config of the sections {', '.join(SECTIONS)}. Received: {found}."
         )
@@ -91,15 +89,14 @@ def resolve(config: Any) -> dict[str, Any]:
 
 
 def fit(
-    model: InvertibleModel,
-    dataset: data.Dataset,
-    options: TrainingOptions,
-    run: Workdir,
-    labelled: bool = False,
+    model: InvertibleModel, dataset: data.Dataset, options: TrainingOptions, run: Workdir
 ) -> RunState:
-    """Trains from the checkpoint in `run`, or from the start, until something ends it.
+    """Trains a compiled model from the checkpoint in `run`, or from the start, until it ends.
 
-    The model is left with the best of its averaged weights.
+    The model is left with the best of its averaged weights. A classifier learns from the labels.
+
+    Raises:
+        RunError: for an unusable checkpoint, changed data, or a loss that is never finite.
     """
     state = checkpoints.load(run.checkpoint, model)
     digest = build.fingerprint(dataset, options)
@@ -110,43 +107,27 @@ def fit(
         )
     state.data = digest
     write_metrics(run, state)  # a kill may have come between the checkpoint and its table
+    if state.epoch and not state.stopped:
+        print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
     if not state.stopped:
-        _go_on(model, dataset, options, run, state, labelled)
+        labelled = hasattr(model, "class_log_prob")
+        shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
+        model.fit(
+            build.make_batches(dataset, options, state.epoch * options.steps_per_epoch, labelled),
+            epochs=options.epochs,
+            initial_epoch=state.epoch,
+            steps_per_epoch=options.steps_per_epoch,
+            validation_data=build.make_validation_batches(dataset, options, labelled),
+            callbacks=[
+                Schedule(state, options),
+                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+                Recorder(state, options, run),
+                ProgressBar(state, options, [m for m in shown if m in model.metric_names]),
+            ],
+            shuffle=False,  # the batches are shuffled already, as a function of seed and step
+            verbose=0,
+        )
     for variable, value in zip(model.weights, state.best_weights, strict=True):
         variable.assign(value)
     model.store_norms()
     return state
-
-
-def _go_on(
-    model: InvertibleModel,
-    dataset: data.Dataset,
-    options: TrainingOptions,
-    run: Workdir,
-    state: RunState,
-    labelled: bool,
-) -> None:
-    if state.epoch:
-        print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
-    first_step = state.epoch * options.steps_per_epoch
-    model.fit(
-        build.batches(dataset, options, first_step, labelled),
-        epochs=options.epochs,
-        initial_epoch=state.epoch,
-        steps_per_epoch=options.steps_per_epoch,
-        validation_data=build.validation(dataset, options, labelled),
-        callbacks=[
-            Pace(state, options),
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-            Recorder(state, options, run),
-            ProgressBar(state, options, _measures(model, dataset)),
-        ],
-        shuffle=False,  # the batches are shuffled already, as a function of seed and step
-        verbose=0,
-    )
-
-
-def _measures(model: InvertibleModel, dataset: data.Dataset) -> tuple[str, ...]:
-    """The metrics that the progress bar shows beside the loss."""
-    bits = ("bits_per_dim",) if dataset.bits_per_dim else ()
-    return tuple(name for name in (*bits, "accuracy") if name in model.metric_names)

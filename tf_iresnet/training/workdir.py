@@ -1,4 +1,4 @@
-"""The directory of a run: what lies where in it, and that nothing there is ever half a file."""
+"""The directory of a run: its files, none of them ever half-written, and who may write there."""
 
 import contextlib
 import json
@@ -17,16 +17,13 @@ LOCK = ".lock"
 
 
 class RunError(ValueError):
-    """A mistake a user can put right; the message is one line and says how."""
+    """A mistake that the user can correct; the message is one line and says how."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Replaces the file `path` by `content`; whoever reads it sees the old or the new one, whole.
-
-    The temporary file keeps the same name with `.partial`, so that what a killed process leaves
-    behind is overwritten by the next one instead of piling up.
-    """
+    """Replaces the file `path` by `content`; a reader sees the old or the new one, whole."""
     path = pathlib.Path(path)
+    # Always the same name, so that the next write replaces what a killed process left.
     partial = path.with_name(f".{path.name}{PARTIAL}")
     data = content.encode() if isinstance(content, str) else content
     with open(partial, "wb") as file:
@@ -37,7 +34,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 
 
 def to_plain(config: Any) -> Any:
-    """Returns a config (`ConfigDict` or nested mapping) as what its JSON reads back as."""
+    """Returns a config (`ConfigDict` or nested mapping) as its JSON reads back.
+
+    Raises RunError for a value that JSON doesn't have.
+    """
     if hasattr(config, "to_dict"):
         config = config.to_dict()
     try:
@@ -48,22 +48,9 @@ def to_plain(config: Any) -> Any:
         ) from error
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the leaves of a nested mapping, keyed by their dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns one `name: old → new` for each leaf in which two configs differ."""
-    before, after = flatten(old), flatten(new)
-    absent = "absent"
+    """Returns `dotted.name: old → new` for each leaf in which two nested mappings differ."""
+    before, after, absent = dict(_leaves(old)), dict(_leaves(new)), "absent"
     return [
         f"{name}: {before.get(name, absent)!r} → {after.get(name, absent)!r}"
         for name in sorted(before.keys() | after.keys())
@@ -71,12 +58,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-class Workdir:
-    """Paths of a run and the rules for entering its directory.
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        yield from _leaves(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
 
-    Args:
-        path: the directory; made by `claim` if it doesn't exist yet.
-    """
+
+class Workdir:
+    """The paths of a run's files; `claim` makes the directory if it doesn't exist yet."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
@@ -92,11 +81,9 @@ class Workdir:
 
     @contextlib.contextmanager
     def claim(self, config: Mapping[str, Any]) -> Iterator[None]:
-        """Enters the directory for a run with `config`, which is written there the first time.
+        """Holds the directory for a run with `config`, which is written there the first time.
 
-        Raises:
-            RunError: if the directory belongs to a run with another config, to no run at all,
-                or to a run that is going on now.
+        Raises RunError if it belongs to another config, no run at all or a process training there.
         """
         self._check(config)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -107,20 +94,12 @@ class Workdir:
             yield
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Returns the figures of the run if it has ended, else None.
-
-        Raises:
-            RunError: as `claim` does.
-        """
+        """Returns the figures of the run if it has ended, else None; raises as `claim` does."""
         self._check(config)
         return self.read_figures() if self.figures.exists() else None
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the config of the run that lies here.
-
-        Raises:
-            RunError: if there is no readable config.json.
-        """
+        """Returns the config of the run. Raises RunError if there is no readable one."""
         return self._read_json(self.config, "scripts/train.py makes one")
 
     def read_figures(self) -> dict[str, Any]:
@@ -161,7 +140,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Holds the directory; the system lets go of it however the process ends."""
+        """Locks the directory; the system releases the lock however the process ends."""
         with open(self.path / LOCK, "w") as file:
             if fcntl is not None:
                 try:

@@ -153,4 +153,4 @@ def test_too_few_images_or_no_folder_is_said(tmp_path):
     with pytest.raises(data.DataError, match=r"nowhere: .*no such folder.*relative ones start in"):
         data.load("image_folder", path=tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"add --config\.data\.path=my/images"):
-        build.dataset({"data": {"name": "image_folder"}})
+        build.make_dataset({"data": {"name": "image_folder"}})

@@ -1,4 +1,4 @@
-"""Trained models taken from where a run, or a user, has put them."""
+"""Trained models read from a run's workdir or a user's file."""
 
 import json
 import os
@@ -18,15 +18,11 @@ from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
 
-class Trained:
-    """A model and what is known of the data it was trained on.
+class SavedRun:
+    """A trained model and what is known of its training data.
 
-    Args:
-        workdir: of a finished run; or
-        model: path of a .keras file. One that lies in a workdir knows its data, too.
-
-    Raises:
-        RunError: unless exactly one is given, and holds a model.
+    It is that in the `workdir` of a finished run or, alternatively, in the .keras file `model`; for
+    one in a workdir, the data are known too. Raises RunError without exactly one of them.
     """
 
     def __init__(self, workdir: str | None = None, model: str | None = None):
@@ -38,39 +34,47 @@ class Trained:
         self.run = Workdir(workdir or pathlib.Path(str(model)).parent)
         if workdir:
             self.run.read_config()  # says what a workdir is, if this isn't one
-        self.path = self.run.model if workdir else pathlib.Path(str(model))
-        self.model = _load(self.path, "rerun its training command" if workdir else "check the path")
+        self.path = path = self.run.model if workdir else pathlib.Path(str(model))
+        if not path.is_file():
+            advice = "rerun its training command" if workdir else "check the path"
+            raise RunError(
+                f"Expected a trained model. Received: {path}, which isn't there; {advice}."
+            )
+        try:
+            self.model = keras.models.load_model(path)
+        except (ValueError, TypeError, OSError, KeyError) as error:
+            raise RunError(
+                f"Expected {path} to be a .keras file of this version. Received: {error}"
+            ) from error
 
     @property
     def invertible(self) -> InvertibleModel:
-        """The model, if it is a density or a classifier of this library."""
+        """The model. Raises RunError unless it is a density or a classifier of this library."""
         return self._expect(InvertibleModel, "a flow or an invertible classifier")
 
     @property
     def flow(self) -> ResidualFlow:
-        """The model, if it is a density."""
+        """The model. Raises RunError unless it is a density."""
         return self._expect(ResidualFlow, "a density, a ResidualFlow")
 
     def _expect(self, kind: type, what: str) -> Any:
-        if not isinstance(self.model, kind):
-            raise RunError(
-                f"Expected {self.path} to hold {what}. Received: a {type(self.model).__name__}."
-            )
-        return self.model
+        if isinstance(self.model, kind):
+            return self.model
+        found = type(self.model).__name__
+        raise RunError(f"Expected {self.path} to hold {what}. Received: a {found}.")
 
     def meta(self) -> dict[str, Any]:
-        """Returns what `sampling.describe` said of the data, or that nothing is known."""
-        try:
+        """Returns the `sampling.describe_data` of the run, or that of unknown data."""
+        if self.run.dataset.exists():
             return json.loads(self.run.dataset.read_text())
-        except FileNotFoundError:
-            return sampling.describe_nothing(self.invertible.event_shape)
+        return sampling.describe_unknown_data(self.invertible.event_shape)
 
     def dataset(self) -> data.Dataset:
         """Returns the data of the run, read anew.
 
         Raises:
-            RunError: for a model without a run.
-            tf_iresnet.data.TableError: if its table isn't there any more.
+            RunError: for a model without a run, or data that changed since.
+            tf_iresnet.data.DataError: if its files can't be read any more.
         """
         if not self.run.config.exists():
             raise RunError(
@@ -78,8 +82,7 @@ class Trained:
                 "Give a --workdir, or a table of yours by --data."
             )
         config = self.run.read_config()
-        dataset = build.dataset(config)
-        options = TrainingOptions(**config["training"])
+        dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
         if build.fingerprint(dataset, options) != self.meta().get("digest"):
             raise RunError(
                 f"Expected the data that {self.run.path} was trained on. Received: other values "
@@ -89,11 +92,11 @@ class Trained:
         return dataset
 
     def rows(self, path: str) -> np.ndarray:
-        """Returns the rows [n, d] of another table, with the model's columns.
+        """Returns the rows [n, d] of another table, with the model's columns in its order.
 
         Raises:
+            RunError: for another number of columns, or a model of images.
             tf_iresnet.data.TableError: for a bad table.
-            RunError: if it has another number of columns, or the model is of images.
         """
         shape = self.invertible.event_shape
         if len(shape) != 1:
@@ -113,19 +116,8 @@ class Trained:
         return dequantize(table.values, width, TEST, 0).numpy()
 
 
-def _load(path: pathlib.Path, advice: str) -> keras.Model:
-    if not path.is_file():
-        raise RunError(f"Expected a trained model. Received: {path}, which isn't there; {advice}.")
-    try:
-        return keras.models.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise RunError(
-            f"Expected {path} to be a .keras file of this version. Received: {error}"
-        ) from error
-
-
-def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Writes a model as a .keras file, the old one staying whole until the new one is."""
+def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes a model as a .keras file; the old one remains until the new one is whole."""
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.stem}.partial.keras")
     model.save(partial)
