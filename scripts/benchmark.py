@@ -24,7 +24,7 @@ import numpy as np
 from absl import app, flags
 
 SUITES = ("train_step", "first_step", "sample")
-# Of our own methods, in this process: modules of tf_iresnet.comparisons with a compare(workdir).
+# Of our own methods, in this process: modules of scripts/comparisons with a compare(workdir).
 OWN_SUITES = {"estimators": "estimators", "inverse": "solvers"}
 PRODUCTS = 4  # terms of the series in training, both sides
 COEFFICIENT = 0.97
@@ -268,7 +268,7 @@ def main(argv: list[str]) -> None:
         return
     for suite in SUITE.value:
         if suite in OWN_SUITES:
-            comparison = importlib.import_module(f"tf_iresnet.comparisons.{OWN_SUITES[suite]}")
+            comparison = importlib.import_module(f"comparisons.{OWN_SUITES[suite]}")
             comparison.compare(WORKDIR.value)
     beside_peer = [suite for suite in SUITE.value if suite in SUITES]
     if beside_peer:

@@ -20,7 +20,7 @@ from absl import flags
 
 from tf_iresnet.training import cli
 
-# Modules of tf_iresnet.comparisons, each with a compare(workdir).
+# Modules of scripts/comparisons, each with a compare(workdir).
 TABLES = ("blocks", "constraints", "hybrid", "patches")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
@@ -31,7 +31,7 @@ flags.mark_flags_as_required(["table", "workdir"])
 
 
 def main() -> None:
-    importlib.import_module(f"tf_iresnet.comparisons.{TABLE.value}").compare(WORKDIR.value)
+    importlib.import_module(f"comparisons.{TABLE.value}").compare(WORKDIR.value)
 
 
 if __name__ == "__main__":
