@@ -27,6 +27,7 @@ EXAMPLES = [
     "tabulate>=0.9",  # tables on the console
     "pandas>=2.2",  # reads .csv and .parquet tables, naming what is wrong
     "pyarrow>=15",  # pandas' reader of .parquet
+    "tabulate>=0.9",  # the tables that scripts/compare.py and scripts/benchmark.py print
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]
 TEST = [
@@ -39,6 +40,7 @@ TEST = [
 BENCH = [
     "torch>=2.3",  # what the peer runs on
     "normflows>=1.7",  # the peer: residual flows in PyTorch
+    "plotnine>=0.13",  # the table of diamonds, which comes with it
 ]
 
 setuptools.setup(

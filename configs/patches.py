@@ -8,7 +8,7 @@ get at most): 2.865 ± 0.039 bits/dim on the test patches by Krylov spaces, 3.55
 patches. Beside it the second command gave, on test and validation, 4.363 and 5.068 for a
 full-covariance Gaussian, 3.064 and 3.778 for TFP's MAF, 2.983 and 3.714 for TFP's RealNVP: on the
 same test patches that is 0.122 ± 0.004 above. RealNVP took 140 s for that; given 160 epochs and not
-40 (`PEERS` in tf_iresnet/comparisons/patches.py), 705 s, it came to 2.935 and 3.643.
+40 (`PEERS` in scripts/comparisons/patches.py), 705 s, it came to 2.935 and 3.643.
 """
 
 import ml_collections

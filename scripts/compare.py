@@ -4,14 +4,17 @@
     python scripts/compare.py --table=constraints --workdir=runs/compare_constraints
     python scripts/compare.py --table=hybrid --workdir=runs/compare_hybrid
     python scripts/compare.py --table=blocks --workdir=runs/compare_blocks
+    python scripts/compare.py --table=branches --workdir=runs/compare_branches --jobs=2
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
 beside invertible ones, `hybrid` density and classes at several weights of the former, `blocks` the
-kinds of block at equal training time. The same command again goes on where it was interrupted, and
-prints a finished table at once.
+kinds of block at equal training time, `branches` kinds of block, branch and activation at equal
+training time on one core each. The same command again goes on where it was interrupted, and prints
+a finished table at once.
 """
 
 import importlib
+import inspect
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,19 +22,33 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags
 
 from tf_iresnet.training import cli
+from tf_iresnet.training.workdir import RunError
 
-# Modules of tf_iresnet.comparisons, each with a compare(workdir).
-TABLES = ("blocks", "constraints", "hybrid", "patches")
+# Modules of scripts/comparisons, each with a compare(workdir).
+TABLES = ("blocks", "branches", "constraints", "hybrid", "patches")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the comparison: a new one, or one to go on with."
 )
+MINUTES = flags.DEFINE_float(
+    "minutes", None, "Of training, for each run, where time is what is equal.", lower_bound=0.0
+)
+JOBS = flags.DEFINE_integer(
+    "jobs", None, "Trainings side by side, each on a core of its own.", lower_bound=1
+)
 flags.mark_flags_as_required(["table", "workdir"])
 
 
 def main() -> None:
-    importlib.import_module(f"tf_iresnet.comparisons.{TABLE.value}").compare(WORKDIR.value)
+    compare = importlib.import_module(f"comparisons.{TABLE.value}").compare
+    options = {f.name: f.value for f in (MINUTES, JOBS) if f.value is not None}
+    for name in options:
+        if name not in inspect.signature(compare).parameters:
+            raise RunError(
+                f"Expected no --{name} for --table={TABLE.value}, which has no use of it."
+            )
+    compare(WORKDIR.value, **options)
 
 
 if __name__ == "__main__":

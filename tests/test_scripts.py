@@ -220,12 +220,20 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(call, message, tmp_p
 @pytest.mark.parametrize(
     ("name", "flag", "known"),
     [
-        ("benchmark", "--suite", ("train_step", "first_step", "sample", "estimators", "inverse")),
-        ("compare", "--table", ("blocks", "constraints", "hybrid", "patches")),
+        ("benchmark", "--suite", ("train_step", "first_step", "sample", "log_prob", "inverse")),
+        ("compare", "--table", ("blocks", "branches", "constraints", "patches")),
     ],
 )
-def test_an_unknown_comparison_is_refused_with_those_there_are(name, flag, known):
-    status, _, errors = script(name, f"{flag}=none", "--workdir=none")
+def test_an_unknown_comparison_is_refused_with_those_there_are(name, flag, known, tmp_path):
+    status, _, errors = script(name, f"{flag}=none", "--workdir=none", cwd=tmp_path)
     assert status in (1, 2)
     assert any("should be one of" in line and all(k in line for k in known) for line in errors)
-    assert not (ROOT / "none").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_comparisons_are_found_from_any_directory(tmp_path):
+    status, _, errors = script(
+        "compare", "--table=patches", "--workdir=a", "--jobs=2", cwd=tmp_path
+    )
+    assert (status, len(errors)) == (2, 1) and "Expected no --jobs" in errors[0]
+    assert not list(tmp_path.iterdir())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from comparisons import estimators, solvers
 from tf_iresnet import log_det
-from tf_iresnet.comparisons import estimators, solvers
 
 
 @pytest.fixture(scope="module")

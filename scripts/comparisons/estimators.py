@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.comparisons import solvers, table
-from tf_iresnet.comparisons.configs import load_config
+from comparisons import solvers, table
+from comparisons.configs import load_config
 from tf_iresnet.layers import ResidualBlock
 from tf_iresnet.layers.bound_function import BoundFunction
 from tf_iresnet.layers.walk import walk

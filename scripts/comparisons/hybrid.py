@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.comparisons import table
-from tf_iresnet.comparisons.configs import load_config
+from comparisons import table
+from comparisons.configs import load_config
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.digits import LEVELS
 from tf_iresnet.data.images.patches import cut, load_photographs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tf_iresnet.comparisons import configs, patches
+from comparisons import configs, patches
 from tf_iresnet.layers.invertible import InvertibleSequential
 from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.layers.reshaping import Reshape

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_iresnet.comparisons import solvers
+from comparisons import solvers
 
 
 @pytest.mark.parametrize(

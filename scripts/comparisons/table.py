@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import tabulate
+
 from tf_iresnet.training.workdir import write_atomically
 
 Row = Mapping[str, Any]
@@ -28,24 +30,22 @@ class Column(NamedTuple):
 
 
 def text(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """Returns the table as lines of equal length; the first column is set left, the others right.
+    """Returns the table as text; the first column is set left, the others right.
+
+    Columns that no row has figures for are left out.
 
     Args:
         columns: in order.
         rows: in order.
     """
-    cells = [[column.title for column in columns]]
-    for row in rows:
-        cells.append([c.text.format(**row) if _has(row, c.keys) else "" for c in columns])
-    wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(line, wide, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join(lines)
+    columns = [column for column in columns if any(_has(row, column.keys) for row in rows)]
+    cells = [[c.text.format(**row) if _has(row, c.keys) else "" for c in columns] for row in rows]
+    return tabulate.tabulate(
+        cells,
+        [column.title for column in columns],
+        disable_numparse=True,  # figures are formatted already
+        colalign=["left", *["right"] * (len(columns) - 1)],
+    )
 
 
 def write_csv(

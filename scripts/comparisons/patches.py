@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from comparisons import table, tfp_flows
+from comparisons.configs import load_config
 from tf_iresnet import data
-from tf_iresnet.comparisons import table, tfp_flows
-from tf_iresnet.comparisons.configs import load_config
 from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
 from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.reshaping import Reshape

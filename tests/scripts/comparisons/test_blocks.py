@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_iresnet.comparisons import blocks
+from comparisons import blocks
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.comparisons import table
-from tf_iresnet.comparisons.configs import load_config
+from comparisons import table
+from comparisons.configs import load_config
 from tf_iresnet.training import evaluation, pictures, plots
 from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate

@@ -9,8 +9,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_iresnet.comparisons import table
-from tf_iresnet.comparisons.configs import load_config
+from comparisons import table
+from comparisons.configs import load_config
 from tf_iresnet.training.train import train_and_evaluate
 
 BLOCKS = ("residual", "monotone", "implicit", "triangular")

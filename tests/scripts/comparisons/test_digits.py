@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 
-from tf_iresnet.comparisons import constraints, hybrid
+from comparisons import constraints, hybrid
 from tf_iresnet.data import digits
 from tf_iresnet.training.saved_run import SavedRun
 

@@ -2,7 +2,7 @@
 
 import csv
 
-from tf_iresnet.comparisons import table
+from comparisons import table
 
 COLUMNS = (
     table.Column("model", "{model}", ("model",)),
@@ -17,9 +17,10 @@ ROWS = [
 
 def test_columns_are_aligned_and_what_a_row_lacks_is_left_blank():
     assert table.text(COLUMNS, ROWS).splitlines() == [
-        "model       parameters         bits",
-        "a Gaussian      12,345  0.33 ± 0.01",
-        "b                    1             ",
+        "model         parameters         bits",
+        "----------  ------------  -----------",
+        "a Gaussian        12,345  0.33 ± 0.01",
+        "b                      1",
     ]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_iresnet.comparisons import tfp_flows
+from comparisons import tfp_flows
 from tf_iresnet.models.flow import ResidualFlow
 
 SIZE = 6

@@ -1,0 +1,1 @@
+"""Tables and benchmarks of this library beside other software, for a clone: not installed."""

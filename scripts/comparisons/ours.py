@@ -1,0 +1,93 @@
+"""A workload of the benchmark on tf_iresnet."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from comparisons.workloads import COEFFICIENT, PRODUCTS, Perceptrons, Workload, batch, weights
+from tf_iresnet import ResidualFlow, layers, log_det
+from tf_iresnet.numerics.fixed_point import solve
+
+# What normflows does in evaluation, whatever it was told: 20 terms and a geometric number of more,
+# 2 in the mean; in two dimensions the exact determinant.
+EVALUATION_PRODUCTS = 22
+
+
+class Ours:
+    """A residual flow, and what is measured of it.
+
+    Args:
+        workload: what it is made of.
+        tolerance: of the inverse of each block.
+    """
+
+    def __init__(self, workload: Workload, tolerance: float = 1e-5):
+        evaluation: log_det.LogDet = log_det.PowerSeries(EVALUATION_PRODUCTS)
+        if workload.event_shape == (2,):
+            evaluation = log_det.Exact()
+        block = layers.ResidualBlock(
+            _branch(workload),
+            log_det.Auto(log_det.PowerSeries(PRODUCTS), evaluation),
+            tolerance=tolerance,
+        )
+        blocks = layers.Repeated(block, workload.blocks)
+        self.flow = ResidualFlow(blocks)
+        self.flow.build((None, *workload.event_shape))
+        layer_by_layer = zip(*weights(workload), strict=True)
+        stacks = (np.stack(part) for layer in layer_by_layer for part in zip(*layer, strict=True))
+        for weight in blocks.weights:
+            if weight.name.endswith(("kernel", "bias")):
+                weight.assign(next(stacks))
+        self.flow.store_norms()
+        self.flow.compile(optimizer=keras.optimizers.Adam(1e-6))
+        self.data = batch(workload)
+
+    def train_step(self) -> None:
+        """One step of Adam."""
+        self.flow.train_on_batch(self.data)
+
+    def log_prob(self) -> np.ndarray:
+        """Log-densities of the batch in evaluation mode, `[batch]`."""
+        return self.flow.log_prob(self.data).numpy()
+
+    def set_tolerance(self, tolerance: float) -> None:
+        """Sets the tolerance of the inverse."""
+        self.flow.layer.layer.tolerance = tolerance
+        self.flow.reset_functions()
+
+    def invert(self) -> np.ndarray:
+        """The batch, taken for latents, as data `[batch, size]`."""
+        return self.flow.decode(self.data).numpy().reshape(len(self.data), -1)
+
+    def truth(self) -> np.ndarray:
+        """What `invert` should give: that of the same normalised kernels, in float64."""
+        blocks = self.flow.layer
+
+        @tf.function(autograph=False)
+        def inverse(y: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+            options = {"lipschitz": blocks.layer.lipschitz, "tolerance": 1e-11}
+            return solve(bound.function, y, parameters, **options).value
+
+        y = tf.constant(self.data, tf.float64)
+        for index in reversed(range(blocks.times)):
+            with blocks.copy(index) as block:
+                bound = block.branch.bind()
+            y = inverse(y, *(tf.cast(p, tf.float64) for p in bound.parameters))
+        return y.numpy().reshape(len(self.data), -1)
+
+
+def _branch(workload: Workload) -> list[keras.layers.Layer]:
+    shapes = workload.kernel_shapes
+    activations = [*["lipswish"] * (len(shapes) - 1), None]
+    branch: list[keras.layers.Layer] = [layers.LipSwish()]
+    for shape, activation in zip(shapes, activations, strict=True):
+        options: dict[str, Any] = {"activation": activation}
+        if isinstance(workload, Perceptrons):
+            layer = layers.SpectralDense(shape[-1], COEFFICIENT, **options)
+        else:
+            options |= {"coefficient": COEFFICIENT, "padding": "same"}
+            layer = layers.SpectralConv2D(shape[-1], shape[:2], **options)
+        branch.append(layer)
+    return branch

@@ -1,0 +1,94 @@
+"""Trainings in processes of their own, each by one thread on one core: equal time is equal work."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+# Nothing but the standard library is imported up here: a process that trains chooses its core
+# before anything starts threads.
+POOLS = (
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
+
+
+def train(runs: Mapping[pathlib.Path, Any], jobs: int = 1) -> None:
+    """Trains the runs that aren't finished; what each prints goes into a .log beside its workdir.
+
+    Args:
+        runs: workdir → config.
+        jobs: how many train at the same time, at most one per core.
+
+    Raises:
+        RunError: for a workdir of another config, or a training that failed.
+    """
+    from tf_iresnet.training.train import resolve
+    from tf_iresnet.training.workdir import Workdir, to_plain
+
+    waiting = {
+        path: to_plain(config)
+        for path, config in runs.items()
+        if Workdir(path).finished(resolve(config)) is None
+    }
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [-1] * jobs
+    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for core in available[:jobs]:
+        cores.put(core)
+
+    def one(path: pathlib.Path) -> None:
+        core = cores.get()
+        try:
+            _run(path, waiting[path], core)
+        finally:
+            cores.put(core)
+
+    with concurrent.futures.ThreadPoolExecutor(min(jobs, len(available))) as pool:
+        try:
+            list(pool.map(one, waiting))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run(path: pathlib.Path, config: Mapping[str, Any], core: int) -> None:
+    from tf_iresnet.training.workdir import RunError
+
+    print(f"{path}: training", flush=True)
+    log = path.with_name(f"{path.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    threads = dict.fromkeys(POOLS, "1")
+    folders = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    with open(log, "w") as output:
+        process = subprocess.run(
+            [sys.executable, "-m", "comparisons.pinned", str(core), str(path)],
+            input=json.dumps(config),
+            text=True,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
+        )
+    if process.returncode:
+        last = (log.read_text().splitlines() or [""])[-1]
+        raise RunError(f"Expected {path} to be trained. Received: {last} (all of it is in {log}).")
+
+
+def main() -> None:
+    """Trains the config on standard input on a core, in a workdir: the two arguments."""
+    core, path = int(sys.argv[1]), sys.argv[2]
+    if core >= 0:
+        os.sched_setaffinity(0, {core})
+    from tf_iresnet.training.train import train_and_evaluate
+
+    train_and_evaluate(json.load(sys.stdin), path)
+
+
+if __name__ == "__main__":
+    main()
