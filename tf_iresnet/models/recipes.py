@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.lipschitz_mlp import LipschitzMLP
 from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
@@ -15,6 +16,9 @@ from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
+
+
+BRANCHES = ("spectral", "lipschitz_mlp")
 
 
 def mlp_flow(
@@ -29,6 +33,7 @@ def mlp_flow(
     seed: int | None = None,
     *,
     block: str = "residual",
+    branch: str = "spectral",
     normalization: str = "power",
     act_norm: bool = True,
     preprocessing: Sequence[InvertibleLayer] = (),
@@ -37,8 +42,9 @@ def mlp_flow(
 ) -> ResidualFlow:
     """A flow of fully connected invertible blocks for vectors `[batch, event_size]`.
 
-    Each has a branch `g`, a perceptron of spectral layers whose product of norms is at most
-    `coefficient ** (len(hidden_units) + 1)`. There are four kinds of `block`:
+    Each has a branch `g`, a perceptron of one of two kinds: "spectral", of layers of norm
+    `coefficient`, so that `Lip(g) ≤ coefficient ** (len(hidden_units) + 1)`; or "lipschitz_mlp", a
+    `LipschitzMLP` with `Lip(g) ≤ coefficient` by construction. There are four kinds of `block`:
 
     - "residual": `x + g(x)`, cheap to evaluate, which stretches by less than 2.
     - "monotone": `MonotoneBlock`, solved for in both directions, which stretches and squeezes by
@@ -57,10 +63,11 @@ def mlp_flow(
         coefficient: bound on the spectral norm of every layer, below 1.
         activation: after each hidden layer: "lipswish", "sine", "elu", …
         condition_size: size of a condition vector, or None.
-        base: law of the latents, "normal" or "learned_normal".
+        base: distribution of the latents, "normal" or "learned_normal".
         log_det: estimator of `tf_iresnet.log_det`, or its name; of no effect for "triangular".
         seed: of the initial weights and of the training noise; None draws one.
         block: "residual", "monotone", "implicit" or "triangular".
+        branch: "spectral" or "lipschitz_mlp"; "triangular" blocks have spectral ones.
         normalization: of every layer: "power", or "gram" or "aol", by which the coefficients are
             proven bounds after every training step; see `SpectralDense`.
         act_norm: whether an `ActNorm` goes before each block, or before two that take turns.
@@ -76,6 +83,16 @@ def mlp_flow(
         raise ValueError(
             "Expected event_size and num_blocks to be at least 1. "
             f"Received: event_size={event_size}, num_blocks={num_blocks}"
+        )
+    if branch not in BRANCHES or (branch != "spectral" and block == "triangular"):
+        raise ValueError(
+            f"Expected branch to be one of {', '.join(BRANCHES)}, or 'spectral' with triangular "
+            f"blocks. Received: branch={branch!r}, block={block!r}"
+        )
+    if branch == "lipschitz_mlp" and normalization != "power":
+        raise ValueError(
+            "Expected no normalization with branch='lipschitz_mlp', which needs none. "
+            f"Received: normalization={normalization!r}"
         )
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0] // 2)
@@ -95,9 +112,15 @@ def mlp_flow(
             dtype=dtype,
         )
 
+    def make_branch() -> Any:
+        if branch == "lipschitz_mlp":
+            return LipschitzMLP(
+                hidden_units, event_size, coefficient, activation, condition_size, draw(), dtype=dtype
+            )
+        return [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
+
     def with_branch(kind: type[BranchBlock]) -> InvertibleLayer:
-        branch = [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
-        return kind(branch, log_det, tolerance=tolerance, dtype=dtype)
+        return kind(make_branch(), log_det, tolerance=tolerance, dtype=dtype)
 
     def triangular(reverse: bool) -> InvertibleLayer:
         units = [max(1, round(width / event_size)) for width in hidden_units]

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
-from tf_iresnet.layers.normalized import SpectralLayer
-from tf_iresnet.layers.walk import walk
+from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.invertible import InvertibleModel
+from tf_iresnet.numerics import norms
 from tf_iresnet.training import evaluation, plots, sampling
 from tf_iresnet.training.checkpoints import RunState
 
@@ -100,11 +100,16 @@ def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
 
 def singular_values(model: InvertibleModel, stored: bool = False) -> list[np.ndarray]:
     """Returns the singular values of layers, normalised or as `stored`, if a dense SVD is cheap."""
-    return [
-        layer.singular_values(layer.kernel.value if stored else layer.normalized_kernel())
-        for layer in walk(model.layer, SpectralLayer)
-        if layer.dense_entries() <= ENTRIES
-    ]
+    found: list[np.ndarray] = []
+    for layer in model._flatten_layers():
+        if isinstance(layer, SpectralLayer):
+            kernel = layer.kernel.value if stored else layer.normalized_kernel()
+            linear_map, _ = layer.norm_map(kernel)
+            shape = (*linear_map.input_shape, *linear_map.output_shape)
+            if np.prod(shape) <= ENTRIES:
+                values = norms.singular_values(linear_map)
+                found += list(values.reshape(-1, values.shape[-1]))
+    return found
 
 
 def _density(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
