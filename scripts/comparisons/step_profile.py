@@ -46,16 +46,14 @@ def compare(workloads: Mapping[str, Workload], rounds: int) -> list[dict[str, An
     for name, workload in workloads.items():
         ours = Ours(workload)
         totals = medians(functions(ours), rounds)
-        before, found = 0.0, []
-        for part, total in totals.items():
-            row = {"part": part, "what": PARTS[part], "milliseconds": total - before}
-            found.append(
-                {"workload": name, **row, "share": (total - before) / max(totals.values())}
-            )
-            before = total
-        for row in found:
+        step = totals["optimizer"]
+        found: list[dict[str, Any]] = []
+        for (part, total), before in zip(totals.items(), (0.0, *totals.values()), strict=False):
+            taken = total - before
+            row = {"workload": name, "part": part, "milliseconds": taken, "share": taken / step}
             print(json.dumps({"suite": "profile", **row}), flush=True)
-        print(f"\n{name}, a training step: {before:.1f} ms\n\n{table.text(COLUMNS, found)}\n")
+            found.append({**row, "what": PARTS[part]})
+        print(f"\n{name}, a training step: {step:.1f} ms\n\n{table.text(COLUMNS, found)}\n")
         rows += found
     return rows
 
