@@ -15,6 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.block = "residual"
+    config.model.branch = "spectral"  # or "lipschitz_mlp"
     config.model.num_blocks = 10
     config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97

@@ -1,6 +1,7 @@
 """Certificates against singular values, and that they catch what a norm estimate hides."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -11,38 +12,42 @@ import tf_iresnet as tfi
 from tf_iresnet import layers
 from tf_iresnet.certify import measured_lipschitz
 
+SLOPE = 1.0999 / 1.1  # the largest of LipSwish
+
 
 def flow(**kwargs):
     return tfi.mlp_flow(3, num_blocks=3, hidden_units=(16, 16), seed=1, **kwargs)
 
 
 def spoil(model):
-    """One kernel large, its vector at the smallest singular value, and one pass a call."""
-    repeated = model.layer.layers[-1]
-    with repeated.copy(1) as copy:
-        dense = copy.layers[1].branch.layers[1]
-        dense.power_iterations = 1  # as in the papers
-        left, _, right = np.linalg.svd(np.random.default_rng(0).normal(size=(16, 16)))
-        dense.kernel.assign((left * np.linspace(5, 1, 16)) @ right)
-        dense.vector.assign(right[-1])
+    """One copy's kernel large, its vector at the smallest singular value, and one pass a call."""
+    dense = model.layer.layers[-1].layer.layers[1].branch.layers[1]
+    dense.rule.iterations = 1  # as in the papers
+    left, _, right = np.linalg.svd(np.random.default_rng(0).normal(size=(16, 16)))
+    set_copy(dense.kernel, 1, (left * np.linspace(5, 1, 16)) @ right)
+    set_copy(dense.rule.leading_vector, 1, right[-1])
+
+
+def set_copy(variable, index, value):
+    values = variable.numpy()
+    values[index] = value
+    variable.assign(values)
 
 
 def test_bounds_enclose_the_singular_values():
     model = flow()
     certificate = tfi.certify(model)
     assert certificate.invertible and len(certificate.blocks) == 3 and len(certificate.layers) == 9
-    repeated = model.layer.layers[-1]
-    rows = iter(certificate.layers)
-    for index in range(3):
-        product = 1.0
-        with repeated.copy(index) as copy:
-            for dense in copy.layers[1].branch.layers:
-                row = next(rows)
-                norm = np.linalg.norm(np.asarray(dense.normalized_kernel(), np.float64), 2)
-                assert row.estimate <= norm * (1 + 1e-6) and norm <= row.upper_bound
-                assert row.upper_bound <= norm * 1.001
-                product *= row.upper_bound
-        assert certificate.blocks[index].lipschitz == pytest.approx(product)
+    branch = model.layer.layers[-1].layer.layers[1].branch
+    kernels = [np.asarray(dense.normalized_kernel(), np.float64) for dense in branch.layers]
+    for index, block in enumerate(certificate.blocks):
+        product = SLOPE**2
+        for kernel, row in zip(kernels, certificate.layers_of(block), strict=True):
+            norm = np.linalg.norm(kernel[index], 2)
+            assert row.estimate <= norm * (1 + 1e-6) and norm <= row.upper_bound
+            assert row.upper_bound <= norm * 1.001
+            product *= row.upper_bound
+        assert block.lipschitz == pytest.approx(product)
 
 
 def test_a_block_that_is_not_invertible_is_caught_and_enforced():
@@ -56,6 +61,80 @@ def test_a_block_that_is_not_invertible_is_caught_and_enforced():
     assert after.blocks[0] == before.blocks[0] and after.blocks[2] == before.blocks[2]
     x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
     np.testing.assert_allclose(model.decode(model.encode(x)), x, atol=1e-4)
+
+
+def test_of_copies_of_copies_only_the_one_that_needs_it_is_enforced():
+    block = layers.ResidualBlock([layers.SpectralDense(4, normalization="power")])
+    model = layers.Repeated(layers.Repeated(block, 2), 3)
+    model.build((None, 4))
+    (dense,) = block.branch.layers
+    dense.rule.iterations = 0
+    set_copy(dense.kernel, (1, 0), np.diag([5.0, 1.0, 1.0, 1.0]))
+    set_copy(dense.rule.leading_vector, (1, 0), [0.0, 0.0, 0.0, 1.0])
+    before = tfi.certify(model)
+    assert [block.certified for block in before.blocks] == [True, True, False, True, True, True]
+    kernels = dense.kernel.numpy()
+    after = tfi.enforce(model)
+    assert after.invertible and after.layers[2].upper_bound <= 0.97
+    changed = np.any(dense.kernel.numpy() != kernels, axis=(2, 3))
+    np.testing.assert_array_equal(changed, [[False, False], [True, False], [False, False]])
+
+
+def test_conditional_blocks_are_enforced_for_every_condition():
+    model = flow(condition_size=2)
+    spoil(model)
+    assert not tfi.certify(model).invertible
+    certificate = tfi.enforce(model)
+    assert certificate.invertible
+    random = np.random.default_rng(0)
+    measured = measured_lipschitz(
+        model, random.normal(size=(40, 3)), 9 * random.normal(size=(40, 2))
+    )
+    bounds = [block.lipschitz for block in certificate.blocks]
+    assert np.all(measured.max(axis=1) <= bounds)
+
+
+def test_a_lipschitz_mlp_is_certified_whatever_its_weights_are_and_left_alone():
+    model = flow(branch="lipschitz_mlp", condition_size=2)
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(3 * random.normal(size=weight.shape))
+    certificate = tfi.certify(model)
+    assert certificate.invertible and len(certificate.blocks) == 3
+    for block in certificate.blocks:
+        (row,) = certificate.layers_of(block)
+        assert row.name == block.name and row.estimate is None
+        assert row.upper_bound == block.lipschitz <= row.coefficient == 0.97
+    weights = model.get_weights()
+    assert tfi.enforce(model) == certificate
+    for old, new in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_columns_of_the_tables_stand_below_one_another():
+    """Numbers end where the titles of their columns do; what isn't known is left empty."""
+    mixed = layers.InvertibleSequential(
+        [
+            layers.ResidualBlock(
+                [layers.SpectralDense(6, activation="elu"), layers.SpectralDense(3)]
+            ),
+            layers.ResidualBlock(layers.LipschitzMLP((6,), 3)),
+        ]
+    )
+    mixed.build((None, 3))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    lines = str(tfi.certify(mixed, x)).splitlines()
+    of_layers, of_blocks = lines[:4], lines[5:8]
+    for title in ("estimate", "bound", "coefficient"):
+        end = of_layers[0].index(title) + len(title)
+        numbers = [line[:end].split("  ")[-1] for line in of_layers[1:]]
+        unknown = title == "estimate"
+        assert all(re.fullmatch(r" ?\d\.\d{5}", number) for number in numbers[: 3 - unknown])
+        assert not unknown or numbers[2].strip() == ""
+    for title in ("Lip(g) ≤", "on data", "iterations", "tolerance"):
+        end = of_blocks[0].index(title) + len(title)
+        assert all(line[end - 1].isdigit() and line[end : end + 1] == " " for line in of_blocks[1:])
+    assert all(line.endswith("  yes") for line in of_blocks[1:])
 
 
 def image_flow(coefficient=0.97):
@@ -84,8 +163,7 @@ def operator_norm(layer, size=(4, 4)):
     """Of the normalised kernel's operator, by what it does to every unit image."""
     channels = layer.kernel.shape[-2]
     images = tf.reshape(tf.eye(size[0] * size[1] * channels), [-1, *size, channels])
-    g = layer.bind()
-    outputs = layer.linear(images, g.parameters[0])
+    outputs = layer.linear_map(layer.normalized_kernel()).apply(images)
     return np.linalg.norm(tf.reshape(outputs, [len(images), -1]), 2)
 
 
@@ -101,15 +179,18 @@ def test_anchor_16_bounds_of_convolutions_are_those_of_their_operators():
         assert row.upper_bound <= 1.01 * row.coefficient
         reshaped = np.reshape(layer.normalized_kernel(), [-1, layer.kernel.shape[-1]])
         assert row.upper_bound > 1.05 * np.linalg.norm(reshaped, 2) or max(layer.kernel_size) == 1
-    product = concat.bound_given(rows[0].upper_bound) * rows[1].upper_bound * rows[2].upper_bound
+    of_input, of_inner = concat.eta().numpy()
+    of_concat = np.hypot(of_input, of_inner * rows[0].upper_bound)
+    product = of_concat * rows[1].upper_bound * SLOPE * rows[2].upper_bound
     assert certificate.blocks[0].lipschitz == pytest.approx(product)
 
 
 def test_convolutions_are_enforced():
     model, blocks = image_flow()
     layer = blocks.layers[1].branch.layers[0]
-    layer.power_iterations = 0
-    layer.vector.assign(np.random.default_rng(0).normal(size=layer.vector.shape))
+    layer.rule.iterations = 0
+    vector = layer.rule.leading_vector
+    vector.assign(np.random.default_rng(0).normal(size=vector.shape))
     before = tfi.certify(model)
     assert [block.certified for block in before.blocks] == [True, False]
     after = tfi.enforce(model)
@@ -175,7 +256,7 @@ def test_adjacent_convolutions_are_bounded_together_where_they_are_one():
     circular = block.branch.layers[:3]
     operator = tf.reshape(tf.eye(40), [40, 5, 4, 2])
     for layer in circular:
-        operator = layer.linear(operator, layer.normalized_kernel())
+        operator = layer.linear_map(layer.normalized_kernel()).apply(operator)
     certificate = tfi.certify(block)
     joint = np.linalg.norm(np.reshape(operator, [40, -1]), 2)
     found = certificate.blocks[0].lipschitz / certificate.layers[3].upper_bound
@@ -218,10 +299,9 @@ def test_data_are_followed_through_every_kind_of_composition():
     blocks = tfi.certify(flow, x).blocks
     assert len(blocks) == 3 and all(0 < block.measured <= block.lipschitz for block in blocks)
     expected, x = [], squeeze(x)
-    for index in range(2):
-        with stage.copy(index) as block:
-            expected.append(np.linalg.norm(jacobians(block.branch.bind(), x), 2, axis=(1, 2)))
-            x = block(x)
+    for copy in stage.blocks():
+        expected.append(np.linalg.norm(jacobians(copy.bound, x), 2, axis=(1, 2)))
+        x += copy.bound(x)
     expected.append(np.linalg.norm(jacobians(last.branch.bind(), x[..., :2]), 2, axis=(1, 2)))
     measured = [block.measured for block in blocks]
     np.testing.assert_allclose(measured, np.max(expected, 1), rtol=1e-9)

@@ -28,7 +28,7 @@ from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.numerics import log_det
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Certificate",

@@ -66,7 +66,8 @@ class Certificate:
 
     def layers_of(self, block: BlockCertificate) -> tuple[LayerCertificate, ...]:
         """The layers with a coefficient in the branch of a block, in order."""
-        return tuple(layer for layer in self.layers if layer.name.startswith(f"{block.name} / "))
+        inside = f"{block.name} / "  # the branch itself, if it is one layer, has the block's name
+        return tuple(layer for layer in self.layers if f"{layer.name} / ".startswith(inside))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -157,7 +158,7 @@ def _layer_certificates(parts: Iterable[CertifiedPart]) -> Iterator[LayerCertifi
 
 
 def _blocks_and_layers(model: keras.layers.Layer) -> Iterator[Any]:
-    """The blocks in a model, as `BlockCopy`, and the contractive layers outside of them, in order."""
+    """The blocks in a model, as `BlockCopy`, and contractive layers outside of them, in order."""
     if isinstance(model, (InvertibleLayer, ContractiveLayer)) and not model.built:
         raise ValueError(f"Expected a built model. Received: {model.name!r} without weights.")
     if isinstance(model, InvertibleLayer):
@@ -190,7 +191,7 @@ def measured_lipschitz(
     Raises:
         ValueError: for no data, or another model.
     """
-    layer = getattr(model, "layer", model)
+    layer = model if isinstance(model, InvertibleLayer) else getattr(model, "layer", model)
     data, condition = (
         None if value is None else tf.cast(tf.convert_to_tensor(value), layer.variable_dtype)
         for value in (data, condition)
@@ -222,9 +223,9 @@ def _local_constants(
             x = part.visit_blocks(x, measure, condition if part.condition_size else None)
         elif any(isinstance(found, BlockCopy) for found in _blocks_and_layers(part)):
             raise ValueError(
-                "Expected a model of tf_iresnet, an InvertibleLayer or a keras.Sequential of these. "
-                f"Received: {type(part).__name__} {part.name!r}, whose blocks' inputs aren't known. "
-                "Measure on the blocks one by one."
+                "Expected a model of tf_iresnet, an InvertibleLayer or a keras.Sequential of "
+                f"these. Received: {type(part).__name__} {part.name!r}, whose blocks' inputs "
+                "aren't known. Measure on the blocks one by one."
             )
         else:
             x = part(x)

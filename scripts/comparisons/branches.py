@@ -15,7 +15,7 @@ import numpy as np
 from comparisons import datasets, pinned, table
 from comparisons.configs import load_config
 from tf_iresnet.training import evaluation
-from tf_iresnet.training.trained import Trained
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.workdir import Workdir, write_atomically
 
 BLOCKS = ("residual", "monotone")
@@ -124,9 +124,7 @@ def _config(
     sections["training"] = {**clock, **sections.get("training", {})}
     name, arguments = DATA[data]
     config = load_config(name, arguments=arguments, changes=sections)
-    config.model.block, branch, config.model.activation = kind
-    if branch != "spectral":
-        config.model.branch = branch
+    config.model.block, config.model.branch, config.model.activation = kind
     if data in datasets.TABLES:
         config.data.path = str(datasets.write(data, root))
     return config
@@ -140,7 +138,7 @@ def _rows(
     root: pathlib.Path, data: str, kinds: Sequence[tuple[str, str, str]]
 ) -> list[dict[str, Any]]:
     """The rows of a data set, in the order of `kinds`."""
-    test = Trained(str(_path(root, data, kinds[0]))).dataset().test
+    test = SavedRun(str(_path(root, data, kinds[0]))).dataset().test
     truth = TRUTHS[data](test) if data in TRUTHS else None
     log_probs = [_log_prob(_path(root, data, kind), test) for kind in kinds]
     best = max(log_probs, key=np.mean)
@@ -162,6 +160,6 @@ def _log_prob(path: pathlib.Path, test: np.ndarray) -> np.ndarray:
     """Log-densities of the test points under a finished run, kept beside its workdir."""
     kept = path.with_name(f"{path.name}_log_prob.json")
     if not kept.exists():
-        log_prob = evaluation.log_prob(Trained(str(path)).flow, test, batch_size=500)
+        log_prob = evaluation.log_prob(SavedRun(str(path)).flow, test, batch_size=500)
         write_atomically(kept, json.dumps(log_prob.tolist()))
     return np.array(json.loads(kept.read_text()))

@@ -55,7 +55,7 @@ class Ours:
     def set_tolerance(self, tolerance: float) -> None:
         """Sets the tolerance of the inverse."""
         self.flow.layer.layer.tolerance = tolerance
-        self.flow.reset_functions()
+        self.flow._forget_functions()
 
     def invert(self) -> np.ndarray:
         """The batch, taken for latents, as data `[batch, size]`."""
@@ -64,17 +64,19 @@ class Ours:
     def truth(self) -> np.ndarray:
         """What `invert` should give: that of the same normalised kernels, in float64."""
         blocks = self.flow.layer
+        exact = [
+            tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float64), copy.bound)
+            for copy in blocks.blocks()
+        ]
 
         @tf.function(autograph=False)
-        def inverse(y: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-            options = {"lipschitz": blocks.layer.lipschitz, "tolerance": 1e-11}
-            return solve(bound.function, y, parameters, **options).value
+        def inverse(y: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
+            g = tf.nest.pack_sequence_as(exact[0], tensors)
+            return solve(g, y, lipschitz=blocks.layer.lipschitz, tolerance=1e-11).value
 
         y = tf.constant(self.data, tf.float64)
-        for index in reversed(range(blocks.times)):
-            with blocks.copy(index) as block:
-                bound = block.branch.bind()
-            y = inverse(y, *(tf.cast(p, tf.float64) for p in bound.parameters))
+        for g in reversed(exact):
+            y = inverse(y, *tf.nest.flatten(g))
         return y.numpy().reshape(len(self.data), -1)
 
 

@@ -17,8 +17,9 @@ import tensorflow as tf
 from comparisons import table, tfp_flows
 from comparisons.configs import load_config
 from tf_iresnet import data
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
-from tf_iresnet.layers.normalization import ActNorm
+from tf_iresnet.layers.actnorm import ActNorm
+from tf_iresnet.layers.composition import InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.reshaping import Reshape
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation

@@ -16,19 +16,16 @@ import tensorflow as tf
 
 from comparisons import table
 from comparisons.configs import load_config
-from tf_iresnet.layers import ActNorm, Logit, Repeated, Rescale, ResidualBlock, SpectralDense
-from tf_iresnet.layers.bound_function import BoundFunction
-from tf_iresnet.layers.walk import walk
+from tf_iresnet.layers import BoundFunction, Repeated, ResidualBlock, SpectralDense
+from tf_iresnet.layers.invertible import BlockCopy
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.inverse_report import inverse_report
 from tf_iresnet.numerics.fixed_point import Solution, solve
-from tf_iresnet.training import plots, sampling
+from tf_iresnet.training import plots
 from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import train_and_evaluate
 from tf_iresnet.training.workdir import write_atomically
 
 SOLVERS = ("picard", "anderson", "newton_krylov")
-OTHERS = (ActNorm, Rescale, Logit)  # what else the flows here are made of
 BATCH = 256
 CAPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 26, 34, 45)  # evaluations, in the picture
 COLUMNS = (
@@ -41,12 +38,6 @@ COLUMNS = (
     table.Column("certified error", "{certified_error:.1e}", ("certified_error",)),
     table.Column("true error", "{true_error:.1e}", ("true_error",)),
     table.Column("not converged", "{failures}", ("failures",)),
-)
-NEAR_COLUMNS = (
-    table.Column("latents", "{latents}", ("latents",)),
-    table.Column("evaluations", "{evaluations:.1f}", ("evaluations",)),
-    table.Column("from the last step", "{near:.1f}", ("near",)),
-    table.Column("with its forward pass", "{near_in_all:.1f}", ("near_in_all",)),
 )
 
 
@@ -64,16 +55,16 @@ def compare(
     changes: Mapping[str, Mapping[str, Any]] | None = None,
     rounds: int = 9,
 ) -> list[dict[str, Any]]:
-    """Prints a JSON line for each solver and problem, then the tables; writes them and a picture.
+    """Prints a JSON line for each solver and problem, then the table; writes it and a picture.
 
     Args:
-        workdir: gets inverse.csv, inverse_near.csv and inverse.png; the flow is that of the run in
-            its `digits`, which is made if it isn't there.
+        workdir: gets inverse.csv and inverse.png; the flow is that of the run in its `digits`,
+            which is made if it isn't there.
         changes: section of configs/digits.py → fields to change.
         rounds: decodings that are timed, the solvers in turns.
 
     Returns:
-        The rows of the first table. Work is per block and example. `milliseconds` is the median
+        The rows of the table. Work is per block and example. `milliseconds` is the median
         time to decode a batch of 256 latents. The errors are the largest of any block and example:
         the certified one, and the distance to the solution in float64.
     """
@@ -94,17 +85,8 @@ def compare(
             rows.append(row | figures(blocks, solver))
             print(json.dumps({"suite": "inverse", **rows[-1]}), flush=True)
         curves[name] = {solver: curve(blocks, solver) for solver in SOLVERS}
-    trained = problems["trained digits"]
-    near = [
-        {"latents": latents, **near_figures(trained, path)}
-        for latents, path in paths(trained).items()
-    ]
-    for columns, some, file in (
-        (COLUMNS, rows, "inverse.csv"),
-        (NEAR_COLUMNS, near, "inverse_near.csv"),
-    ):
-        print(f"\n{table.text(columns, some)}")
-        print(f"Table: {table.write_csv(root / file, columns, some)}")
+    print(f"\n{table.text(COLUMNS, rows)}")
+    print(f"Table: {table.write_csv(root / 'inverse.csv', COLUMNS, rows)}")
     picture = plots.curves(
         curves,
         "evaluations and products of a block",
@@ -160,47 +142,44 @@ def _of_kernels(
     repeated = Repeated(ResidualBlock(branch), len(kernels))
     flow = ResidualFlow(repeated)
     flow.build((None, shapes[0][0]))
-    for index, values in enumerate(kernels):
-        with repeated.copy(index) as block:
-            for layer, kernel in zip(block.branch.layers, values, strict=True):
-                layer.kernel.assign(kernel)
-            for layer, bias in zip(block.branch.layers[:-1], biases[index], strict=True):
-                layer.bias.assign(bias)
+    for layer, stacked in zip(
+        repeated.layer.branch.layers, zip(*kernels, strict=True), strict=True
+    ):
+        layer.kernel.assign(np.stack(stacked))
+    for index, layer in enumerate(repeated.layer.branch.layers[:-1]):
+        layer.bias.assign(biases[:, index])
     flow.store_norms()
     return flow
 
 
 def solved(flow: ResidualFlow, z: tf.Tensor) -> list[Solved]:
     """The problems that the blocks of a flow solve to invert latents, in the forward order."""
-    x, problems = flow.decode(z), []
-    for layer in walk(flow.layer, (ResidualBlock, *OTHERS)):
-        y = layer(x)
-        if isinstance(layer, ResidualBlock):
-            g = layer.branch.bind()
-            double = BoundFunction(g.function, tuple(tf.cast(p, tf.float64) for p in g.parameters))
-            exact = _solve(double, tf.cast(y, tf.float64), layer.lipschitz, tolerance=1e-12)
-            problems.append(Solved(g, layer.lipschitz, y, exact.value.numpy()))
-        x = y
+    problems = []
+
+    def add(copy: BlockCopy, x: tf.Tensor) -> None:
+        g, y = copy.bound, x + copy.bound(x)
+        double = tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float64), g)
+        options = {"lipschitz": copy.block.lipschitz, "tolerance": 1e-12}
+        exact = solve(double, tf.cast(y, tf.float64), **options).value.numpy()
+        problems.append(Solved(g, copy.block.lipschitz, y, exact))
+
+    flow.layer.visit_blocks(flow.decode(z), add)
     return problems
-
-
-def _solve(g: BoundFunction, y: tf.Tensor, lipschitz: float, **options: Any) -> Solution:
-    return solve(g.function, y, g.parameters, lipschitz=lipschitz, **options)
 
 
 def figures(blocks: Sequence[Solved], solver: str) -> dict[str, Any]:
     """Work and errors of a solver at the default tolerance, over all blocks and examples."""
-    found = [_solve(b.g, b.y, b.lipschitz, method=solver) for b in blocks]
-    iterations, errors, solved, products = (
+    found = [solve(b.g, b.y, lipschitz=b.lipschitz, method=solver) for b in blocks]
+    evaluations, products, errors, converged = (
         np.stack(field) for field in list(zip(*found, strict=True))[1:]
     )
     return {
-        "evaluations": float(iterations.mean()),
-        "most": int(iterations.max()),
+        "evaluations": float(evaluations.mean()),
+        "most": int(evaluations.max()),
         "products": float(products.mean()),
         "certified_error": float(errors.max()),
         "true_error": max(_distance(f, b).max() for f, b in zip(found, blocks, strict=True)),
-        "failures": int((~solved).sum()),
+        "failures": int((~converged).sum()),
     }
 
 
@@ -208,9 +187,9 @@ def curve(blocks: Sequence[Solved], solver: str) -> tuple[list[float], list[floa
     """Work per block and example, and the largest true error after it, for several caps."""
     work, errors = [], []
     for cap in CAPS:
-        options = {"tolerance": 0.0, "max_iterations": cap, "method": solver}
-        found = [_solve(b.g, b.y, b.lipschitz, **options) for b in blocks]
-        work.append(float(np.mean([f.iterations + f.products for f in found])))
+        options: dict[str, Any] = {"tolerance": 0.0, "max_iterations": cap, "method": solver}
+        found = [solve(b.g, b.y, lipschitz=b.lipschitz, **options) for b in blocks]
+        work.append(float(np.mean([f.evaluations + f.products for f in found])))
         errors.append(max(_distance(f, b).max() for f, b in zip(found, blocks, strict=True)))
     return work, errors
 
@@ -238,42 +217,6 @@ def _with_solver(flow: ResidualFlow, solver: str) -> ResidualFlow:
     copy = ResidualFlow.from_config(flow.get_config())
     copy.build((None, *flow.event_shape))
     copy.set_weights(flow.get_weights())
-    for block in walk(copy.layer, ResidualBlock):
-        block.solver = solver
+    for block in copy.layer.blocks():
+        block.block.solver = solver
     return copy
-
-
-def paths(flow: ResidualFlow, count: int = 32) -> dict[str, tf.Tensor]:
-    """Latents `[count, steps, d]` whose neighbours lie near each other, by what they are.
-
-    Ways from one latent to another, and Markov chains by which a posterior of latents is sampled:
-    proposals of the preconditioned Crank–Nicolson walk, which a normal prior leaves as they are.
-    """
-    first, last = (flow.base.sample(count, tf.constant([1, end])) for end in (0, 1))
-    found = {
-        f"{steps} steps to another": sampling.between(flow, first, last, steps + 1)
-        for steps in (8, 32, 128)
-    }
-    for size in (0.3, 0.1, 0.03):
-        chain = [first]
-        for step in range(32):
-            move = flow.base.sample(count, tf.constant([2, step]))
-            chain.append(np.sqrt(1 - size**2) * chain[-1] + size * move)
-        found[f"chain in steps of {size}"] = tf.stack(chain, 1)
-    return found
-
-
-def near_figures(flow: ResidualFlow, latents: tf.Tensor) -> dict[str, Any]:
-    """Evaluations per block and example along paths `[count, steps, d]`, with and without `near`.
-
-    `near` is the point before; `near_in_all` counts the forward pass that it costs.
-    """
-    x = inverse_report(flow, latents[:, 0]).value
-    cold, warm = [], []
-    for step in range(1, latents.shape[1]):
-        cold.append(inverse_report(flow, latents[:, step]).evaluations.mean())
-        report = inverse_report(flow, latents[:, step], near=x)
-        warm.append(report.evaluations.mean())
-        x = report.value
-    near = float(np.mean(warm))
-    return {"evaluations": float(np.mean(cold)), "near": near, "near_in_all": near + 1}

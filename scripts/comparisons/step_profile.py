@@ -16,8 +16,6 @@ import tensorflow as tf
 from comparisons import table
 from comparisons.ours import Ours
 from comparisons.workloads import Workload
-from tf_iresnet.layers import Repeated
-from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.models.flow import ResidualFlow
 
 PARTS = {
@@ -75,7 +73,7 @@ def functions(ours: Ours) -> dict[str, Callable[[], Any]]:
         return loss, tape.gradient(loss, flow.trainable_weights)
 
     stages = {
-        "normalise": lambda: bound(flow.layer),
+        "normalise": lambda: tf.nest.flatten(flow.layer.bind(training=True)),
         "evaluate": lambda: flow.base.log_prob(flow.layer.call(x, training=True)),
         "products": lambda: (lambda z, log_det: flow.base.log_prob(z) + log_det)(*forward()),
         "gradient": loss_and_gradients,
@@ -85,21 +83,6 @@ def functions(ours: Ours) -> dict[str, Callable[[], Any]]:
         for name, stage in stages.items()
     }
     return compiled | {"optimizer": ours.train_step}
-
-
-def bound(layer: InvertibleLayer) -> list[tf.Tensor]:
-    """Returns the parameters of every bound branch, in training mode."""
-    if hasattr(layer, "bind"):
-        return tf.nest.flatten(layer.bind(training=True))
-    # Layers that bind inside their loop only: the same loop, of nothing else.
-    assert isinstance(layer, Repeated)
-    with layer.copy(0) as block:
-        blank = tuple(tf.zeros_like(p) for p in block.branch.bind().parameters)
-    return layer._steps(
-        lambda block, index, carry: tuple(block.branch.bind(None, True).parameters),
-        blank,
-        update=True,
-    )
 
 
 def _compiles(flow: ResidualFlow) -> bool:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import InvertibleLayer
+from tf_iresnet.layers.invertible import InvertibleLayer, Mapped
 
 
 class TfpFlow(InvertibleLayer):
@@ -64,11 +64,21 @@ class TfpFlow(InvertibleLayer):
                 chain.append(tfp.bijectors.Permute(self.permutation(index)))
         self.chain = tfp.bijectors.Chain(chain)
 
-    def transform(self, x, condition, training, seed):
-        return self.chain.inverse(x), self.chain.inverse_log_det_jacobian(x, event_ndims=1)
+    # TFP's networks read the weights themselves, so nothing is bound: not to be repeated.
 
-    def invert(self, y, condition):
-        return self.chain.forward(y)
+    def push(self, bound, x, how=None):
+        value = self.chain.inverse(x)
+        if how is None:
+            return Mapped(value)
+        log_det = self.chain.inverse_log_det_jacobian(x, event_ndims=1)
+        return Mapped(value, log_det, tf.zeros_like(log_det))
+
+    def pull(self, bound, y, how=None):
+        value = self.chain.forward(y)
+        if how is None:
+            return Mapped(value)
+        log_det = self.chain.forward_log_det_jacobian(y, event_ndims=1)
+        return Mapped(value, log_det, tf.zeros_like(log_det))
 
     def _dense(
         self, index: int, layer: int, inputs: int, units: int

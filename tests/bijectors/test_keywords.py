@@ -88,9 +88,17 @@ def test_a_condition_variable_is_read_at_each_call():
 class Noisy(Affine):
     """Its log-determinant shows the seed that reached it."""
 
-    def transform(self, x, condition, training, seed):
-        y, log_det = super().transform(x, condition, training, seed)
-        return y, log_det + tf.cast(seed[1], x.dtype)
+    def push(self, bound, x, how=None):
+        mapped = super().push(bound, x, how)
+        if how is None:
+            return mapped
+        return mapped._replace(log_det=mapped.log_det + tf.cast(how.seed[1], x.dtype))
+
+    def pull(self, bound, y, how=None):
+        mapped = super().pull(bound, y, how)
+        if how is None:
+            return mapped
+        return mapped._replace(log_det=mapped.log_det - tf.cast(how.seed[1], y.dtype))
 
 
 def test_the_seed_reaches_the_log_determinant(mode, run_in_mode):

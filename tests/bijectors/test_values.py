@@ -60,7 +60,7 @@ def test_inverse_and_both_log_dets_match_the_jacobian(mode, dtype, run_in_mode):
     tolerance = 10 * TOLERANCE[dtype]
     np.testing.assert_allclose(recovered, X, atol=tolerance)
     np.testing.assert_allclose(forward, expected, atol=tolerance)
-    # Defect 8 of the peers: the log-determinant of the inverse taken at y instead of x.
+    # Taken at x, not at y.
     np.testing.assert_allclose(inverse, -expected, atol=tolerance)
     np.testing.assert_allclose(linked, -expected, atol=tolerance)
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from tf_iresnet import layers
 from tf_iresnet.layers import activations
+from tf_iresnet.layers.branch import as_contractive
 
-NAMES = sorted({*activations.LAYERS, *activations.NON_EXPANSIVE})
+NAMES = sorted({*activations.LAYERS, *activations.SLOPES})
 
 
 def largest_singular_value(layer, x):
@@ -66,12 +67,31 @@ def test_sorting_keeps_the_values():
     [
         (keras.layers.Activation("elu"), "elu"),
         (keras.layers.ReLU(), "relu"),
+        (keras.layers.ReLU(max_value=6), "relu6"),
         (keras.layers.ELU(), "elu"),
         (keras.layers.Activation(keras.activations.tanh), "tanh"),
     ],
 )
 def test_known_keras_activations_are_accepted(layer, accepted):
-    assert activations.as_contractive(layer).function == accepted
+    assert as_contractive(layer).function == accepted
+
+
+class Doubled(keras.Sequential):
+    """A subclass may compute something else than its layers one after another."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training, mask)
+
+
+def relu(x):
+    """Of the name of an activation that is known."""
+    return 3 * keras.activations.relu(x)
+
+
+def test_functions_are_known_by_what_they_are_and_not_by_their_name():
+    assert layers.SpectralDense(2, activation=keras.activations.relu).lipschitz_bound() == 0.97
+    with pytest.raises(ValueError, match="slopes aren't known"):
+        layers.SpectralDense(2, activation=relu)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +106,11 @@ def test_known_keras_activations_are_accepted(layer, accepted):
         (keras.layers.Activation("gelu"), "gelu.*1.13.*lipswish"),
         (keras.layers.Activation("silu"), "silu.*1.1.*lipswish"),
         (keras.layers.PReLU(), "PReLU.*isn't known"),
+        (keras.layers.ReLU(negative_slope=3.0), "ReLU.*slopes aren't known"),
+        (keras.layers.ReLU(threshold=1.0), "ReLU.*slopes aren't known"),  # it jumps there
+        (keras.layers.ReLU(max_value=2.0), "ReLU.*slopes aren't known"),
+        (keras.layers.Activation(lambda x: 2 * x), "Activation.*slopes aren't known"),
+        (Doubled([layers.SpectralDense(2)]), "Doubled.*isn't known"),
     ],
 )
 def test_anything_else_is_refused_with_the_reason(layer, message):

@@ -26,6 +26,8 @@ EVENTS: dict[str, tuple[int, ...]] = {
     "residual_image": (2, 3, 2),
 }
 CONDITION = 2
+# Weights that start at a special value, or without a seed.
+PERTURBED = ("log_scale", "shift", "condition_kernel", "log_multiplier", "bias_")
 
 
 def branch(dtype, activation="sine", features=EVENT[0], **kwargs):
@@ -74,6 +76,12 @@ def residual_image(dtype):
         tolerance=tolerance,
         dtype=dtype,
     )
+
+
+def lipschitz_mlp(dtype, kind=layers.ResidualBlock, activation="sine", **kwargs):
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    branch = layers.LipschitzMLP((6, 5), 3, 0.9, activation, seed=1, dtype=dtype, **kwargs)
+    return kind(branch, "exact", tolerance=tolerance, dtype=dtype)
 
 
 def multi_scale(dtype):
@@ -133,6 +141,17 @@ LAYERS = {
     "monotone_repeated": lambda dtype: layers.Repeated(
         monotone(dtype, condition_size=CONDITION), 3, dtype=dtype
     ),
+    "residual_lipschitz_mlp": lipschitz_mlp,
+    "residual_lipschitz_mlp_conditional": lambda dtype: lipschitz_mlp(
+        dtype, condition_size=CONDITION
+    ),
+    "monotone_lipschitz_mlp": lambda dtype: lipschitz_mlp(dtype, layers.MonotoneBlock, "lipswish"),
+    "monotone_lipschitz_mlp_conditional": lambda dtype: lipschitz_mlp(
+        dtype, layers.MonotoneBlock, "tanh", condition_size=CONDITION
+    ),
+    "repeated_lipschitz_mlp": lambda dtype: layers.Repeated(
+        lipschitz_mlp(dtype, condition_size=CONDITION), 3, dtype=dtype
+    ),
     "triangular": triangular,
     "triangular_pair": lambda dtype: layers.InvertibleSequential(
         [triangular(dtype, condition_size=CONDITION, reverse=r) for r in (False, True)], dtype=dtype
@@ -142,9 +161,14 @@ LAYERS = {
 VARIANTS = {
     "residual_picard", "residual_lipswish", "residual_cpila", "sequential", "implicit",
     "multi_scale_conditional", "monotone_repeated", "triangular_pair",
+    "residual_lipschitz_mlp_conditional", "monotone_lipschitz_mlp",
+    "monotone_lipschitz_mlp_conditional", "repeated_lipschitz_mlp",
 }  # fmt: skip
-# Made of others; their gradients take longest to compile.
-COMPOSED = {"inverse", "multi_scale", "repeated", "residual_concat", "residual_conditional"}
+# Made of others, or as long to compile: their gradients are slow tests under XLA.
+COMPOSED = {
+    "inverse", "multi_scale", "repeated", "residual_concat", "residual_conditional",
+    "residual_lipschitz_mlp",
+}  # fmt: skip
 names = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -167,7 +191,7 @@ def build(name, dtype, batch=4):
     layer, event = LAYERS[name](dtype), EVENTS.get(name, EVENT)
     layer.build((None, *event))
     for weight in layer.weights:
-        if weight.name.endswith(("log_scale", "shift", "condition_kernel")):
+        if weight.name.startswith(PERTURBED):
             weight.assign(random.normal(size=weight.shape) / 2)
     x = tf.constant(random.uniform(0.1, 0.9, (batch, *event)), dtype)
     condition = None

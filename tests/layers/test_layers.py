@@ -86,7 +86,7 @@ def test_anchor_07_a_solver_that_fails_is_reported(kind):
             return 0.5
 
         def bind(self, condition=None, training=None):
-            return layers.BoundFunction(lambda x: 3.0 * x)
+            return layers.BoundFunction.of(lambda x: 3.0 * x)
 
         def compute_output_shape(self, input_shape):
             return input_shape
@@ -105,50 +105,13 @@ def test_anchor_07_a_solver_that_fails_is_reported(kind):
         layer = block(on_failure)
         for direction in solved(layer):
             assert np.all(np.isfinite(direction(y))) == finite
-        assert not np.any(layer.solve(y).converged)
+        assert not np.any(layer.inverse_with_report(y).converged)
+        assert layer.inverse_with_report(y).converged.shape == (1, 2)
     for direction in solved(block("raise")):
         with pytest.raises(
             tf.errors.InvalidArgumentError, match=r"could not invert.*max_iterations=20"
         ):
             direction(y)
-
-
-def test_repeated_is_a_sequence_of_copies_with_their_own_weights():
-    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
-    block = layers.ResidualBlock([layers.SpectralDense(3, 0.9, kernel_initializer=initializer)])
-    repeated = layers.Repeated(block, 4)
-    x = tf.constant(np.random.default_rng(0).normal(size=(5, 3)), tf.float32)
-    y, log_det = repeated.forward_with_log_det(x)
-    expected, total, kernels = x, 0.0, []
-    for index in range(4):
-        with repeated.copy(index) as copy:
-            kernels.append(copy.branch.layers[0].kernel.value.numpy())
-            expected, one = copy.forward_with_log_det(expected)
-            total += one
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(log_det, total, rtol=1e-4, atol=1e-5)
-    assert len({kernel.tobytes() for kernel in kernels}) == 4
-    with repeated.copy(2) as copy:
-        copy.branch.layers[0].kernel.assign(np.zeros((3, 3)))
-    with repeated.copy(2) as copy:
-        assert not np.any(copy.branch.layers[0].kernel.value)
-    with repeated.copy(1) as copy:
-        np.testing.assert_array_equal(copy.branch.layers[0].kernel.value, kernels[1])
-
-
-def test_repeated_stores_the_state_of_every_copy_in_training():
-    pair = layers.InvertibleSequential([layers.ActNorm(), layers.ResidualBlock([contraction(3)])])
-    repeated = layers.Repeated(pair, 3)
-    x = tf.constant(np.random.default_rng(0).normal(size=(500, 3)) * 10 + 5, tf.float32)
-    tf.function(lambda: repeated(x, training=True))()
-    for index in range(3):
-        with repeated.copy(index) as copy:
-            act_norm, block = copy.layers
-            assert act_norm.initialized.value == 1
-            normal = act_norm(x).numpy()
-            np.testing.assert_allclose(normal.mean(0), 0, atol=1e-2)
-            np.testing.assert_allclose(normal.std(0), 1, atol=1e-2)
-            x = block(normal)
 
 
 class NotInvertible(keras.layers.Layer):

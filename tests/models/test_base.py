@@ -1,4 +1,4 @@
-"""Laws of latents: their densities against TFP's and quadrature, their samples by their moments."""
+"""Distributions of latents: densities against TFP's and quadrature, samples by their moments."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,6 @@ import tensorflow as tf
 import tf_iresnet as tfi
 from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.residual import ResidualBlock
-from tf_iresnet.layers.walk import walk
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 
 TAIL = {"tail_blocks": 1, "tail_width": 5}
@@ -62,8 +61,8 @@ def test_a_classifier_shares_the_blocks_and_keeps_its_features_images():
 def test_without_a_coefficient_every_block_is_an_ordinary_one():
     small = {"blocks": (1, 1), "width": 2, "pad_channels": 0, "coefficient": None}
     model = image_classifier((4, 4, 1), 2, seed=0, **small)
-    blocks = list(walk(model.layer, ResidualBlock))
-    assert len(blocks) == 2
+    blocks = [copy.block for copy in model.layer.blocks()]
+    assert len(blocks) == 2 and all(type(block) is ResidualBlock for block in blocks)
     assert all(not block.constrained and block.lipschitz == np.inf for block in blocks)
     x = np.ones((1, 4, 4, 1), "float32")
     assert np.all(np.isfinite(model(x)))
@@ -81,7 +80,12 @@ def test_a_hybrid_is_the_same_network_as_the_flow():
 
 def convolutions(model):
     """Kernels' shapes in order, as often as there are copies."""
-    return [tuple(layer.kernel.shape) for layer in walk(model.layer, SpectralConv2D)]
+    return [
+        tuple(layer.kernel.shape[len(copy.index) :])
+        for copy in model.layer.blocks()
+        for layer in copy.block.branch.layers
+        if isinstance(layer, SpectralConv2D)
+    ]
 
 
 def test_the_base_is_the_architectures_unless_another_is_asked_for():

@@ -10,17 +10,17 @@ import pytest
 
 from tf_iresnet import image_flow
 from tf_iresnet.layers.activations import Activation
+from tf_iresnet.layers.actnorm import ActNorm
+from tf_iresnet.layers.branch import ContractiveSequential
+from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.concatenation import LipschitzConcat
-from tf_iresnet.layers.contractive import ContractiveSequential
 from tf_iresnet.layers.convolution import SpectralConv2D
-from tf_iresnet.layers.invertible import InvertibleSequential
-from tf_iresnet.layers.normalization import ActNorm
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.models.architectures import ARCHITECTURES, get
+from tf_iresnet.models.image_layers import ImageLayers
 from tf_iresnet.models.images import image_classifier
-from tf_iresnet.models.stages import Builder
 
 SHAPES = {
     "iresnet-mnist": (32, 32, 3),
@@ -77,7 +77,7 @@ def count(name, **changes):
     """Parameters of the network, and the number of its outputs."""
     architecture, shape = get(name, **changes), shape_of(name)
     total = outputs = 0
-    stages = list(Builder(architecture, 0, "auto", 1e-5, None).stages(shape))
+    stages = list(ImageLayers(architecture, 0, "auto", 1e-5, None).stages(shape))
     for index, stage in enumerate(stages):
         for layer in stage:
             total += parameters(layer, shape)

@@ -6,7 +6,6 @@ import pytest
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
-from tf_iresnet.layers.walk import walk
 
 KINDS = {
     "residual": (layers.ResidualBlock,) * 2,
@@ -36,8 +35,7 @@ def data(size):
 )
 def test_a_trained_flow_is_a_density_with_an_inverse_and_a_file(block, tmp_path):
     flow, x = small_flow(block), data(256)
-    blocks = list(walk(flow.layer, layers.residual.BranchBlock))
-    assert tuple(type(b) for b in blocks) == KINDS[block]
+    assert tuple(type(copy.block) for copy in flow.layer.blocks()) == KINDS[block]
     flow.compile(keras.optimizers.Adam(1e-2))
     losses = flow.fit(x, batch_size=64, epochs=10, verbose=0).history["loss"]
     assert losses[-1] < losses[0] - 0.2
@@ -55,16 +53,14 @@ def test_a_trained_flow_is_a_density_with_an_inverse_and_a_file(block, tmp_path)
 
 def test_an_implicit_flow_turns_every_other_block_around():
     flow = small_flow("implicit", num_blocks=4)
-    with flow.layer.layers[-1].copy(1) as pattern:
-        kinds = [type(layer) for layer in pattern.layers]
+    kinds = [type(layer) for layer in flow.layer.layers[-1].layer.layers]
     assert kinds == [layers.ActNorm, layers.ResidualBlock, layers.Inverse]
-    assert flow.layer.num_solvers == 2
+    assert flow.layer.num_solvers == (2, 2)
 
 
 def test_triangular_widths_are_those_asked_for_a_variable():
     flow = small_flow("triangular", hidden_units=(17, 1))
-    first = next(walk(flow.layer, layers.TriangularBlock))
-    assert first.units_per_dim == (8, 1)
+    assert next(flow.layer.blocks()).block.units_per_dim == (8, 1)
 
 
 @pytest.mark.parametrize(

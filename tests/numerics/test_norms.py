@@ -8,9 +8,15 @@ import pytest
 import tensorflow as tf
 from support.dense_convolution import GEOMETRIES
 
-from tf_iresnet.numerics import linear_maps, norms
+from tf_iresnet.numerics import differentiable_norms, linear_maps, norms
+from tf_iresnet.numerics.differentiable_norms import (
+    almost_orthogonal,
+    differentiable_bound,
+    gram_iteration,
+    in_full_products,
+)
 from tf_iresnet.numerics.linear_maps import Convolution, Matrix
-from tf_iresnet.numerics.norms import almost_orthogonal, differentiable_bound, upper_bound
+from tf_iresnet.numerics.norms import upper_bound
 
 
 def gaussian(*shape, seed=0):
@@ -21,7 +27,7 @@ def gaussian(*shape, seed=0):
 def written_out(request, monkeypatch):
     """Whether convolutions of small images are written out; otherwise all are sampled."""
     if not request.param:
-        monkeypatch.setattr(norms, "SIDE", 0)
+        monkeypatch.setattr(differentiable_norms, "SIDE", 0)
     linear_maps._graph.cache_clear()
     yield request.param
     linear_maps._graph.cache_clear()
@@ -74,7 +80,7 @@ def test_a_stack_is_bounded_matrix_by_matrix():
     stack = gaussian(3, 2, 7, 5) * np.logspace(-3, 3, 3)[:, None, None, None]
     exact = np.linalg.norm(stack, 2, axis=(-2, -1))
     certified = upper_bound(Matrix(stack))
-    for bounds in (norms.gram_iteration(tf.constant(stack)), differentiable_bound(Matrix(stack))):
+    for bounds in (gram_iteration(tf.constant(stack)), differentiable_bound(Matrix(stack))):
         assert bounds.shape == (3, 2) and np.all(certified < bounds)
         assert np.all(bounds < 1.01 * exact)
     assert certified.shape == (3, 2)
@@ -220,11 +226,11 @@ def test_half_precision_is_bounded_in_float32():
 def test_products_that_drop_digits_are_avoided(device, monkeypatch):
     devices = [tf.config.PhysicalDevice("/physical_device:X:0", device)]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda: devices)
-    assert norms.in_full_products(tf.ones([2, 2])).dtype == (
+    assert in_full_products(tf.ones([2, 2])).dtype == (
         tf.float64 if device == "TPU" else tf.float32
     )
     monkeypatch.setattr(tf.config.experimental, "tensor_float_32_execution_enabled", lambda: True)
-    assert norms.in_full_products(tf.ones([2, 2])).dtype == tf.float64
+    assert in_full_products(tf.ones([2, 2])).dtype == tf.float64
 
 
 def test_nan_is_not_hidden():

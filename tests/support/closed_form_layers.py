@@ -8,6 +8,7 @@ from scipy import stats
 
 from tf_iresnet.bijectors import InvertibleBijector
 from tf_iresnet.layers import InvertibleLayer
+from tf_iresnet.layers.invertible import Mapped
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -30,27 +31,25 @@ class Affine(InvertibleLayer):
         self.matrix = self.add_weight(shape=(2, 2), initializer=constant(MATRIX))
         self.offset = self.add_weight(shape=(2,), initializer=constant(OFFSET))
 
-    def call(self, inputs, condition=None, training=None):
-        self.passes["call"] += 1
-        x, condition = self._prepare(inputs, condition)
-        return self.shift(condition) + tf.matmul(x, self.matrix.value, transpose_b=True)
+    def bind(self, condition=None, training=None):
+        return self.matrix.value, self.offset.value + (0 if condition is None else condition)
 
-    def shift(self, condition):
-        return self.offset.value + (0 if condition is None else condition)
+    def push(self, bound, x, how=None):
+        self.passes["call" if how is None else "pair"] += 1
+        matrix, shift = bound
+        return self.mapped(shift + tf.matmul(x, matrix, transpose_b=True), matrix, how)
 
-    def log_det(self, x):
-        a = self.matrix.value
-        return tf.fill([tf.shape(x)[0]], tf.math.log(a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]))
-
-    def transform(self, x, condition, training, seed):
-        self.passes["pair"] += 1
-        y = self.shift(condition) + tf.matmul(x, self.matrix.value, transpose_b=True)
-        return y, self.log_det(x)
-
-    def invert(self, y, condition):
+    def pull(self, bound, y, how=None):
         self.passes["inverse"] += 1
-        inverse = tf.linalg.inv(self.matrix.value)
-        return tf.matmul(y - self.shift(condition), inverse, transpose_b=True)
+        matrix, shift = bound
+        inverse = tf.linalg.inv(matrix)
+        return self.mapped(tf.matmul(y - shift, inverse, transpose_b=True), inverse, how)
+
+    def mapped(self, value, a, how):
+        if how is None:
+            return Mapped(value)
+        log_det = tf.math.log(a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0])
+        return without_truncation(value, tf.fill([tf.shape(value)[0]], log_det))
 
 
 class Bent(InvertibleLayer):
@@ -62,21 +61,23 @@ class Bent(InvertibleLayer):
             shape=(2, 2), initializer=constant([[0.6, 0.8], [-0.8, 0.6]]), name="weight"
         )
 
-    def branch(self, x):
-        return 0.5 * tf.tanh(tf.matmul(x, self.weight.value, transpose_b=True))
+    def branch(self, w, x):
+        return 0.5 * tf.tanh(tf.matmul(x, w, transpose_b=True))
 
-    def transform(self, x, condition, training, seed):
-        gx = self.branch(x)
-        slope = 0.5 - 2 * gx**2
-        w = self.weight.value
-        j = slope[:, :, None] * w
+    def push(self, bound, x, how=None):
+        (w,) = bound
+        gx = self.branch(w, x)
+        j = (0.5 - 2 * gx**2)[:, :, None] * w
         det = (1 + j[:, 0, 0]) * (1 + j[:, 1, 1]) - j[:, 0, 1] * j[:, 1, 0]
-        return x + gx, tf.math.log(det)
+        return Mapped(x + gx) if how is None else without_truncation(x + gx, tf.math.log(det))
 
-    def invert(self, y, condition):
-        return tf.while_loop(
-            lambda x: True, lambda x: (y - self.branch(x),), (y,), maximum_iterations=55
-        )[0]
+    def pull(self, bound, y, how=None):
+        (x,) = tf.while_loop(
+            lambda x: True, lambda x: (y - self.branch(*bound, x),), (y,), maximum_iterations=55
+        )
+        if how is None:
+            return Mapped(x)
+        return without_truncation(x, -self.push(bound, x, how).log_det)
 
 
 class Flatten(InvertibleLayer):
@@ -85,12 +86,17 @@ class Flatten(InvertibleLayer):
     def compute_output_shape(self, input_shape, condition_shape=None):
         return (input_shape[0], 4)
 
-    def transform(self, x, condition, training, seed):
+    def push(self, bound, x, how=None):
         log_det = tf.fill([tf.shape(x)[0]], tf.constant(4 * np.log(2), x.dtype))
-        return 2 * tf.reshape(x, [-1, 4]), log_det
+        return without_truncation(2 * tf.reshape(x, [-1, 4]), log_det)
 
-    def invert(self, y, condition):
-        return tf.reshape(y, [-1, 2, 2]) / 2
+    def pull(self, bound, y, how=None):
+        log_det = tf.fill([tf.shape(y)[0]], tf.constant(-4 * np.log(2), y.dtype))
+        return without_truncation(tf.reshape(y, [-1, 2, 2]) / 2, log_det)
+
+
+def without_truncation(value, log_det):
+    return Mapped(value, log_det, tf.zeros_like(log_det))
 
 
 def constant(value):

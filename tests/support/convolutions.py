@@ -1,4 +1,4 @@
-"""Convolutions beside the dense matrices of their operators."""
+"""Spectral layers beside the dense matrices of their operators."""
 
 import math
 
@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import layers
+from tf_iresnet.layers.normalization_rules import estimated_norm
+from tf_iresnet.numerics import norms
 
 CONVOLUTIONS = {
     1: layers.SpectralConv1D,
@@ -34,3 +36,17 @@ def operator(layer, size=None):
 
 def norm(matrix):
     return np.linalg.norm(np.asarray(matrix, np.float64), 2)
+
+
+def norm_bound(layer, kernel=None):
+    """What is proven about the norm of the layer's map with a kernel, by default as it is used."""
+    return float(norms.upper_bound(layer.certified_map(_float64(layer, kernel))))
+
+
+def norm_estimate(layer, kernel=None):
+    """The same, estimated from below."""
+    return estimated_norm(layer.norm_map(tf.constant(_float64(layer, kernel)))[0])
+
+
+def _float64(layer, kernel):
+    return np.asarray(layer.normalized_kernel() if kernel is None else kernel, np.float64)

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.numerics.bound_function import BoundFunction
 from tf_iresnet.numerics.fixed_point import solve
 
 MODES = {
@@ -44,7 +45,8 @@ def network_inputs():
 
 def solved(y, *parameters, **options):
     options = {"tolerance": 1e-12, **options}
-    return solve(network, y, parameters, lipschitz=BOUND, **options).value
+    g = BoundFunction.of(network, *parameters)
+    return solve(g, y, lipschitz=BOUND, **options).value
 
 
 def newton(y, first, second, condition):

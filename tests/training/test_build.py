@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tf_iresnet import data
-from tf_iresnet.data.images.grey_levels import image_dataset
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.splits import Split
 from tf_iresnet.models.base import DiagonalNormal
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation
@@ -19,9 +20,8 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def images():
     """Images of 256 levels and an odd shape."""
-    parts = ("train", "validation", "test")
-    levels = {name: RNG.integers(0, 256, (40, 4, 5, 3), np.uint8) for name in parts}
-    return image_dataset("noise", levels)
+    levels = (RNG.integers(0, 256, (40, 4, 5, 3), np.uint8) for _ in Split._fields)
+    return image_dataset("noise", Split(*levels))
 
 
 class Uniform(DiagonalNormal):

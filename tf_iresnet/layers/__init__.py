@@ -1,6 +1,5 @@
 """Keras layers: contractive ones for the branches, invertible ones made of them."""
 
-from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.activations import (
     CLipSwish,
     CPila,
@@ -9,11 +8,13 @@ from tf_iresnet.layers.activations import (
     MaxMin,
     Sine,
 )
-from tf_iresnet.layers.concatenation import LipschitzConcat
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.branch import ContractiveSequential
+from tf_iresnet.layers.composition import Inverse, InvertibleSequential
+from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.contractive import ContractiveLayer
 from tf_iresnet.layers.convolution import SpectralConv1D, SpectralConv2D, SpectralConv3D
-from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.lipschitz_mlp import LipschitzMLP
 from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.multiscale import MultiScale

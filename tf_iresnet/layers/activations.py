@@ -72,7 +72,8 @@ class NonExpansive(Activation):
         self.slope_range = SLOPES[function]
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(keras.activations.get(self.function))
+        function = keras.activations.get(self.function)
+        return BoundFunction.pointwise(function, slope=DERIVATIVES.get(self.function))
 
 
 @register
@@ -82,7 +83,7 @@ class LipSwish(Activation):
     Swish with any positive slope has derivatives between −0.0999 and 1.0999. β starts at 0.5.
     """
 
-    slope_range = (-0.0999 / 1.1, 1.0999 / 1.1)
+    slope_range: tuple[float, float] | None = (-0.0999 / 1.1, 1.0999 / 1.1)
 
     def build(self, input_shape):
         self.beta = self.add_weight(
@@ -90,7 +91,7 @@ class LipSwish(Activation):
         )
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_lipswish, self.beta.value)
+        return BoundFunction.pointwise(_lipswish, self.beta.value, slope=_lipswish_slope)
 
 
 @register
@@ -100,7 +101,7 @@ class CLipSwish(LipSwish):
     slope_range = None
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_clipswish, self.beta.value)
+        return BoundFunction.pointwise(_clipswish, self.beta.value, slope=_clipswish_slope)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -115,7 +116,7 @@ class CPila(Activation):
     """
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_cpila)
+        return BoundFunction.pointwise(_cpila, slope=_cpila_slope)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -151,21 +152,39 @@ class Sine(Activation):
     slope_range = (-1.0, 1.0)
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_sine)
+        return BoundFunction.pointwise(_sine, slope=_sine_slope)
 
 
 def _lipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
     return x * tf.sigmoid(tf.math.softplus(beta) * x) / 1.1
 
 
+def _lipswish_slope(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    scaled = tf.math.softplus(beta) * x
+    s = tf.sigmoid(scaled)
+    return s * (1 + scaled * (1 - s)) / 1.1
+
+
 def _clipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
     return _lipswish(tf.concat([x, -x], -1), beta) / 1.004
+
+
+def _clipswish_slope(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+    slope = _lipswish_slope(x, beta) / 1.004  # that of −x is 1/1.1 less it
+    return tf.concat([slope, slope - 1 / (1.1 * 1.004)], -1)
 
 
 def _cpila(x: tf.Tensor) -> tf.Tensor:
     x = tf.concat([x - 0.2, -x - 0.2], -1)
     t = 5.0 * tf.minimum(x, 0.0)  # the minimum keeps exp, and its gradient, finite
     return tf.where(x > 0, x, (t * t / 2 - t + 1) * tf.exp(t) * x) / 1.06
+
+
+def _cpila_slope(x: tf.Tensor) -> tf.Tensor:
+    t = 5.0 * tf.minimum(tf.concat([x - 0.2, -x - 0.2], -1), 0.0)
+    slope = (1 - t + t * t * (1 + t) / 2) * tf.exp(t) / 1.06
+    first, second = tf.split(slope, 2, axis=-1)
+    return tf.concat([first, -second], -1)
 
 
 def _maxmin(x: tf.Tensor) -> tf.Tensor:
@@ -175,6 +194,18 @@ def _maxmin(x: tf.Tensor) -> tf.Tensor:
 
 def _sine(x: tf.Tensor) -> tf.Tensor:
     return tf.sin(2 * math.pi * x) / (2 * math.pi)
+
+
+def _sine_slope(x: tf.Tensor) -> tf.Tensor:
+    return tf.cos(2 * math.pi * x)
+
+
+# Of the Keras activations that are used most; others are differentiated automatically.
+DERIVATIVES = {
+    "elu": lambda x: tf.exp(tf.minimum(x, 0.0)),
+    "softplus": tf.sigmoid,
+    "tanh": lambda x: 1 - tf.square(tf.tanh(x)),
+}
 
 
 LAYERS: dict[str, type[Activation]] = {
@@ -201,8 +232,8 @@ def get(identifier: Any, dtype: Any = None) -> ContractiveLayer | None:
     if name is None:
         raise ValueError(
             "Expected the name of an activation, a function of keras.activations, or a layer of "
-            f"tf_iresnet. Received: activation={identifier!r}, whose slopes aren't known. Make it a "
-            "tf_iresnet.layers.ContractiveLayer that states its lipschitz_bound."
+            f"tf_iresnet. Received: activation={identifier!r}, whose slopes aren't known. Make it "
+            "a tf_iresnet.layers.ContractiveLayer that states its lipschitz_bound."
         )
     dtype = getattr(identifier, "dtype_policy", dtype)
     return LAYERS[name](dtype=dtype) if name in LAYERS else NonExpansive(name, dtype=dtype)

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralLayer
-from tf_iresnet.numerics.linear_maps import Convolution, LinearMap, output_size
+from tf_iresnet.numerics.convolutions import output_size
+from tf_iresnet.numerics.linear_maps import Convolution, LinearMap
 from tf_iresnet.numerics.symbols import for_every_size
 
 

@@ -1,4 +1,4 @@
-"""The contract of an invertible layer, its composition and its reversal."""
+"""The contract of an invertible layer."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,12 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_iresnet.layers.serialization import (
-    StackedLayer,
-    common_condition_size,
-    inherit_dtype,
-    register,
-)
+from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -87,7 +82,7 @@ class BlockCopy(NamedTuple):
     """
 
     block: Any
-    index: tuple[int, ...]
+    index: tuple[int, ...]  # type: ignore[assignment]  # hides the method of tuples
     bound: Any
 
 
@@ -100,9 +95,10 @@ class InvertibleLayer(StackedLayer):
         push(bound, x, how=None) → `Mapped`, the outputs with `ln|det ∂outputs/∂inputs|`
         pull(bound, y, how=None) → `Mapped`, the inputs with the log-determinant of the inverse
 
-    and everything below follows. `bind` runs once for a call, whatever is repeated in it, on weights
-    with leading axes `self.stack`; the other two are pure functions of one copy. Log-determinants
-    are wanted where `how`, an `Estimation`, isn't None. By default `bind` returns the weights.
+    and everything below follows. `bind` runs once for a call, whatever is repeated in it, on
+    weights with leading axes `self.stack`; the other two are pure functions of one copy.
+    Log-determinants are wanted where `how`, an `Estimation`, isn't None. By default `bind` returns
+    the weights.
 
     Apart from state stored under `training=True`, all methods are pure functions of weights, inputs
     and seed. A seed is an int or an int32 pair; None is a fixed one.
@@ -131,7 +127,7 @@ class InvertibleLayer(StackedLayer):
     # -- what a subclass defines ------------------------------------------------------------------
 
     def bind(self, condition: tf.Tensor | None = None, training: bool | None = None) -> Any:
-        """The tensors that `push` and `pull` need, kernels normalised, with leading axes `stack`."""
+        """The tensors that `push` and `pull` need, with leading axes `stack`."""
         return tuple(weight.value for weight in self.weights)
 
     def push(self, bound: Any, x: tf.Tensor, how: Estimation | None = None) -> Mapped:
@@ -311,139 +307,3 @@ def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:
                 "layers in tf_iresnet.layers.ResidualBlock([...])."
             )
     return layers
-
-
-def total_solvers(layers: Iterable[InvertibleLayer]) -> tuple[int, int]:
-    """The sums of `num_solvers`."""
-    forward, backward = zip(*(layer.num_solvers for layer in layers), strict=True)
-    return sum(forward), sum(backward)
-
-
-@register
-class InvertibleSequential(InvertibleLayer):
-    """Composition `F = f_K ∘ … ∘ f_1`; log-determinants add up (i-ResNet, arXiv 1811.00995, eq. 2).
-
-    For many equal layers use `Repeated`, which is traced and compiled once.
-
-    Args:
-        layers: `InvertibleLayer`s.
-
-    Raises:
-        ValueError: for a layer that isn't invertible.
-    """
-
-    def __init__(self, layers: Sequence[InvertibleLayer], **kwargs: Any) -> None:
-        super().__init__(**inherit_dtype(kwargs, layers))
-        self.layers = expect_invertible(layers)
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return common_condition_size(self.layers)
-
-    @property
-    def num_solvers(self) -> tuple[int, int]:
-        return total_solvers(self.layers)
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        for layer in self.layers:
-            if not layer.built:
-                layer.build(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
-
-    def compute_output_shape(self, input_shape):
-        for layer in self.layers:
-            input_shape = layer.compute_output_shape(input_shape)
-        return tuple(input_shape)
-
-    def bind(self, condition=None, training=None):
-        return tuple(layer.bind(condition, training) for layer in self.layers)
-
-    def push(self, bound, x, how=None):
-        steps = []
-        for index, layer in enumerate(self.layers):
-            steps.append(layer.push(bound[index], x, how and how.at(index)))
-            x = steps[-1].value
-        return Mapped.composed(steps)
-
-    def pull(self, bound, y, how=None):
-        steps = []
-        for index, layer in reversed(list(enumerate(self.layers))):
-            steps.append(layer.pull(bound[index], y, how and how.at(index)))
-            y = steps[-1].value
-        return Mapped.composed(steps, reverse=True)
-
-    def initialize(self, bound, x, reverse):
-        new = list(bound)
-        order = range(len(self.layers))
-        for index in reversed(order) if reverse else order:
-            new[index], x = self.layers[index].initialize(bound[index], x, reverse)
-        return tuple(new), x
-
-    def initial_values(self, bound):
-        pairs = zip(self.layers, bound, strict=True)
-        return [value for layer, own in pairs for value in layer.initial_values(own)]
-
-    def copies(self, bound, index=()):
-        for layer, own in zip(self.layers, bound, strict=True):
-            yield from layer.copies(own, index)
-
-    def visit(self, bound, x, callback, index=()):
-        for layer, own in zip(self.layers, bound, strict=True):
-            x = layer.visit(own, x, callback, index)
-        return x
-
-
-@register
-class Inverse(InvertibleLayer):
-    """A layer with its directions swapped: forward is the other's inverse.
-
-    `InvertibleSequential([block, Inverse(other_block)])` is an implicit flow (Lu et al.,
-    arXiv 2103.09527).
-
-    Args:
-        layer: the `InvertibleLayer` to swap; its output shape must equal its input shape.
-    """
-
-    def __init__(self, layer: InvertibleLayer, **kwargs: Any) -> None:
-        super().__init__(**inherit_dtype(kwargs, [layer]))
-        (self.layer,) = expect_invertible([layer])
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return self.layer.condition_size
-
-    @property
-    def num_solvers(self) -> tuple[int, int]:
-        forward, backward = self.layer.num_solvers
-        return backward, forward
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        if not self.layer.built:
-            self.layer.build(input_shape)
-        if self.layer.compute_output_shape(input_shape) != tuple(input_shape):
-            raise ValueError("Expected a layer whose output shape is its input shape.")
-
-    def bind(self, condition=None, training=None):
-        return self.layer.bind(condition, training)
-
-    def push(self, bound, x, how=None):
-        return self.layer.pull(bound, x, how)
-
-    def pull(self, bound, y, how=None):
-        return self.layer.push(bound, y, how)
-
-    def initialize(self, bound, x, reverse):
-        return self.layer.initialize(bound, x, not reverse)
-
-    def initial_values(self, bound):
-        return self.layer.initial_values(bound)
-
-    def copies(self, bound, index=()):
-        return self.layer.copies(bound, index)
-
-    def visit(self, bound, x, callback, index=()):
-        y = self.push(bound, x).value
-        self.layer.visit(bound, y, callback, index)
-        return y

@@ -18,7 +18,7 @@ from tf_iresnet.numerics.bound_function import BoundFunction, Composition, Linea
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SandwichNetwork(Composition):
-    """Merged sandwich layers, with the multipliers that prove their bound: `[*stack, units]` each."""
+    """Merged sandwich layers, and the multipliers that prove their bound: `[*stack, units]`."""
 
     multipliers: tuple[tf.Tensor, ...] = ()
 
@@ -108,10 +108,14 @@ class LipschitzMLP(ContractiveLayer):
             self.pairs.append(self._add_pair(f"hidden_{index}", units, inputs, seeds))
         small, large = sorted((self.units, widths[-1]))
         self.last = self._add_pair("last", small, large - small, seeds)
-        self.log_multipliers = [
-            self.add_weight(name=f"log_multiplier_{index}", shape=(units,), initializer="zeros")
-            for index, units in enumerate(self.hidden_units)
-        ]
+        self.log_multipliers = []
+        for index, units in enumerate(self.hidden_units):
+            # The energy of the inputs is spread over the units: with this, units see a deviation of
+            # about 1 of standardised inputs.
+            start = keras.initializers.Constant(0.5 * math.log(min(1.0, 2 * widths[0] / units)))
+            self.log_multipliers.append(
+                self.add_weight(name=f"log_multiplier_{index}", shape=(units,), initializer=start)
+            )
         outputs = list(enumerate((*self.hidden_units, self.units)))
         self.biases = [
             self.add_weight(name=f"bias_{index}", shape=(units,), initializer="zeros")
@@ -132,7 +136,9 @@ class LipschitzMLP(ContractiveLayer):
             seed = next(seeds) if self.seed is not None else None
             initializer = keras.initializers.GlorotNormal(seed=seed)
             weights.append(
-                self.add_weight(name=f"{name}_{part}", shape=(rows, square), initializer=initializer)
+                self.add_weight(
+                    name=f"{name}_{part}", shape=(rows, square), initializer=initializer
+                )
             )
         norm = keras.initializers.Constant(math.sqrt(square + 2 * rest * square / (rest + square)))
         return [*weights, self.add_weight(name=f"{name}_scale", shape=(), initializer=norm)]
@@ -167,15 +173,20 @@ class LipschitzMLP(ContractiveLayer):
 
     def _contracted_activation(self) -> BoundFunction:
         """The activation, brought to slopes in [0, 1]."""
-        lowest, highest = self.activation.slope_range
-        sigma = self.activation.bind()
+        activation: Any = self.activation
+        lowest, highest = activation.slope_range
+        sigma = activation.bind()
         if (lowest, highest) == (0.0, 1.0):
             return sigma
 
         def contracted(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
             return (sigma.function(x, *parameters) - lowest * x) / (highest - lowest)
 
-        return BoundFunction.pointwise(contracted, *sigma.parameters)
+        def slope(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
+            return (sigma.slope(x, *parameters) - lowest) / (highest - lowest)
+
+        own = None if sigma.slope is None else slope
+        return BoundFunction.pointwise(contracted, *sigma.parameters, slope=own)
 
     def certified_parts(self, bound, path):
         weights = [part.linear_map.kernel for part in bound.parts if isinstance(part, Linear)]

@@ -71,7 +71,7 @@ class MonotoneBlock(BranchBlock):
         return self._map(bound, y, how, -1.0)
 
     def _map(self, g: BoundFunction, x: tf.Tensor, how: Estimation | None, sign: float) -> Mapped:
-        """`√2 w − x` where `w ± g(w) = √2 x`: the output for an input, or the input for an output."""
+        """`√2 w − x` where `w ± g(w) = √2 x`: the output for an input, or the other way round."""
         signed = g if sign > 0 else compose([g, BoundFunction.pointwise(tf.negative)])
         found = self._solve(signed, ROOT * x, self.tolerance / ROOT)
         solution = found._replace(

@@ -5,13 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import (
-    InvertibleLayer,
-    InvertibleSequential,
-    Mapped,
-    expect_invertible,
-    total_solvers,
-)
+from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
+from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
 from tf_iresnet.layers.reshaping import expect_outputs
 from tf_iresnet.layers.serialization import common_condition_size, inherit_dtype, register
 
@@ -190,6 +185,4 @@ class MultiScale(InvertibleLayer):
             yield from stage.copies(own, index)
 
     def visit(self, bound, x, callback, index=()):
-        return self.through_stages(
-            x, lambda i, stage, x: stage.visit(bound[i], x, callback, index)
-        )
+        return self.through_stages(x, lambda i, stage, x: stage.visit(bound[i], x, callback, index))

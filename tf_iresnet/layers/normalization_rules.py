@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.serialization import StackedLayer
-from tf_iresnet.numerics import norms, power_iteration
+from tf_iresnet.numerics import power_iteration
+from tf_iresnet.numerics.differentiable_norms import almost_orthogonal, differentiable_bound
 from tf_iresnet.numerics.linear_maps import LinearMap
+from tf_iresnet.numerics.probes import kernel_sketch
 
 RANDOM_VECTORS = 4
 
@@ -121,17 +123,17 @@ class Power(NormalizationRule):
 
 
 class Gram(NormalizationRule):
-    """`W / max(1, b/limit)` by an upper bound `b` of the norm (`norms.differentiable_bound`).
+    """`W / max(1, b/limit)` by an upper bound `b` of the norm (`differentiable_bound`).
 
     Gram iteration (Delattre et al., arXiv 2305.16173): the result is certified at every step.
     """
 
     def __call__(self, linear_map, limit, training=None):
-        return _divided(linear_map.kernel, norms.differentiable_bound(linear_map), limit)
+        return _divided(linear_map.kernel, differentiable_bound(linear_map), limit)
 
 
 class AlmostOrthogonal(NormalizationRule):
-    """`limit · W D` with a diagonal `D` in closed form (`norms.almost_orthogonal`).
+    """`limit · W D` with a diagonal `D` in closed form (`almost_orthogonal`).
 
     Prach and Lampert, arXiv 2208.03160. As certain as `Gram` and cheaper, but the norm may be well
     below the limit. Small kernels are enlarged.
@@ -143,7 +145,7 @@ class AlmostOrthogonal(NormalizationRule):
                 "Expected a coefficient, which normalization='aol' scales every kernel to. "
                 "Received: coefficient=None. Use 'power', which leaves the kernel as it is then."
             )
-        return limit * norms.almost_orthogonal(linear_map)
+        return limit * almost_orthogonal(linear_map)
 
 
 RULES: dict[str, type[NormalizationRule]] = {
@@ -162,9 +164,7 @@ def random_vectors(shape: tuple[Any, ...], dtype: tf.DType) -> tf.Tensor:
     return tf.random.stateless_normal((RANDOM_VECTORS, *shape), [0, 0], dtype=dtype)
 
 
-def search(
-    linear_map: LinearMap, vector: tf.Tensor | None = None, rounds: int = 4
-) -> tf.Tensor:
+def search(linear_map: LinearMap, vector: tf.Tensor | None = None, rounds: int = 4) -> tf.Tensor:
     """The leading vectors of kernels of which nothing is known, `[*stack, *output_shape]`."""
     shape, dtype = linear_map.output_shape, linear_map.kernel.dtype
     candidates = random_vectors(shape, dtype)
@@ -182,10 +182,12 @@ def estimated_norm(linear_map: LinearMap) -> float:
 
 def _sketch(linear_map: LinearMap) -> tf.Tensor:
     vectors = random_vectors((linear_map.kernel.shape[-1],), linear_map.kernel.dtype)
-    return power_iteration.kernel_sketch(linear_map.kernel, vectors)
+    return kernel_sketch(linear_map.kernel, vectors)
 
 
 def _divided(kernel: tf.Tensor, norm: tf.Tensor, limit: float) -> tf.Tensor:
     """`W / max(1, norm/limit)`, with one norm for each copy."""
     factor = tf.maximum(tf.ones_like(norm), norm / limit)
-    return kernel / tf.reshape(factor, [*factor.shape, *[1] * (len(kernel.shape) - len(factor.shape))])
+    return kernel / tf.reshape(
+        factor, [*factor.shape, *[1] * (len(kernel.shape) - len(factor.shape))]
+    )

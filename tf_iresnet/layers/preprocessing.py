@@ -28,9 +28,7 @@ class _Elementwise(InvertibleLayer):
         x = self.restore(y)
         return self._with_log_det(x, -self.transform(x)[1], how) if how else Mapped(x)
 
-    def _with_log_det(
-        self, value: tf.Tensor, slopes: tf.Tensor, how: Estimation | None
-    ) -> Mapped:
+    def _with_log_det(self, value: tf.Tensor, slopes: tf.Tensor, how: Estimation | None) -> Mapped:
         if how is None:
             return Mapped(value)
         log_det = tf.reduce_sum(slopes, axis=range(1, value.shape.rank))

@@ -1,7 +1,6 @@
 """Many copies of one layer as a single loop over stacked weights."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -82,11 +81,13 @@ class Repeated(InvertibleLayer):
             return count + 1, tf.ensure_shape(mapped.value, x.shape), totals, fields
 
         carry = (tf.constant(0), x, () if how is None else (zeros, zeros), fields)
-        _, x, totals, fields = self._loop(body, carry)
+        loop = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
+        _, x, totals, fields = loop
         shape = [self.times * solvers, tf.shape(x)[0]]
         fields = [tf.reshape(field.stack(), shape) for field in fields]
         solutions = (Solution(None, *fields),) if solvers else ()
-        return Mapped(x, *(totals or (None, None)), solutions)
+        log_det, truncation = totals or (None, None)
+        return Mapped(x, log_det, truncation, solutions)
 
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
@@ -100,7 +101,8 @@ class Repeated(InvertibleLayer):
             own, y = self.layer.initialize(_read(bound, elements, index), x, reverse)
             return count + 1, tf.ensure_shape(y, x.shape), _written(new, index, own)
 
-        _, x, new = self._loop(body, (tf.constant(0), x, new))
+        carry = (tf.constant(0), x, new)
+        _, x, new = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
         return tf.nest.pack_sequence_as(bound, [array.stack() for array in new]), x
 
     def initial_values(self, bound):
@@ -119,10 +121,8 @@ class Repeated(InvertibleLayer):
         # A layer that is read from a config must not be built before it knows of its copies.
         return _unbuilt(super().serialized(argument))
 
-    def _loop(self, body: Callable, carry: tuple) -> tuple:
-        return tf.while_loop(
-            lambda count, *_: count < self.times, body, carry, maximum_iterations=self.times
-        )
+    def _goes_on(self, count: tf.Tensor, *_: Any) -> tf.Tensor:
+        return count < self.times
 
     def _elements(self, bound: Any) -> list[tf.TensorArray]:
         """The tensors of all copies, to be read one by one."""

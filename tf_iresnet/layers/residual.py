@@ -100,7 +100,7 @@ class BranchBlock(InvertibleLayer):
     ) -> Callable[[BoundFunction, tf.Tensor], log_det.LogDetEstimate]:
         """`(g, x) → g(x)`, the log-determinant by the block's estimator, and its truncation."""
         return functools.partial(
-            self.log_det.resolve(math.prod(self.event_shape), how.training),
+            self.log_det.resolve(math.prod(self.event_shape or ()), how.training),
             seed=how.seed,
             training=how.training,
             lipschitz=self.lipschitz,

@@ -73,8 +73,9 @@ class StackedLayer(keras.layers.Layer):
         for name in _arguments(type(self)):
             if not hasattr(self, name):
                 raise NotImplementedError(
-                    f"Expected {type(self).__name__} to have an attribute for the argument {name!r} "
-                    "of its constructor. Received: none. Keep it in one, or define get_config()."
+                    f"Expected {type(self).__name__} to have an attribute for the argument "
+                    f"{name!r} of its constructor. Received: none. Keep it in one, or define "
+                    "get_config()."
                 )
             config[name] = self.serialized(name)
         return config
@@ -150,8 +151,8 @@ def _expect_elementwise(layer: keras.layers.Layer, kwargs: dict[str, Any]) -> No
         regularizer is None or isinstance(keras.regularizers.get(regularizer), ELEMENTWISE)
     ):
         raise ValueError(
-            "Expected no constraint, and no regularizer but L1 and L2, on a layer that is repeated: "
-            "it would take all copies for one kernel. "
+            "Expected no constraint, and no regularizer but L1 and L2, on a layer that is "
+            "repeated: it would take all copies for one kernel. "
             f"Received: constraint={kwargs.get('constraint')}, regularizer={regularizer} "
             f"on {layer.name!r}."
         )

@@ -140,14 +140,18 @@ class SpectralLayer(ContractiveLayer):
                 "Expected layers with a coefficient to bring them to. Received: "
                 f"{self.name!r} with coefficient=None. Train it with one."
             )
-        kernels = np.array(self.kernel.value)
+        kernels = np.asarray(self.kernel.value).copy()
         bound = float(norms.upper_bound(self.certified_map(kernels[index].astype(np.float64))))
         if self.normalization == "power" and bound > self.coefficient:
             # A hair below: storing in the layer's dtype may round up.
             factor = self.coefficient / bound * (1 - 4 * np.finfo(kernels.dtype).eps)
             kernels[index] = kernels[index].astype(np.float64) * factor
             self.kernel.assign(kernels)
+            others = [(weight, weight.numpy().copy()) for weight in self.non_trainable_weights]
             self.store_norm()
+            for weight, values in others:  # what other copies have stored is theirs
+                values[index] = weight.numpy()[index]
+                weight.assign(values)
 
     def bind(self, condition=None, training=None):
         linear_map = self.linear_map(self.normalized_kernel(training))
@@ -198,17 +202,17 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
     variable is not overwritten and the gradient flows through the norm. `normalization` says how:
 
     - "power": by power iteration, an estimate from below, at every call run to a relative tolerance
-      from a stored vector, or from its rival where that has come to lead: it follows the weights
+      from a stored vector, or a second one where that has come to lead: it follows the weights
       without anything to call. Only `training=True` stores where it got to. Outside of training a
       vector that is older than the weights is noticed, and replaced by a start that leaves no
       direction out: it costs time only. The norm may exceed the coefficient by the tolerance;
       `tf_iresnet.certify` bounds it from above.
     - "gram": by an upper bound of the norm instead, from Gram iteration (Delattre et al.,
-      arXiv 2305.16173; `tf_iresnet.numerics.gram`), so that `certify` proves the coefficient after
-      every step. It takes eight products of matrices of the smaller side, and as many for the
+      arXiv 2305.16173; `numerics.differentiable_norms`), so that `certify` proves the coefficient
+      after every step. It takes eight products of matrices of the smaller side, and as many for the
       gradient.
     - "aol": `W̃ = coefficient · W D` with a diagonal D in closed form (Prach and Lampert,
-      arXiv 2208.03160; `tf_iresnet.numerics.almost_orthogonal`): as certain as "gram" and cheaper,
+      arXiv 2208.03160; `numerics.differentiable_norms`): as certain as "gram" and cheaper,
       but the norm may be well below the coefficient. Small kernels are enlarged.
 
     The bound is the same in training and inference. "gram" and "aol" have no state.

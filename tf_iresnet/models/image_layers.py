@@ -9,9 +9,10 @@ import numpy as np
 
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.actnorm import ActNorm
+from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.convolution import SpectralConv2D
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.reshaping import ChannelPad, Reshape, Squeeze

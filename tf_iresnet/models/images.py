@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.composition import InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.models.architectures import Architecture, get
 from tf_iresnet.models.base import Base

@@ -13,9 +13,9 @@ class InverseReport(Solution):
     """An inverse, and what it took of every block for every example: arrays. Print it for a table.
 
     Blocks are in the order of the forward pass. Those that an `Inverse` layer turns around aren't
-    among them: there is nothing to solve for. `value` is `[batch, *event]`, NaN where a block wasn't
-    certified; `evaluations`, `products`, `certified_error` and `converged` are `[blocks, batch]`: see
-    `Solution`.
+    among them: there is nothing to solve for. `value` is `[batch, *event]`, NaN where a block
+    wasn't certified; `evaluations`, `products`, `certified_error` and `converged` are
+    `[blocks, batch]`: see `Solution`.
     """
 
     @property

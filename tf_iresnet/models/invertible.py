@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.convolution import SpectralConv
-from tf_iresnet.layers.invertible import InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models import parts

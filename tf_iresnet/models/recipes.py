@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from tf_iresnet.layers.actnorm import ActNorm
-from tf_iresnet.layers.invertible import Inverse, InvertibleLayer, InvertibleSequential
+from tf_iresnet.layers.composition import Inverse, InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.lipschitz_mlp import LipschitzMLP
 from tf_iresnet.layers.monotone import MonotoneBlock
 from tf_iresnet.layers.repeated import Repeated
@@ -16,7 +17,6 @@ from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
-
 
 BRANCHES = ("spectral", "lipschitz_mlp")
 
@@ -115,7 +115,13 @@ def mlp_flow(
     def make_branch() -> Any:
         if branch == "lipschitz_mlp":
             return LipschitzMLP(
-                hidden_units, event_size, coefficient, activation, condition_size, draw(), dtype=dtype
+                hidden_units,
+                event_size,
+                coefficient,
+                activation,
+                condition_size,
+                draw(),
+                dtype=dtype,
             )
         return [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
 

@@ -1,4 +1,4 @@
-"""A contraction with its weights bound: a pure function of `x`, and its linearization at a point."""
+"""A contraction with its weights bound: a pure function of `x`, and its linearization."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ class Linearization(NamedTuple):
     Attributes:
         outputs: `g(x)`.
         product: `w ↦ Jᵀw`. All products share that one evaluation.
-        trace: of the Jacobian `J`, `[batch]`; None where it would need products, or wasn't asked for.
+        trace: of the Jacobian `J`, `[batch]`; None where it needs products or wasn't asked for.
     """
 
     outputs: tf.Tensor
@@ -29,10 +29,10 @@ class Linearization(NamedTuple):
 class BoundFunction:
     """A pure function of `x` `[batch, *event]`, called as `g(x)`, with the tensors it depends on.
 
-    It is a `tf.nest` structure of those tensors, so that loops can slice them, solvers differentiate
-    in them, and a certificate cast them to float64. The constructors say what is known of its
-    Jacobian: `linear` and `pointwise` make products with it cheap and its trace exact; `of` knows
-    nothing. `compose` puts functions one after another.
+    It is a `tf.nest` structure of those tensors, so that loops can slice them, solvers
+    differentiate in them, and a certificate cast them to float64. The constructors say what is
+    known of its Jacobian: `linear` and `pointwise` make products with it cheap and its trace exact;
+    `of` knows nothing. `compose` puts functions one after another.
     """
 
     @staticmethod
@@ -46,12 +46,18 @@ class BoundFunction:
         return Linear(kernel if isinstance(kernel, LinearMap) else Matrix(kernel), shift)
 
     @staticmethod
-    def pointwise(function: Callable[..., tf.Tensor], *parameters: Any) -> "BoundFunction":
+    def pointwise(
+        function: Callable[..., tf.Tensor],
+        *parameters: Any,
+        slope: Callable[..., tf.Tensor] | None = None,
+    ) -> "BoundFunction":
         """`function(x, *parameters)` whose output `i` depends on input `i` of the last axis alone.
 
-        So may output `units + i`, if there are several times as many outputs as inputs.
+        So may output `units + i`, if there are several times as many outputs as inputs. Its
+        derivative `slope(x, *parameters)`, of the outputs' shape, spares an automatic one, whose
+        own derivative takes many more operations.
         """
-        return Pointwise(function, parameters)
+        return Pointwise(function, parameters, slope)
 
     @staticmethod
     def of(function: Callable[..., tf.Tensor], *parameters: Any) -> "BoundFunction":
@@ -67,7 +73,7 @@ class BoundFunction:
         raise TypeError(f"{type(self).__name__} must define __call__()")
 
     def differentiate(self, x: tf.Tensor, copies: int) -> tuple[tf.Tensor, Function]:
-        """The value at `x`, and `w ↦ Jᵀw` for `[copies · batch, …]`, copies of the batch in a row."""
+        """The value at `x`, and `w ↦ Jᵀw` of `[copies · batch, …]`, one batch after another."""
         raise TypeError(f"{type(self).__name__} must define differentiate()")
 
     def linearize(self, x: tf.Tensor, copies: int = 1, trace: bool = False) -> Linearization:
@@ -157,13 +163,25 @@ class Opaque(BoundFunction):
 class Pointwise(Opaque):
     """A function of each feature by itself: see `BoundFunction.pointwise`."""
 
+    slope: Callable[..., tf.Tensor] | None = None
+
     def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The value, and each output's derivative in the input that it depends on."""
+        if self.slope is not None:
+            return self(x), self.slope(x, *self.parameters)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
-            outputs = self.function(x, *self.parameters)
+            outputs = self(x)
             copies = tf.split(outputs, outputs.shape[-1] // x.shape[-1], axis=-1)
         return outputs, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
+
+    def __tf_flatten__(self):
+        return (self.function, self.slope), self.parameters
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata, components):
+        function, slope = metadata
+        return cls(function, tuple(components), slope)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

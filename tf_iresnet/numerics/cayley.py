@@ -13,7 +13,7 @@ from contextlib import suppress
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.norms import in_full_products
+from tf_iresnet.numerics.differentiable_norms import in_full_products
 
 SLACK = 3e-5  # shortens links between hidden layers; at 1e-6 proofs of float32 weights fail
 FLOOR = 1e-7  # least eigenvalue that the proof accepts; exact weights leave about 4 SLACK

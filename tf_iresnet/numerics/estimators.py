@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from tf_iresnet.numerics import krylov, probes
 from tf_iresnet.numerics.bound_function import BoundFunction, Function, inner
+from tf_iresnet.numerics.jacobian import jacobian, rows_together
 from tf_iresnet.numerics.linalg import log_det_positive
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
 from tf_iresnet.numerics.trace_series import series
 
 GRADIENTS = ("auto", "neumann", "autodiff")
-TOGETHER = 16  # rows of a Jacobian that `Exact` takes by one product
 
 
 class LogDetEstimate(NamedTuple):
@@ -113,34 +113,6 @@ class Exact(LogDet):
         return LogDetEstimate(outputs, log_det, tf.zeros_like(log_det))
 
 
-def rows_together(x: tf.Tensor) -> int:
-    """How many rows of a Jacobian at `x` `jacobian` takes by one product."""
-    size = math.prod(x.shape[1:])
-    return next(n for n in range(min(size, TOGETHER), 0, -1) if size % n == 0)
-
-
-def jacobian(product: Function, x: tf.Tensor) -> tf.Tensor:
-    """The Jacobian of each example, `[batch, d, d]`, of which row `i` is `Jᵀeᵢ`.
-
-    Args:
-        product: of a linearization at `x`, for `rows_together(x)` vectors of each example.
-        x: `[batch, *event]`.
-    """
-    size, together = math.prod(x.shape[1:]), rows_together(x)
-    basis = np.eye(size).reshape(-1, together, 1, *x.shape[1:])
-
-    def rows(vectors: tf.Tensor) -> tf.Tensor:
-        shape = tf.concat([[together], tf.shape(x)], 0)
-        cotangents = tf.reshape(tf.broadcast_to(vectors, shape), [-1, *x.shape[1:]])
-        return tf.reshape(product(cotangents), [together, -1, size])
-
-    if size == together:
-        matrix = rows(tf.constant(basis[0], x.dtype))
-    else:
-        matrix = tf.reshape(tf.map_fn(rows, tf.constant(basis, x.dtype)), [size, -1, size])
-    return tf.transpose(matrix, [1, 0, 2])
-
-
 @dataclasses.dataclass(frozen=True)
 class Probing(LogDet):
     """The base of estimators that average `vᵀ f(J) v` over random probes `v`.
@@ -230,7 +202,7 @@ class PowerSeries(Probing):
         truncation = tf.zeros_like(found.value)
         if bound is not None:
             # What the next powers can make of the last product.
-            sizes = tf.sqrt(inner(found.last, found.last)) * tf.sqrt(inner(probe, probe))
+            sizes = _norm(found.last) * _norm(probe)
             truncation = tf.math.multiply_no_nan(function.tail(bound, self.terms), sizes)
         return Quadratic(found.value, found.first, found.adjoint, truncation)
 
@@ -329,6 +301,13 @@ class Krylov(Probing):
         adjoint = tf.reshape(krylov.adjoint(space, function), tf.shape(probe))
         first = space.norm**2 * space.hessenberg[:, 0, 0]
         return Quadratic(space.value, first, adjoint, truncation)
+
+
+def _norm(v: tf.Tensor) -> tf.Tensor:
+    """`‖v‖` of each example, `[batch]`, also where the squares underflow."""
+    largest = tf.reduce_max(tf.abs(v), range(1, v.shape.rank), keepdims=True)
+    scaled = tf.math.divide_no_nan(v, largest)
+    return tf.reshape(largest, [-1]) * tf.sqrt(inner(scaled, scaled))
 
 
 def _check_positive(**counts: int) -> None:

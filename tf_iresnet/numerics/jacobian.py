@@ -1,14 +1,42 @@
-"""The norm of a function's Jacobian at given points."""
+"""The Jacobian of a function at given points, and its norm."""
 
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.bound_function import BoundFunction
-from tf_iresnet.numerics.estimators import jacobian, rows_together
+from tf_iresnet.numerics.bound_function import BoundFunction, Function
 
+TOGETHER = 16  # rows of a Jacobian that one product takes
 EXACT_UP_TO = 128  # dimensions of a point up to which the Jacobian is written out
+
+
+def rows_together(x: tf.Tensor) -> int:
+    """How many rows of a Jacobian at `x` `jacobian` takes by one product."""
+    size = math.prod(x.shape[1:])
+    return next(n for n in range(min(size, TOGETHER), 0, -1) if size % n == 0)
+
+
+def jacobian(product: Function, x: tf.Tensor) -> tf.Tensor:
+    """The Jacobian of each example, `[batch, d, d]`, of which row `i` is `Jᵀeᵢ`.
+
+    Args:
+        product: of a linearization at `x`, for `rows_together(x)` vectors of each example.
+        x: `[batch, *event]`.
+    """
+    size, together = math.prod(x.shape[1:]), rows_together(x)
+    basis = np.eye(size).reshape(-1, together, 1, *x.shape[1:])
+
+    def rows(vectors: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([[together], tf.shape(x)], 0)
+        cotangents = tf.reshape(tf.broadcast_to(vectors, shape), [-1, *x.shape[1:]])
+        return tf.reshape(product(cotangents), [together, -1, size])
+
+    if size == together:
+        matrix = rows(tf.constant(basis[0], x.dtype))
+    else:
+        matrix = tf.reshape(tf.map_fn(rows, tf.constant(basis, x.dtype)), [size, -1, size])
+    return tf.transpose(matrix, [1, 0, 2])
 
 
 def norms(

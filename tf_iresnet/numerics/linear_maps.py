@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-FORMATS = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+from tf_iresnet.numerics import convolutions
+
 TRACES = 64  # functions kept for eager mode; a function of matrices serves every shape
 
 
@@ -18,8 +18,7 @@ TRACES = 64  # functions kept for eager mode; a function of matrices serves ever
 class LinearMap:
     """A kernel `[*stack, …, inputs, outputs]`: one map, or a stack of maps of the same geometry.
 
-    A map is a `tf.nest` structure with the kernel as its leaf, so that
-    `tf.nest.map_structure(lambda t: t[i], linear_map)` is copy i of a stack.
+    A `tf.nest` structure of the kernel: `map_structure(lambda t: t[i], linear_map)` is copy i.
 
     Args:
         kernel: tensor or array.
@@ -52,7 +51,7 @@ class LinearMap:
 
     @property
     def output_shape(self) -> tuple[Any, ...]:
-        """Likewise."""
+        """Of one image."""
         return (self.kernel.shape[-1],)
 
     def apply(self, x: tf.Tensor) -> tf.Tensor:
@@ -187,9 +186,8 @@ class Convolution(LinearMap):
 
     @property
     def output_shape(self) -> tuple[Any, ...]:
-        geometry = zip(self.kernel_size, self.strides, self.dilation, strict=True)
-        axes = zip(self.input_shape, geometry, strict=False)
-        sizes = (output_size(n, k, s, self.padding, rate) for n, (k, s, rate) in axes)
+        axes = zip(self.input_shape, self.kernel_size, self.strides, self.dilation, strict=False)
+        sizes = (convolutions.output_size(n, k, s, self.padding, rate) for n, k, s, rate in axes)
         return (*sizes, self.kernel.shape[-1])
 
     def apply(self, x: tf.Tensor) -> tf.Tensor:
@@ -198,12 +196,12 @@ class Convolution(LinearMap):
         size = tf.TensorShape(x.shape[-1 - len(self.strides) : -1])
         if self.size is not None and not size.is_compatible_with(self.size):
             raise ValueError(
-                f"Expected images of the size {tuple(self.size)}, as the norm of the kernel is for "
-                f"that. Received: shape={tuple(x.shape)}. Build the model with unknown sizes, which "
+                f"Expected images of the size {tuple(self.size)}, which the kernel's norm is of. "
+                f"Received: shape={tuple(x.shape)}. Build the model with unknown sizes, which "
                 "bounds the norm for every size."
             )
-        geometry = self.strides, self.padding, self.dilation
-        return _on_batch(lambda x: convolve(x, self.kernel, *geometry), x, len(self.strides) + 1)
+        geometry, axes = (self.strides, self.padding, self.dilation), len(self.strides) + 1
+        return _on_batch(lambda x: convolutions.convolve(x, self.kernel, *geometry), x, axes)
 
     def adjoint(self, y: tf.Tensor, size: Any = None) -> tf.Tensor:
         if self._is_product():
@@ -212,20 +210,9 @@ class Convolution(LinearMap):
         size = tf.unstack(size) if tf.is_tensor(size) else size
         if size is None or None in size:
             raise ValueError(f"Expected the images' size, or its tensor. Received: size={size}")
-        return _on_batch(lambda y: self._transposed(y, size), y, len(self.strides) + 1)
-
-    def _transposed(self, y: tf.Tensor, size: Any) -> tf.Tensor:
-        kernel, axes = dilated(self.kernel, self.dilation), range(len(size))
-        around: list[tuple[Any, Any]] = [(0, 0) for _ in axes]
-        if self.padding == "circular":
-            around = [_around(size[a], kernel.shape[a], self.strides[a]) for a in axes]
-        extended = [n + sum(more) for n, more in zip(size, around, strict=True)]
-        shape = [tf.shape(y)[0], *extended, kernel.shape[-2]]
-        padding = "SAME" if self.padding == "same" else "VALID"
-        x = tf.nn.conv_transpose(y, kernel, shape, self.strides, padding, FORMATS[len(size)])
-        for axis, (before, _) in enumerate(around):
-            x = _folded(x, axis + 1, size[axis], before)
-        return x
+        geometry, axes = (self.strides, self.padding, self.dilation), len(self.strides) + 1
+        transpose = convolutions.convolve_transpose
+        return _on_batch(lambda y: transpose(y, self.kernel, size, *geometry), y, axes)
 
     def kernel_gradient(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         kernel = tf.stop_gradient(self.kernel)
@@ -258,18 +245,15 @@ class Convolution(LinearMap):
         return Matrix(tf.reshape(self.kernel, shape), error=self.error)
 
     def _joined(self, other: "Convolution") -> "Convolution | None":
-        first, second = np.asarray(self.kernel), np.asarray(other.kernel)
         if self._is_product() or other._is_product():
-            return (self if other._is_product() else other).with_kernel(first @ second)
+            product = np.asarray(self.kernel) @ np.asarray(other.kernel)
+            return (self if other._is_product() else other).with_kernel(product)
         if max(self.strides + other.strides) > 1 or not self.padding == other.padding != "same":
             return None
-        first, second = (dilated(one.kernel, one.dilation).numpy() for one in (self, other))
-        sides = zip(first.shape[:-2], second.shape[:-2], strict=True)
-        result = np.zeros([*(a + b - 1 for a, b in sides), first.shape[-2], second.shape[-1]])
-        for tap in itertools.product(*map(range, second.shape[:-2])):
-            there = tuple(slice(t, t + k) for t, k in zip(tap, first.shape[:-2], strict=True))
-            result[there] += first @ second[tap]
-        return dataclasses.replace(self, kernel=result, dilation=(1,) * len(self.dilation))
+        maps, ones = (self, other), (1,) * len(self.dilation)
+        kernels = (convolutions.dilated(one.kernel, one.dilation).numpy() for one in maps)
+        joined = convolutions.joined_kernels(*kernels)
+        return dataclasses.replace(self, kernel=joined, dilation=ones)
 
     def _is_product(self) -> bool:
         """Whether it is the product with a matrix at every position."""
@@ -287,10 +271,8 @@ def as_one_graph(
         return function(linear_map, *tensors, **static)
     metadata, components = linear_map.__tf_flatten__()
     arguments = [tf.convert_to_tensor(t) for t in (*components, *tensors)]
-    any_shape = linear_map.batched
-    signature = tuple(
-        tf.TensorSpec([None] * t.shape.rank if any_shape else t.shape, t.dtype) for t in arguments
-    )
+    shapes = [[None] * t.shape.rank if linear_map.batched else t.shape for t in arguments]
+    signature = tuple(map(tf.TensorSpec, shapes, (t.dtype for t in arguments)))
     unflatten = type(linear_map).__tf_unflatten__
     kept = _graph(function, unflatten, metadata, signature, tuple(static.items()))
     return kept(*arguments)
@@ -310,73 +292,18 @@ def _graph(
 def in_turn(function: Callable, linear_map: LinearMap, *tensors: tf.Tensor, results: int) -> Any:
     """`function(linear_map, *tensors)`, of a stack of convolutions one copy after the other.
 
-    The function returns a tuple of as many `results`, in the kernel's dtype; tensors and results
-    are `[*stack, …]`.
+    The function returns a tuple of `results` tensors in the kernel's dtype, all `[*stack, …]`.
     """
     if linear_map.batched or not linear_map.num_stacked:
         return function(linear_map, *tensors)
-    copies = [
-        tf.reshape(t, [-1, *t.shape[linear_map.num_stacked :]])
-        for t in (linear_map.kernel, *tensors)
-    ]
+    axes, stacks = linear_map.num_stacked, (linear_map.kernel, *tensors)
+    copies = [tf.reshape(t, [-1, *t.shape[axes:]]) for t in stacks]
     found = tf.map_fn(
         lambda copy: function(linear_map.with_kernel(copy[0]), *copy[1:]),
         tuple(copies),
         fn_output_signature=(linear_map.kernel.dtype,) * results,
     )
     return tuple(tf.reshape(t, [*linear_map.stack, *t.shape[1:]]) for t in found)
-
-
-def convolve(
-    x: tf.Tensor,
-    kernel: tf.Tensor,
-    strides: tuple[int, ...],
-    padding: str,
-    dilation: tuple[int, ...],
-) -> tf.Tensor:
-    """A convolution (cross-correlation, as Keras has it) of one to three spatial axes.
-
-    `[batch, *size, inputs] → [batch, *output_size, outputs]`; the arguments are those of
-    `Convolution`. A dilated kernel is written out with its zeros: TensorFlow has no gradient of a
-    dilated convolution on every device.
-    """
-    kernel = dilated(kernel, dilation)
-    if padding == "circular":
-        for axis, (k, stride) in enumerate(zip(kernel.shape, strides, strict=False)):
-            x = _wrapped(x, axis + 1, k, stride)
-    padding = "SAME" if padding == "same" else "VALID"
-    # By default TensorFlow leaves the format out, and can't differentiate twice in eager mode.
-    return tf.nn.convolution(x, kernel, strides, padding, FORMATS[len(strides)])
-
-
-def output_size(
-    size: int | None, kernel_size: int, stride: int, padding: str, dilation: int
-) -> int | None:
-    """Number of outputs along one axis; None for an unknown size."""
-    if size is None:
-        return None
-    reach = (kernel_size - 1) * dilation if padding == "valid" else 0
-    return -(-(size - reach) // stride)
-
-
-def padding_before(size: int, kernel_size: int, stride: int, padding: str) -> int:
-    """Entries that are added before an axis, TensorFlow's way; `kernel_size` is the dilated one."""
-    return 0 if padding == "valid" else _around(size, kernel_size, stride)[0]
-
-
-def dilated(kernel: tf.Tensor, dilation: tuple[int, ...]) -> tf.Tensor:
-    """The kernel with `dilation − 1` zeros between its taps; leading axes are a stack."""
-    kernel = tf.convert_to_tensor(kernel)
-    for axis, rate in enumerate(dilation, kernel.shape.rank - 2 - len(dilation)):
-        if rate > 1 and kernel.shape[axis] > 1:
-            taps = tf.expand_dims(kernel, axis + 1)
-            zeros = [[0, 0]] * taps.shape.rank
-            zeros[axis + 1] = [0, rate - 1]
-            shape = list(kernel.shape)
-            shape[axis] *= rate
-            taps = tf.reshape(tf.pad(taps, zeros), shape)
-            kernel = taps[(slice(None),) * axis + (slice(0, shape[axis] - rate + 1),)]
-    return kernel
 
 
 def _on_batch(function: Callable, x: tf.Tensor, axes: int) -> tf.Tensor:
@@ -390,40 +317,3 @@ def _on_batch(function: Callable, x: tf.Tensor, axes: int) -> tf.Tensor:
     y = function(tf.ensure_shape(batch, [None, *known[extra:]]))
     sizes = list(y.shape[1:]) if y.shape[1:].is_fully_defined() else tf.unstack(tf.shape(y)[1:])
     return tf.ensure_shape(tf.reshape(y, [*shape[:extra], *sizes]), known[:extra] + y.shape[1:])
-
-
-def _around(size: Any, kernel_size: int, stride: int) -> tuple[Any, Any]:
-    """What "same" adds before and after an axis, TensorFlow's way."""
-    total = (-(-size // stride) - 1) * stride + kernel_size - size
-    total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
-    return total // 2, total - total // 2
-
-
-def _wrapped(x: tf.Tensor, axis: int, kernel_size: int, stride: int) -> tf.Tensor:
-    """`x` continued periodically along an axis, by as much as "same" would pad with zeros."""
-    size = x.shape[axis]
-    if size is not None:
-        before, after = _around(size, kernel_size, stride)
-        if after <= size:
-            lead = (slice(None),) * axis
-            parts = [x[(*lead, slice(size - before, None))], x, x[(*lead, slice(after))]]
-            return tf.concat(parts, axis)
-    size = tf.shape(x)[axis]
-    before, after = _around(size, kernel_size, stride)
-    positions = tf.range(-before, size + after)
-    return tf.gather(x, tf.math.floormod(positions, size), axis=axis)
-
-
-def _folded(x: tf.Tensor, axis: int, size: Any, before: Any) -> tf.Tensor:
-    """The adjoint of `_wrapped`: what lies beyond the axis' `size` is added where it came from."""
-    length = x.shape[axis] or tf.shape(x)[axis]
-    if isinstance(size, int) and length == size:
-        return x
-    padding = [[0, 0]] * x.shape.rank
-    front = -before % size
-    padding[axis] = [front, -(length + front) % size]
-    shape = tf.shape(x)
-    turns = tf.reshape(
-        tf.pad(x, padding), tf.concat([shape[:axis], [-1, size], shape[axis + 1 :]], 0)
-    )
-    return tf.reduce_sum(turns, axis)

@@ -75,9 +75,7 @@ class Auto(LogDet):
             )
         return chosen.resolve(event_size, training)
 
-    def __call__(
-        self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P
-    ):
+    def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
         estimator = self.resolve(math.prod(x.shape[1:]), training)
         return estimator(g, x, seed, training, lipschitz, proven, function)
 

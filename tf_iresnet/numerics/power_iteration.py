@@ -26,14 +26,12 @@ def power_iteration(
     """Estimates ‖W‖₂ from a stored right singular vector: `v ← WᵀWv/‖WᵀWv‖`, `σ̃ = ‖Wv‖`.
 
     Stops on the eigen-residual of a pass, `‖WᵀWv − s²v‖ ≤ tolerance·s²` with `s = ‖Wv‖`, which
-    proves s within tolerance/2 of *a* singular value. Squared, it is twice the relative growth of
-    s in half a pass, but it means the same for every size and spectrum, and growth does not: with
-    no gap below the largest singular value (a random kernel, a trained one) the error after k
-    passes falls like 1/k and the growth like 1/k². Cold starts on 128×128 Gaussian kernels: growth
-    ≤ 1e-3 took 15 passes and left σ̃ up to 5.4 % low; this rule at 1e-2 took 39, 0.6 %; with twenty
-    singular values between 0.97 and 1, at most 0.7 %. If nothing changed, one pass decides. No stop
-    notices a larger singular value whose vector the start hardly contains (up to 4 % low, rarely):
-    so start from `leading_vector` and certify with `norms.upper_bound`.
+    proves s within tolerance/2 of *a* singular value, whatever the size and spectrum. The growth of
+    s would not do: without a gap below the largest singular value (a random kernel, a trained one)
+    the error after k passes falls like 1/k, the growth like 1/k². Cold starts on 128×128 Gaussian
+    kernels were up to 5.4 % low by growth ≤ 1e-3, by this rule at 1e-2 0.6 %. No rule notices a
+    larger singular value whose vector the start hardly contains (up to 4 % low, rarely): so start
+    from `leading_vector` and certify with `norms.upper_bound`.
 
     The gradient with respect to the kernel is `u vᵀ`, the vectors held constant (Miyato et al.,
     2018, arXiv 1802.05957, section 2.3); a zero kernel gives σ̃ = 0, gradient 0 and the old vector.
@@ -41,10 +39,8 @@ def power_iteration(
     Args:
         linear_map: kernel floating point, finite; any scale.
         vector: `[*stack, *output_shape]`, non-zero, of any length: where an earlier call got to.
-        tolerance: relative, on σ̃. Rounding limits it to about the square root of the dtype's
-            epsilon.
-        max_iterations: at most so many passes, each one product with W and one with Wᵀ. A copy
-            that has met the tolerance stays as it is.
+        tolerance: relative, on σ̃; not below the square root of the dtype's epsilon.
+        max_iterations: of passes, one product with W and one with Wᵀ each, until a copy has met it.
         iterations: exactly so many passes, whatever the residual (the papers' setting).
 
     Returns:
@@ -55,9 +51,7 @@ def power_iteration(
     """
     passes = max_iterations if iterations is None else iterations
     if passes < 0:
-        raise ValueError(
-            f"Expected a number of passes >= 0. Received: {passes}. 0 changes nothing."
-        )
+        raise ValueError(f"Expected a number of passes >= 0. Received: {passes}. Raise it.")
     linear_map = _lifted(linear_map)
     dtype = linear_map.kernel.dtype
     epsilon = np.finfo(dtype.as_numpy_dtype).eps
@@ -103,17 +97,15 @@ def leading_vector(
     The best of `vector` and the random ones after a pass shows that ‖W‖₂ ≥ s = ‖Wv‖. Chebyshev's
     polynomial T on [0, s²] stays within one up to s, and grows to cosh(48·√(2ε)) at (1 + ε)s for
     its degree of 24: to 37 for ε = 0.4 %. So `T(WᵀW)` makes a random vector longer only if there is
-    a larger singular value, and then turns it that way. Several are tried, since one may be as good
-    as orthogonal to that very direction.
-
-    Tried on kernels with and without gaps, of up to 512 on a side, from vectors of any singular
-    value: power iteration from here ends at most 0.6 % low.
+    a larger singular value, and then turns it that way. One may be as good as orthogonal to that
+    direction: hence several. Power iteration from here ended at most 0.6 % low, for kernels with
+    and without gaps, of up to 512 on a side.
 
     Args:
         linear_map: kernel finite; any scale.
         vector: `[*stack, *output_shape]`, non-zero.
         random_vectors: `[vectors, *output_shape]`, the same for all copies.
-        rounds: how often to do it, each time to the result of the last one, which comes closer.
+        rounds: how often to do it, each time to the last result, which comes closer.
 
     Returns:
         Unit vectors of the shape of `vector`. No gradient.
@@ -121,22 +113,6 @@ def leading_vector(
     linear_map = _lifted(linear_map)
     vectors = (tf.cast(t, linear_map.kernel.dtype) for t in (vector, random_vectors))
     return _constant(_searched, linear_map, *vectors, rounds)
-
-
-def kernel_sketch(kernel: tf.Tensor, random_vectors: tf.Tensor) -> tf.Tensor:
-    """Random combinations of a kernel's columns, by which `unchanged` notices a change of it.
-
-    Args:
-        kernel: `[…, inputs, outputs]`.
-        random_vectors: `[vectors, outputs]`, standard normal, the same at every call.
-
-    Returns:
-        `[…, inputs, vectors]`.
-    """
-    kernel = tf.convert_to_tensor(kernel)
-    rows = tf.reshape(kernel, [-1, kernel.shape[-1]])
-    sketch = tf.matmul(rows, tf.cast(random_vectors, kernel.dtype), transpose_b=True)
-    return tf.reshape(sketch, [*kernel.shape[:-1], sketch.shape[-1]])
 
 
 def unchanged(
@@ -157,7 +133,7 @@ def unchanged(
     Args:
         linear_map: with the kernel as it is.
         stored_vector: `[*stack, *output_shape]`, of length 1, of the kernel as it was.
-        stored_sketch, sketch: `kernel_sketch` of either kernel.
+        stored_sketch, sketch: `probes.kernel_sketch` of either kernel.
         tolerance: change of the norm to allow, relative to the stored vector's image.
 
     Returns:
@@ -218,17 +194,15 @@ def _with_gradient(
         def grad(upstream: tf.Tensor) -> tf.Tensor:
             stack = linear_map.stack
             upstream = tf.reshape(upstream, [*stack, *[1] * (u.shape.rank - len(stack))])
-            return in_turn(
-                lambda one, u, v: (one.kernel_gradient(u, v),),
-                linear_map,
-                upstream * u,
-                v,
-                results=1,
-            )[0]
+            return in_turn(_kernel_gradient, linear_map, upstream * u, v, results=1)[0]
 
         return tf.identity(sigma), grad
 
     return norm(linear_map.kernel)
+
+
+def _kernel_gradient(linear_map: LinearMap, u: tf.Tensor, v: tf.Tensor) -> tuple[tf.Tensor]:
+    return (linear_map.kernel_gradient(u, v),)
 
 
 def _swapped(

@@ -1,7 +1,7 @@
 """Random probe vectors `v` with `E[v] = 0` and `Cov[v] = I`, drawn from stateless seeds.
 
-Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such distribution. Rademacher probes have the
-smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv
+Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such distribution. Rademacher probes have
+the smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv
 1811.00995).
 """
 
@@ -104,3 +104,19 @@ def check(name: str) -> None:
     """Raises a ValueError for a name that `draw` doesn't know."""
     if name not in NAMES:
         raise ValueError(f"Expected probe to be one of {NAMES}. Received: probe={name!r}")
+
+
+def kernel_sketch(kernel: tf.Tensor, random_vectors: tf.Tensor) -> tf.Tensor:
+    """Random combinations of a kernel's columns, by which `unchanged` notices a change of it.
+
+    Args:
+        kernel: `[…, inputs, outputs]`.
+        random_vectors: `[vectors, outputs]`, standard normal, the same at every call.
+
+    Returns:
+        `[…, inputs, vectors]`.
+    """
+    kernel = tf.convert_to_tensor(kernel)
+    rows = tf.reshape(kernel, [-1, kernel.shape[-1]])
+    sketch = tf.matmul(rows, tf.cast(random_vectors, kernel.dtype), transpose_b=True)
+    return tf.reshape(sketch, [*kernel.shape[:-1], sketch.shape[-1]])

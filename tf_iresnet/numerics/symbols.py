@@ -16,7 +16,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.linear_maps import Convolution, output_size, padding_before
+from tf_iresnet.numerics.convolutions import output_size, padding_before
+from tf_iresnet.numerics.linear_maps import Convolution
 
 POINTS = 16  # points an axis and degree of the symbol, without a size: 2 % high an axis at most
 

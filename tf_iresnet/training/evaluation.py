@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
-from tf_iresnet.models.monte_carlo import LogProb
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.invertible import InvertibleModel
+from tf_iresnet.models.monte_carlo import LogProb
 
 
 def evaluate(

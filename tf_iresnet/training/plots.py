@@ -192,7 +192,7 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
         places = np.arange(len(blocks)) + 0.7 * ((index + 1) / (depth + 1) - 0.5)
         style: dict[str, Any] = {"color": shade, "markeredgecolor": "black", "linestyle": ""}
         handles += plot.plot(norms, places, "o", markersize=4, clip_on=False, **style)
-    top = max(1.0, bounds.max(), max(max(layers) for _, layers in blocks.values()))
+    top = max(1.0, bounds.max(), *(norm for _, layers in blocks.values() for norm in layers))
     plot.set(
         xlabel="upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers",
         xlim=(0, 1.15 * top),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from comparisons import branches, pinned
-from tf_iresnet.training.trained import Trained
+from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.workdir import RunError
 
 SMALL = {
@@ -48,7 +48,7 @@ def test_differences_are_those_of_the_log_densities(compared):
         best, other = sorted((first, second), key=lambda row: row["negative_log_likelihood"])
         assert "above_best" not in best
         runs = [
-            Trained(str(root / data / f"residual_spectral_{row['activation']}"))
+            SavedRun(str(root / data / f"residual_spectral_{row['activation']}"))
             for row in (best, other)
         ]
         test = runs[0].dataset().test

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from comparisons import configs, patches
-from tf_iresnet.layers.invertible import InvertibleSequential
+from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.layers.reshaping import Reshape
 from tf_iresnet.training.workdir import RunError

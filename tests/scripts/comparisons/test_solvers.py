@@ -50,5 +50,7 @@ def test_it_prints_and_writes_what_it_measures(tmp_path, capsys):
     assert [{"suite": "inverse", **row} for row in rows] == printed
     assert len(rows) == 9 and all(row["milliseconds"] > 0 for row in rows)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "digits", "inverse.csv", "inverse_near.csv", "inverse.png",
-    }  # fmt: skip
+        "digits",
+        "inverse.csv",
+        "inverse.png",
+    }
