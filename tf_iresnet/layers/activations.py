@@ -73,7 +73,7 @@ class NonExpansive(Activation):
 
     def bind(self, condition=None, training=None):
         function = keras.activations.get(self.function)
-        return BoundFunction.pointwise(function, slope=DERIVATIVES.get(self.function))
+        return BoundFunction.pointwise(function, value_and_slope=WITH_SLOPE.get(self.function))
 
 
 @register
@@ -91,7 +91,9 @@ class LipSwish(Activation):
         )
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_lipswish, self.beta.value, slope=_lipswish_slope)
+        return BoundFunction.pointwise(
+            lambda x, rate: lipswish(x, rate)[0], tf.math.softplus(self.beta.value), value_and_slope=lipswish
+        )
 
 
 @register
@@ -101,7 +103,11 @@ class CLipSwish(LipSwish):
     slope_range = None
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_clipswish, self.beta.value, slope=_clipswish_slope)
+        return BoundFunction.pointwise(
+            lambda x, rate: clipswish(x, rate)[0],
+            tf.math.softplus(self.beta.value),
+            value_and_slope=clipswish,
+        )
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -116,7 +122,7 @@ class CPila(Activation):
     """
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_cpila, slope=_cpila_slope)
+        return BoundFunction.pointwise(lambda x: cpila(x)[0], value_and_slope=cpila)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -152,37 +158,34 @@ class Sine(Activation):
     slope_range = (-1.0, 1.0)
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_sine, slope=_sine_slope)
+        return BoundFunction.pointwise(lambda x: sine(x)[0], value_and_slope=sine)
 
 
-def _lipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-    return x * tf.sigmoid(tf.math.softplus(beta) * x) / 1.1
+def lipswish(x: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`x·σ(rate·x) / 1.1` and its slope."""
+    scaled = rate * x
+    gate = tf.sigmoid(scaled)
+    bump = tf.raw_ops.SigmoidGrad(y=gate, dy=scaled)  # scaled·gate·(1 − gate) in one operation
+    return x * gate * (1 / 1.1), (gate + bump) * (1 / 1.1)
 
 
-def _lipswish_slope(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-    scaled = tf.math.softplus(beta) * x
-    s = tf.sigmoid(scaled)
-    return s * (1 + scaled * (1 - s)) / 1.1
+def clipswish(x: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`LipSwish([x, −x]) / 1.004` and the slope of each entry in x."""
+    value, slope = lipswish(tf.concat([x, -x], -1), rate)
+    return value * (1 / 1.004), _of_opposites(slope) * (1 / 1.004)
 
 
-def _clipswish(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-    return _lipswish(tf.concat([x, -x], -1), beta) / 1.004
-
-
-def _clipswish_slope(x: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-    slope = _lipswish_slope(x, beta) / 1.004  # that of −x is 1/1.1 less it
-    return tf.concat([slope, slope - 1 / (1.1 * 1.004)], -1)
-
-
-def _cpila(x: tf.Tensor) -> tf.Tensor:
+def cpila(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`Pila([x − 0.2, −x − 0.2]) / 1.06` and the slope of each entry in x."""
     x = tf.concat([x - 0.2, -x - 0.2], -1)
     t = 5.0 * tf.minimum(x, 0.0)  # the minimum keeps exp, and its gradient, finite
-    return tf.where(x > 0, x, (t * t / 2 - t + 1) * tf.exp(t) * x) / 1.06
+    decay = tf.exp(t) * (1 / 1.06)
+    value = tf.where(x > 0, x * (1 / 1.06), (t * t / 2 - t + 1) * decay * x)
+    return value, _of_opposites((1 - t + t * t * (1 + t) / 2) * decay)
 
 
-def _cpila_slope(x: tf.Tensor) -> tf.Tensor:
-    t = 5.0 * tf.minimum(tf.concat([x - 0.2, -x - 0.2], -1), 0.0)
-    slope = (1 - t + t * t * (1 + t) / 2) * tf.exp(t) / 1.06
+def _of_opposites(slope: tf.Tensor) -> tf.Tensor:
+    """The slopes in x of a function of `[x, −x]`, given those in its own argument."""
     first, second = tf.split(slope, 2, axis=-1)
     return tf.concat([first, -second], -1)
 
@@ -192,21 +195,27 @@ def _maxmin(x: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.maximum(first, second), tf.minimum(first, second)], -1)
 
 
-def _sine(x: tf.Tensor) -> tf.Tensor:
-    return tf.sin(2 * math.pi * x) / (2 * math.pi)
+def sine(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`sin(2πx) / 2π` and its slope."""
+    return tf.sin(2 * math.pi * x) / (2 * math.pi), tf.cos(2 * math.pi * x)
 
 
-def _sine_slope(x: tf.Tensor) -> tf.Tensor:
-    return tf.cos(2 * math.pi * x)
+def _elu(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    slope = tf.exp(tf.minimum(x, 0.0))
+    return tf.maximum(x, 0.0) + slope - 1, slope
+
+
+def _tanh(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    value = tf.tanh(x)
+    return value, 1 - tf.square(value)
 
 
 # Of the Keras activations that are used most; others are differentiated automatically.
-DERIVATIVES = {
-    "elu": lambda x: tf.exp(tf.minimum(x, 0.0)),
-    "softplus": tf.sigmoid,
-    "tanh": lambda x: 1 - tf.square(tf.tanh(x)),
+WITH_SLOPE = {
+    "elu": _elu,
+    "softplus": lambda x: (tf.math.softplus(x), tf.sigmoid(x)),
+    "tanh": _tanh,
 }
-
 
 LAYERS: dict[str, type[Activation]] = {
     "lipswish": LipSwish,

@@ -179,14 +179,17 @@ class LipschitzMLP(ContractiveLayer):
         if (lowest, highest) == (0.0, 1.0):
             return sigma
 
+        scale = 1 / (highest - lowest)
+
         def contracted(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-            return (sigma.function(x, *parameters) - lowest * x) / (highest - lowest)
+            return (sigma.function(x, *parameters) - lowest * x) * scale
 
-        def slope(x: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-            return (sigma.slope(x, *parameters) - lowest) / (highest - lowest)
+        def with_slope(x: tf.Tensor, *parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            value, slope = sigma.value_and_slope(x, *parameters)
+            return (value - lowest * x) * scale, (slope - lowest) * scale
 
-        own = None if sigma.slope is None else slope
-        return BoundFunction.pointwise(contracted, *sigma.parameters, slope=own)
+        known = None if sigma.value_and_slope is None else with_slope
+        return BoundFunction.pointwise(contracted, *sigma.parameters, value_and_slope=known)
 
     def certified_parts(self, bound, path):
         weights = [part.linear_map.kernel for part in bound.parts if isinstance(part, Linear)]

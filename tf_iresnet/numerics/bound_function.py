@@ -49,15 +49,15 @@ class BoundFunction:
     def pointwise(
         function: Callable[..., tf.Tensor],
         *parameters: Any,
-        slope: Callable[..., tf.Tensor] | None = None,
+        value_and_slope: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None,
     ) -> "BoundFunction":
         """`function(x, *parameters)` whose output `i` depends on input `i` of the last axis alone.
 
-        So may output `units + i`, if there are several times as many outputs as inputs. Its
-        derivative `slope(x, *parameters)`, of the outputs' shape, spares an automatic one, whose
-        own derivative takes many more operations.
+        So may output `units + i`, if there are several times as many outputs as inputs. What
+        `value_and_slope(x, *parameters)` returns, the derivative of each output beside it, spares an
+        automatic derivative, whose own derivative takes many more operations.
         """
-        return Pointwise(function, parameters, slope)
+        return Pointwise(function, parameters, value_and_slope)
 
     @staticmethod
     def of(function: Callable[..., tf.Tensor], *parameters: Any) -> "BoundFunction":
@@ -163,12 +163,12 @@ class Opaque(BoundFunction):
 class Pointwise(Opaque):
     """A function of each feature by itself: see `BoundFunction.pointwise`."""
 
-    slope: Callable[..., tf.Tensor] | None = None
+    value_and_slope: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None
 
     def with_slope(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The value, and each output's derivative in the input that it depends on."""
-        if self.slope is not None:
-            return self(x), self.slope(x, *self.parameters)
+        if self.value_and_slope is not None:
+            return self.value_and_slope(x, *self.parameters)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(x)
             outputs = self(x)
@@ -176,12 +176,12 @@ class Pointwise(Opaque):
         return outputs, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
 
     def __tf_flatten__(self):
-        return (self.function, self.slope), self.parameters
+        return (self.function, self.value_and_slope), self.parameters
 
     @classmethod
     def __tf_unflatten__(cls, metadata, components):
-        function, slope = metadata
-        return cls(function, tuple(components), slope)
+        function, value_and_slope = metadata
+        return cls(function, tuple(components), value_and_slope)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
