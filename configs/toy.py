@@ -15,6 +15,7 @@ def get_config(density: str = "8gaussians") -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.block = "monotone"
+    config.model.branch = "lipschitz_mlp"
     config.model.num_blocks = 10
     config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97
