@@ -21,7 +21,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 ALWAYS = {"learning_curve", "lipschitz", "spectra"}
 IMAGES = {"samples", "reconstructions", "interpolations"} | ALWAYS
 PICTURES = {
-    "toy": {"density"} | ALWAYS,
+    "toy": {"density"} | ALWAYS - {"spectra"},  # whose branches have no spectral layers
     "digits": IMAGES,
     "digits_image": IMAGES,
     "digits_classifier": {"reconstructions"} | ALWAYS,

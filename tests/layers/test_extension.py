@@ -1,5 +1,8 @@
 """A contractive layer and an estimator of one's own work wherever those of the package do."""
 
+import dataclasses
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
@@ -38,10 +41,11 @@ class Scaled(layers.ContractiveLayer):
         yield CertifiedPart(f"{path} / scale", abs(self.factor))
 
 
+@dataclasses.dataclass(frozen=True)
 class Determinant(log_det.LogDet):
     """One product for each dimension, and an LU factorisation."""
 
-    name = "test_determinant"
+    name: ClassVar[str] = "test_determinant"
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=None):
         outputs, product, _ = g.linearize(x)

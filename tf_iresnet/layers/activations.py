@@ -1,6 +1,8 @@
 """Non-expansive activations: Lipschitz constant at most 1 in the Euclidean norm."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -91,9 +93,8 @@ class LipSwish(Activation):
         )
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(
-            lambda x, rate: lipswish(x, rate)[0], tf.math.softplus(self.beta.value), value_and_slope=lipswish
-        )
+        rate = tf.math.softplus(self.beta.value)
+        return BoundFunction.pointwise(_value_of(lipswish), rate, value_and_slope=lipswish)
 
 
 @register
@@ -103,11 +104,8 @@ class CLipSwish(LipSwish):
     slope_range = None
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(
-            lambda x, rate: clipswish(x, rate)[0],
-            tf.math.softplus(self.beta.value),
-            value_and_slope=clipswish,
-        )
+        rate = tf.math.softplus(self.beta.value)
+        return BoundFunction.pointwise(_value_of(clipswish), rate, value_and_slope=clipswish)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -122,7 +120,7 @@ class CPila(Activation):
     """
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(lambda x: cpila(x)[0], value_and_slope=cpila)
+        return BoundFunction.pointwise(_value_of(cpila), value_and_slope=cpila)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -158,7 +156,13 @@ class Sine(Activation):
     slope_range = (-1.0, 1.0)
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(lambda x: sine(x)[0], value_and_slope=sine)
+        return BoundFunction.pointwise(_value_of(sine), value_and_slope=sine)
+
+
+@functools.cache
+def _value_of(value_and_slope: Callable[..., tuple[tf.Tensor, tf.Tensor]]) -> Callable:
+    """The function that returns the value alone."""
+    return lambda *arguments: value_and_slope(*arguments)[0]
 
 
 def lipswish(x: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -201,8 +205,8 @@ def sine(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _elu(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    slope = tf.exp(tf.minimum(x, 0.0))
-    return tf.maximum(x, 0.0) + slope - 1, slope
+    value = tf.nn.elu(x)
+    return value, tf.minimum(value, 0.0) + 1
 
 
 def _tanh(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -109,14 +109,17 @@ class Power(NormalizationRule):
 
     def _start(self, linear_map: LinearMap) -> tf.Tensor:
         """The stored vectors of kernels they were stored for; those of a search for others."""
-        stored = self.stored_vector.value
+        # Tensors: XLA would return a variable that a branch of the condition reads.
+        stored, last = (
+            tf.convert_to_tensor(v.value) for v in (self.stored_vector, self.leading_vector)
+        )
         current = power_iteration.unchanged(
             linear_map, stored, self.kernel_sketch.value, _sketch(linear_map), self.tolerance / 4
         )
         axes = [1] * (stored.shape.rank - current.shape.rank)
 
         def searched() -> tf.Tensor:
-            found = search(linear_map, self.leading_vector.value, rounds=2)
+            found = search(linear_map, last, rounds=2)
             return tf.where(tf.reshape(current, [*current.shape, *axes]), stored, found)
 
         return tf.stop_gradient(tf.cond(tf.reduce_all(current), lambda: stored, searched))

@@ -117,7 +117,7 @@ class SpectralLayer(ContractiveLayer):
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, of the kernel's shape and norm at most `coefficient`; "power": up to `tolerance`."""
-        linear_map, margin = self.norm_map(self.kernel.value)
+        linear_map, margin = self.norm_map(tf.convert_to_tensor(self.kernel.value))
         kernel = self.rule(linear_map, self.limit / margin, training)
         return tf.reshape(kernel, self.kernel.shape)
 

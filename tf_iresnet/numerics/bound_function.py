@@ -53,9 +53,9 @@ class BoundFunction:
     ) -> "BoundFunction":
         """`function(x, *parameters)` whose output `i` depends on input `i` of the last axis alone.
 
-        So may output `units + i`, if there are several times as many outputs as inputs. What
-        `value_and_slope(x, *parameters)` returns, the derivative of each output beside it, spares an
-        automatic derivative, whose own derivative takes many more operations.
+        So may output `units + i`, if there are several times as many outputs as inputs. With
+        `value_and_slope(x, *parameters)`, which returns the derivative of each output as well, none
+        is taken automatically, which would make many more operations of the second one.
         """
         return Pointwise(function, parameters, value_and_slope)
 
