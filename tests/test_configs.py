@@ -40,7 +40,8 @@ PUBLISHED = {
     "resflow": ("mnist", "cifar10", "imagenet32", "imagenet64", "celeba256"),
     "idensenet": ("cifar10", "imagenet32"),
 }
-SLOW = {*PUBLISHED, "digits_image", "patches"}  # whose kind of model digits_hybrid makes
+# Image models; test_images, test_classifier and test_hybrid make such ones quickly.
+SLOW = {*PUBLISHED, "digits_image", "patches", "digits_hybrid"}
 
 
 def load(name, *arguments):

@@ -167,7 +167,7 @@ VARIANTS = {
 # Made of others, or as long to compile: their gradients are slow tests under XLA.
 COMPOSED = {
     "inverse", "multi_scale", "repeated", "residual_concat", "residual_conditional",
-    "residual_lipschitz_mlp",
+    "residual_lipschitz_mlp", "triangular", "residual_image",
 }  # fmt: skip
 names = pytest.mark.parametrize("name", LAYERS)
 

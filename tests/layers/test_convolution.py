@@ -221,3 +221,15 @@ def test_without_a_coefficient_the_kernel_stays_as_it_is():
     np.testing.assert_array_equal(
         layer(tf.ones((1, 7, 6, 2))).shape, (1, 7, 6, 3), "another size than it was built for"
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 12, 64), (3, 3, 64, 12)])
+def test_stored_norms_are_those_of_kernels_that_were_assigned_as_a_whole(shape):
+    """Whatever the stored vector was: a search finds the leading one of normal kernels."""
+    layer = layers.SpectralConv2D(shape[-1], 3, padding="same")
+    layer.set_stack((4,))
+    layer.build((None, 16, 16, shape[-2]))
+    layer.kernel.assign(np.random.default_rng(0).standard_normal((4, *shape)) / 10)
+    layer.store_norm()
+    for kernel in np.asarray(layer.normalized_kernel(), np.float64):
+        assert 0.97 * 0.99 < norms.upper_bound(layer.certified_map(kernel)) < 0.97 * 1.02

@@ -125,6 +125,7 @@ def test_residual_blocks_of_images_invert_and_know_their_log_det(mode, run_in_mo
     assert tfi.certify(layer).invertible
 
 
+@pytest.mark.slow
 def test_repeated_blocks_train_and_load_with_their_norms(tmp_path):
     flow = tfi.ResidualFlow(layers.Repeated(block(), 2))
     x = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype("float32")

@@ -190,6 +190,7 @@ def test_the_tfp_distribution_is_of_images(flow):
     assert distribution.log_prob(samples).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_flow_of_images_trains_and_loads(tmp_path):
     flow = tfi.ResidualFlow(multi_scale(estimator="auto"), base="learned_normal", seed=1)
     flow.build((None, *EVENT))

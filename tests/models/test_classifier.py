@@ -82,6 +82,7 @@ def test_saved_and_loaded_it_is_the_same(trained, tmp_path):
     np.testing.assert_array_equal(*figures)
 
 
+@pytest.mark.slow
 def test_without_a_constraint_nothing_is_certified_and_the_inverse_fails():
     """The same network as an ordinary one; training has taken its norms beyond 1."""
     classifier, history = fitted(None)

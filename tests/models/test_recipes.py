@@ -31,7 +31,7 @@ def data(size):
 
 @pytest.mark.parametrize(
     "block",
-    [pytest.param(b, marks=[pytest.mark.slow] * (b != "triangular")) for b in KINDS],
+    [pytest.param(b, marks=[pytest.mark.slow] * (b != "residual")) for b in KINDS],
 )
 def test_a_trained_flow_is_a_density_with_an_inverse_and_a_file(block, tmp_path):
     flow, x = small_flow(block), data(256)

@@ -92,6 +92,7 @@ def adjoint(kernel):
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_step_add_up_to_it(capsys):
     workload = workloads.Perceptrons(size=3, blocks=2, width=8, batch=5)
     rows = step_profile.compare({"small": workload}, rounds=2)

@@ -92,7 +92,11 @@ class Power(NormalizationRule):
         return self._normalized(linear_map, search(linear_map), limit)[0]
 
     def store(self, linear_map, limit):
-        self(linear_map, limit, training=True)
+        if self.iterations is None:  # the kernel may be another one altogether
+            vector = self._normalized(linear_map, self._start(linear_map), limit)[1]
+            self.leading_vector.assign(vector)
+        else:
+            self(linear_map, limit, training=True)
         self.stored_vector.assign(self.leading_vector.value)
         self.kernel_sketch.assign(_sketch(linear_map))
 
