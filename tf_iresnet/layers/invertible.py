@@ -272,15 +272,20 @@ class InvertibleLayer(StackedLayer):
         flags = [layer.initialized for layer in self._flatten_layers() if is_initialized(layer)]
         if not flags:
             return
-        bound = self.bind(condition)
-        variables = [variable for variable, _ in self.initial_values(bound)]
+        variables: list[keras.Variable] = []  # known once `fresh` has run
 
-        def set_now() -> list[tf.Tensor]:
-            new, _ = self.initialize(bound, tf.stop_gradient(x), False)
-            return [value for _, value in self.initial_values(new)]
+        def fresh() -> list[tf.Tensor]:
+            # Bound in here: it would cost a step its time where nothing is to be done.
+            bound, _ = self.initialize(self.bind(condition), tf.stop_gradient(x), False)
+            pairs = self.initial_values(bound)
+            variables[:] = [variable for variable, _ in pairs]
+            return [value for _, value in pairs]
 
-        done = tf.reduce_all([tf.reduce_all(flag.value > 0) for flag in flags])
-        values = tf.cond(done, lambda: [variable.value for variable in variables], set_now)
+        def kept() -> list[tf.Tensor]:
+            return [tf.convert_to_tensor(variable.value) for variable in variables]
+
+        pending = ~tf.reduce_all([tf.reduce_all(flag.value > 0) for flag in flags])
+        values = tf.cond(pending, fresh, kept)
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
