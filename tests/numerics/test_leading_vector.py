@@ -7,12 +7,12 @@ from support.kernels import gaussian, random_for, with_spectrum
 
 from tf_iresnet.numerics.linear_maps import Convolution, Matrix
 from tf_iresnet.numerics.power_iteration import (
-    leading_vector,
     power_iteration,
     swap_if_overtaken,
     unchanged,
 )
 from tf_iresnet.numerics.probes import kernel_sketch
+from tf_iresnet.numerics.vector_search import leading_vector
 
 SPECTRA = {
     "close second": lambda: np.r_[1, 0.97, np.full(14, 0.3)],

@@ -9,10 +9,10 @@ from support.kernels import gaussian, random_for, with_spectrum
 from tf_iresnet.numerics.linear_maps import Convolution, Matrix
 from tf_iresnet.numerics.norms import upper_bound
 from tf_iresnet.numerics.power_iteration import (
-    leading_vector,
     power_iteration,
     swap_if_overtaken,
 )
+from tf_iresnet.numerics.vector_search import leading_vector
 
 KERNELS = {
     "square": lambda: gaussian(64, 64),

@@ -11,6 +11,7 @@ from tf_iresnet.numerics import power_iteration
 from tf_iresnet.numerics.differentiable_norms import almost_orthogonal, differentiable_bound
 from tf_iresnet.numerics.linear_maps import LinearMap
 from tf_iresnet.numerics.probes import kernel_sketch
+from tf_iresnet.numerics.vector_search import leading_vector
 
 RANDOM_VECTORS = 4
 
@@ -177,7 +178,7 @@ def search(linear_map: LinearMap, vector: tf.Tensor | None = None, rounds: int =
     candidates = random_vectors(shape, dtype)
     if vector is None:
         vector = tf.broadcast_to(candidates[0], [*linear_map.stack, *shape])
-    return power_iteration.leading_vector(linear_map, vector, candidates, rounds)
+    return leading_vector(linear_map, vector, candidates, rounds)
 
 
 def estimated_norm(linear_map: LinearMap) -> float:

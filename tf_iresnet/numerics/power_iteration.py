@@ -5,14 +5,15 @@ maps, whose copies don't depend on each other; `norms` bounds the norm from abov
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.linear_maps import LinearMap, as_one_graph, in_turn
+from tf_iresnet.numerics.linear_maps import LinearMap, Matrix, as_one_graph, in_turn
 
-DEGREE = 24  # of the polynomial that looks for larger singular values
+SINGLE = 1  # passes on matrices one by one, which are enough for most steps of training
 OVERTAKE_MARGIN = 1e-3  # relative; a tenth of the usual tolerance
 
 
@@ -31,7 +32,7 @@ def power_iteration(
     the error after k passes falls like 1/k, the growth like 1/k². Cold starts on 128×128 Gaussian
     kernels were up to 5.4 % low by growth ≤ 1e-3, by this rule at 1e-2 0.6 %. No rule notices a
     larger singular value whose vector the start hardly contains (up to 4 % low, rarely): so start
-    from `leading_vector` and certify with `norms.upper_bound`.
+    from `vector_search.leading_vector` and certify with `norms.upper_bound`.
 
     The gradient with respect to the kernel is `u vᵀ`, the vectors held constant (Miyato et al.,
     2018, arXiv 1802.05957, section 2.3); a zero kernel gives σ̃ = 0, gradient 0 and the old vector.
@@ -52,12 +53,12 @@ def power_iteration(
     passes = max_iterations if iterations is None else iterations
     if passes < 0:
         raise ValueError(f"Expected a number of passes >= 0. Received: {passes}. Raise it.")
-    linear_map = _lifted(linear_map)
+    linear_map = lifted(linear_map)
     dtype = linear_map.kernel.dtype
     epsilon = np.finfo(dtype.as_numpy_dtype).eps
     growth = -1.0 if iterations is not None else max(tolerance**2 / 2, 2 * epsilon)
     growth = tf.constant(growth, dtype)
-    sigma, u, v = _constant(_iterate, linear_map, tf.cast(vector, dtype), growth, passes)
+    sigma, u, v = without_gradient(_iterate, linear_map, tf.cast(vector, dtype), growth, passes)
     sigma = _with_gradient(linear_map, sigma, u, v)
     return sigma, tf.squeeze(v, linear_map.num_stacked)
 
@@ -83,36 +84,10 @@ def swap_if_overtaken(
         other one after a pass; unit vectors without gradient. (Equal singular values, as of an
         orthogonal kernel, have a gradient each: rounding must not choose.)
     """
-    linear_map = tf.nest.map_structure(tf.stop_gradient, _lifted(linear_map))
+    linear_map = tf.nest.map_structure(tf.stop_gradient, lifted(linear_map))
     dtype = linear_map.kernel.dtype
     vectors = (tf.stop_gradient(tf.cast(t, dtype)) for t in (vector, second_vector))
     return in_turn(_swapped, linear_map, *vectors, results=2)
-
-
-def leading_vector(
-    linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor, rounds: int = 1
-) -> tf.Tensor:
-    """A start for `power_iteration` that misses no direction: `vector`, or a better one.
-
-    The best of `vector` and the random ones after a pass shows that ‖W‖₂ ≥ s = ‖Wv‖. Chebyshev's
-    polynomial T on [0, s²] stays within one up to s, and grows to cosh(48·√(2ε)) at (1 + ε)s for
-    its degree of 24: to 37 for ε = 0.4 %. So `T(WᵀW)` makes a random vector longer only if there is
-    a larger singular value, and then turns it that way. One may be as good as orthogonal to that
-    direction: hence several. Power iteration from here ended at most 0.6 % low, for kernels with
-    and without gaps, of up to 512 on a side.
-
-    Args:
-        linear_map: kernel finite; any scale.
-        vector: `[*stack, *output_shape]`, non-zero.
-        random_vectors: `[vectors, *output_shape]`, the same for all copies.
-        rounds: how often to do it, each time to the last result, which comes closer.
-
-    Returns:
-        Unit vectors of the shape of `vector`. No gradient.
-    """
-    linear_map = _lifted(linear_map)
-    vectors = (tf.cast(t, linear_map.kernel.dtype) for t in (vector, random_vectors))
-    return _constant(_searched, linear_map, *vectors, rounds)
 
 
 def unchanged(
@@ -139,7 +114,7 @@ def unchanged(
     Returns:
         bool `[*stack]`.
     """
-    linear_map = tf.nest.map_structure(tf.stop_gradient, _lifted(linear_map))
+    linear_map = tf.nest.map_structure(tf.stop_gradient, lifted(linear_map))
     dtype = linear_map.kernel.dtype
     difference = tf.cast(sketch, dtype) - tf.cast(stored_sketch, dtype)
     difference /= linear_map.peak(keepdims=True)
@@ -161,25 +136,67 @@ def _iterate_together(
 ) -> tuple[tf.Tensor, ...]:
     peak = linear_map.peak()
     scale = 1 / peak[..., None, None]
-    start = _unit(linear_map, tf.expand_dims(vector, linear_map.num_stacked))
+    start = unit_vectors(linear_map, tf.expand_dims(vector, linear_map.num_stacked))
 
-    def body(count: tf.Tensor, v: tf.Tensor, active: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def one_pass(v: tf.Tensor, active: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = linear_map.adjoint(v * scale)
         back = linear_map.apply(image * scale)
-        squared, length = _squares(linear_map, image), _lengths(linear_map, back)
+        squared, length = _squares(linear_map, image), lengths_of(linear_map, back)
         v = tf.where(active & (length > 0), back / length, v)
         active &= length - squared > growth * squared
-        return count + 1, tf.ensure_shape(v, start.shape), tf.ensure_shape(active, all_active.shape)
+        return tf.ensure_shape(v, start.shape), tf.ensure_shape(active, all_active.shape)
+
+    def body(count: tf.Tensor, v: tf.Tensor, active: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return count + 1, *one_pass(v, active)
 
     all_active = tf.ones_like(_squares(linear_map, start), tf.bool)
-    _, v, _ = tf.while_loop(
-        lambda count, _, active: tf.reduce_any(active) & (count < passes),
+    of_matrices = isinstance(linear_map, Matrix)
+    # The papers' fixed number of passes (growth < 0) is taken one by one.
+    single = tf.where(growth < 0, passes, tf.minimum(passes, SINGLE)) if of_matrices else passes
+    count, v, active = tf.while_loop(
+        lambda count, _, active: tf.reduce_any(active) & (count < single),
         body,
         (0, start, all_active),
     )
+    if of_matrices:
+        v = _by_squaring(linear_map.kernel * scale, one_pass, count, v, active, passes)
     image = linear_map.adjoint(v * scale)
-    length = _lengths(linear_map, image)
+    length = lengths_of(linear_map, image)
     return tf.reshape(length, tf.shape(peak)) * peak, tf.math.divide_no_nan(image, length), v
+
+
+def _by_squaring(
+    kernel: tf.Tensor,
+    one_pass: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    count: tf.Tensor,
+    v: tf.Tensor,
+    active: tf.Tensor,
+    passes: tf.Tensor,
+) -> tf.Tensor:
+    """Goes on with `v`, by 2, 4, 8, … passes at once and one that judges the result.
+
+    A stack waits for the copy that takes most passes; so they are only logarithmic in its number.
+    """
+
+    def body(
+        count: tf.Tensor, v: tf.Tensor, active: tf.Tensor, power: tf.Tensor, n: tf.Tensor
+    ) -> Any:
+        power = tf.cond(n > 1, lambda: power, lambda: tf.matmul(kernel, kernel, transpose_a=True))
+        power = tf.matmul(power, power)
+        power /= tf.maximum(tf.reduce_max(tf.abs(power), [-2, -1], keepdims=True), tiny)
+        ahead = tf.matmul(v, power)
+        length = tf.norm(ahead, axis=-1, keepdims=True)
+        ahead = tf.where(active & (length > 0), tf.math.divide_no_nan(ahead, length), v)
+        v, active = one_pass(ahead, active)
+        return count + 2 * n + 1, v, active, tf.ensure_shape(power, shape), 2 * n
+
+    none_yet = tf.matmul(v, v, transpose_a=True)
+    shape, tiny = none_yet.shape, np.finfo(kernel.dtype.as_numpy_dtype).tiny
+    return tf.while_loop(
+        lambda count, v, active, *_: tf.reduce_any(active) & (count < passes),
+        body,
+        (count, v, active, none_yet, 1),
+    )[1]
 
 
 def _with_gradient(
@@ -209,7 +226,7 @@ def _swapped(
     linear_map: LinearMap, vector: tf.Tensor, second: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     axis, scale = linear_map.num_stacked, 1 / linear_map.peak()[..., None, None]
-    unit, lengths = (functools.partial(f, linear_map) for f in (_unit, _lengths))
+    unit, lengths = (functools.partial(f, linear_map) for f in (unit_vectors, lengths_of))
     first, second = unit(tf.expand_dims(vector, axis)), tf.expand_dims(second, axis)
     axes = range(axis + 1, first.shape.rank)
     second = unit(second - tf.reduce_sum(first * second, axes, keepdims=True) * first)
@@ -222,72 +239,14 @@ def _swapped(
     return tf.squeeze(tf.where(overtaken, second, first), axis), tf.squeeze(loser, axis)
 
 
-def _searched(
-    linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor, rounds: tf.Tensor
-) -> tf.Tensor:
-    def search(linear_map: LinearMap, vector: tf.Tensor) -> tuple[tf.Tensor]:
-        _, vector = tf.while_loop(
-            lambda count, _: count < rounds,
-            lambda count, vector: (count + 1, _better(linear_map, vector, random_vectors)),
-            (0, vector),
-        )
-        return (vector,)
-
-    return in_turn(search, linear_map, vector, results=1)[0]
-
-
-def _better(linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor) -> tf.Tensor:
-    axis, scale = linear_map.num_stacked, 1 / linear_map.peak()[..., None, None]
-    unit = functools.partial(_unit, linear_map)
-    # After a pass, nothing is left of the map's null space.
-    start = unit(linear_map.apply(linear_map.adjoint(random_vectors * scale) * scale))
-    known = tf.concat([unit(tf.expand_dims(vector, axis)), start], axis)
-    images = _lengths(linear_map, linear_map.adjoint(known * scale))
-    scale = tf.math.divide_no_nan(scale, tf.reduce_max(images, axis, keepdims=True))
-    results, growth = _chebyshev(linear_map, scale, start)
-    # Eight times its length, at most an eighth of it is of directions that a known one outdoes.
-    grown = tf.reduce_max(growth, axis, keepdims=True) > 8
-    best = tf.where(grown, unit(_largest(axis, results, growth)), _largest(axis, known, images))
-    return tf.ensure_shape(tf.squeeze(best, axis), vector.shape)
-
-
-def _chebyshev(
-    linear_map: LinearMap, scale: tf.Tensor, start: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """T on [0, 1] of `WᵀW scale²` applied to each unit vector, and how often its length it got."""
-
-    def multiply(vectors: tf.Tensor) -> tf.Tensor:
-        return linear_map.apply(linear_map.adjoint(vectors * scale) * scale)
-
-    def body(count: tf.Tensor, before: tf.Tensor, now: tf.Tensor, growth: tf.Tensor) -> tuple:
-        following = 4 * multiply(now) - 2 * now - before
-        step = tf.maximum(tf.ones_like(growth), _lengths(linear_map, following))  # no overflow
-        vectors = (tf.ensure_shape(t, start.shape) for t in (now / step, following / step))
-        return count + 1, *vectors, tf.ensure_shape(growth * step, ones.shape)
-
-    ones = tf.ones_like(_lengths(linear_map, start))
-    now = tf.ensure_shape(2 * multiply(start) - start, start.shape)
-    _, _, results, growth = tf.while_loop(
-        lambda count, *_: count < DEGREE, body, (1, start, now, ones)
-    )
-    return results, growth
-
-
-def _largest(axis: int, vectors: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """The vector of the largest score, the axis kept; the first one if none has a score."""
-    scores = tf.squeeze(scores, list(range(axis + 1, scores.shape.rank)))
-    index = tf.argmax(scores, axis)[..., None]
-    return tf.gather(vectors, index, axis=axis, batch_dims=axis)
-
-
 def _image_length(linear_map: LinearMap, vector: tf.Tensor) -> tuple[tf.Tensor]:
     """The length of the vector's image relative to the kernel's largest entry."""
     peak = linear_map.peak()
     vector = tf.expand_dims(vector, linear_map.num_stacked) / peak[..., None, None]
-    return (tf.reshape(_lengths(linear_map, linear_map.adjoint(vector)), tf.shape(peak)),)
+    return (tf.reshape(lengths_of(linear_map, linear_map.adjoint(vector)), tf.shape(peak)),)
 
 
-def _constant(function: Any, linear_map: LinearMap, *tensors: Any) -> Any:
+def without_gradient(function: Any, linear_map: LinearMap, *tensors: Any) -> Any:
     """Calls a function that holds a loop; the results carry no gradient.
 
     XLA can't differentiate past a loop without a static bound, even where no gradient flows, nor
@@ -298,7 +257,7 @@ def _constant(function: Any, linear_map: LinearMap, *tensors: Any) -> Any:
     return tf.nest.map_structure(tf.stop_gradient, as_one_graph(function, linear_map, *constants))
 
 
-def _lifted(linear_map: LinearMap) -> LinearMap:
+def lifted(linear_map: LinearMap) -> LinearMap:
     kernel = tf.convert_to_tensor(linear_map.kernel)
     kernel = tf.cast(kernel, tf.float32) if kernel.dtype.size < 4 else kernel
     return linear_map.with_kernel(kernel)
@@ -309,10 +268,10 @@ def _squares(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(vectors**2, axes, keepdims=True)
 
 
-def _lengths(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
+def lengths_of(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
     """Euclidean norm of each vector of `[*stack, n, …]`; the axes stay."""
     return tf.sqrt(_squares(linear_map, vectors))
 
 
-def _unit(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(vectors, _lengths(linear_map, vectors))
+def unit_vectors(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(vectors, lengths_of(linear_map, vectors))
