@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, proven_bound
 from tf_iresnet.layers.invertible import BlockCopy, InvertibleLayer
+from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.numerics import fixed_point, jacobian
 
@@ -170,6 +171,10 @@ def _blocks_and_layers(model: keras.layers.Layer) -> Iterator[Any]:
             yield from _blocks_and_layers(layer)
 
 
+def _has_blocks(layer: keras.layers.Layer) -> bool:
+    return any(isinstance(inner, BranchBlock) for inner in layer._flatten_layers())
+
+
 def measured_lipschitz(
     model: keras.layers.Layer, data: Any, condition: Any = None, batch_size: int = 100
 ) -> np.ndarray:
@@ -196,7 +201,7 @@ def measured_lipschitz(
         None if value is None else tf.cast(tf.convert_to_tensor(value), layer.variable_dtype)
         for value in (data, condition)
     )
-    if not len(data) or not any(isinstance(b, BlockCopy) for b in _blocks_and_layers(layer)):
+    if not len(data) or not _has_blocks(layer):
         raise ValueError(
             "Expected examples, and a model with blocks to measure on them. "
             f"Received: shape={tuple(data.shape)}, {type(model).__name__} {model.name!r}"
@@ -221,7 +226,7 @@ def _local_constants(
     for part in layer.layers if isinstance(layer, keras.Sequential) else [layer]:
         if isinstance(part, InvertibleLayer):
             x = part.visit_blocks(x, measure, condition if part.condition_size else None)
-        elif any(isinstance(found, BlockCopy) for found in _blocks_and_layers(part)):
+        elif _has_blocks(part):
             raise ValueError(
                 "Expected a model of tf_iresnet, an InvertibleLayer or a keras.Sequential of "
                 f"these. Received: {type(part).__name__} {part.name!r}, whose blocks' inputs "

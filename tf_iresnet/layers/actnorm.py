@@ -48,6 +48,10 @@ class ActNorm(InvertibleLayer):
         log_scale, shift, _ = bound
         return _with_log_det((y - shift) * tf.exp(-log_scale), -log_scale, how)
 
+    @property
+    def initialized_weights(self):
+        return [self.log_scale, self.shift, self.initialized]
+
     def initialize(self, bound, x, reverse):
         mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
         log_scale = -0.5 * tf.math.log(tf.maximum(variance, self.min_variance))
@@ -57,12 +61,8 @@ class ActNorm(InvertibleLayer):
         finite = tf.reduce_all(tf.math.is_finite(mean) & tf.math.is_finite(variance))
         fresh = (bound[2] <= 0) & finite
         new = (log_scale, shift, tf.ones_like(bound[2]))
-        bound = tuple(tf.where(fresh, *pair) for pair in zip(new, bound, strict=True))
-        return super().initialize(bound, x, reverse)
-
-    def initial_values(self, bound):
-        variables = (self.log_scale, self.shift, self.initialized)
-        return list(zip(variables, bound, strict=True))
+        values = [tf.where(fresh, *pair) for pair in zip(new, bound, strict=True)]
+        return values, (self.pull if reverse else self.push)(values, x).value
 
 
 def _with_log_det(value: tf.Tensor, log_scale: tf.Tensor, how: Any) -> Mapped:

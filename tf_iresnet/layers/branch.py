@@ -8,7 +8,7 @@ import keras
 
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.contractive import ContractiveLayer
-from tf_iresnet.layers.serialization import common_condition_size, inherit_dtype, register
+from tf_iresnet.layers.serialization import inherit_dtype, register
 from tf_iresnet.numerics.bound_function import compose
 
 INSTEAD = {
@@ -41,10 +41,6 @@ class ContractiveSequential(ContractiveLayer):
     def __init__(self, layers: Sequence[keras.layers.Layer], **kwargs: Any) -> None:
         super().__init__(**inherit_dtype(kwargs, layers))
         self.layers = [as_contractive(layer) for layer in layers]
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return common_condition_size(self.layers)
 
     def build(self, input_shape):
         for layer in self.layers:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
-from tf_iresnet.layers.serialization import common_condition_size, inherit_dtype, register
+from tf_iresnet.layers.serialization import inherit_dtype, register
 
 
 def total_solvers(layers: Iterable[InvertibleLayer]) -> tuple[int, int]:
@@ -29,10 +31,6 @@ class InvertibleSequential(InvertibleLayer):
     def __init__(self, layers: Sequence[InvertibleLayer], **kwargs: Any) -> None:
         super().__init__(**inherit_dtype(kwargs, layers))
         self.layers = expect_invertible(layers)
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return common_condition_size(self.layers)
 
     @property
     def num_solvers(self) -> tuple[int, int]:
@@ -67,16 +65,16 @@ class InvertibleSequential(InvertibleLayer):
             y = steps[-1].value
         return Mapped.composed(steps, reverse=True)
 
+    @property
+    def initialized_weights(self):
+        return [weight for layer in self.layers for weight in layer.initialized_weights]
+
     def initialize(self, bound, x, reverse):
-        new = list(bound)
+        values: list[list[tf.Tensor]] = [[] for _ in self.layers]
         order = range(len(self.layers))
         for index in reversed(order) if reverse else order:
-            new[index], x = self.layers[index].initialize(bound[index], x, reverse)
-        return tuple(new), x
-
-    def initial_values(self, bound):
-        pairs = zip(self.layers, bound, strict=True)
-        return [value for layer, own in pairs for value in layer.initial_values(own)]
+            values[index], x = self.layers[index].initialize(bound[index], x, reverse)
+        return [value for own in values for value in own], x
 
     def copies(self, bound, index=()):
         for layer, own in zip(self.layers, bound, strict=True):
@@ -104,10 +102,6 @@ class Inverse(InvertibleLayer):
         (self.layer,) = expect_invertible([layer])
 
     @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return self.layer.condition_size
-
-    @property
     def num_solvers(self) -> tuple[int, int]:
         forward, backward = self.layer.num_solvers
         return backward, forward
@@ -131,8 +125,9 @@ class Inverse(InvertibleLayer):
     def initialize(self, bound, x, reverse):
         return self.layer.initialize(bound, x, not reverse)
 
-    def initial_values(self, bound):
-        return self.layer.initial_values(bound)
+    @property
+    def initialized_weights(self):
+        return self.layer.initialized_weights
 
     def copies(self, bound, index=()):
         return self.layer.copies(bound, index)

@@ -101,10 +101,6 @@ class LipschitzConcat(ContractiveLayer):
         self.coefficient = coefficient
         self.learned = learned
 
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return self.layer.condition_size
-
     def build(self, input_shape):
         if not self.layer.built:
             self.layer.build(input_shape)

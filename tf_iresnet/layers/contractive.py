@@ -87,8 +87,6 @@ class ContractiveLayer(StackedLayer):
     returns. Where the bound rests on the weights as they are, `certified_parts` says how.
     """
 
-    condition_size: int | None = None
-
     def lipschitz_bound(self) -> float:
         """Upper bound on the Lipschitz constant in the input, for every condition."""
         raise TypeError(f"{type(self).__name__} must define lipschitz_bound()")

@@ -104,8 +104,6 @@ class InvertibleLayer(StackedLayer):
     and seed. A seed is an int or an int32 pair; None is a fixed one.
     """
 
-    condition_size: int | None = None
-
     @property
     def num_solvers(self) -> tuple[int, int]:
         """How many solvers run in `push`, and how many in `pull`."""
@@ -138,20 +136,22 @@ class InvertibleLayer(StackedLayer):
         """The layer's inputs for outputs `y`."""
         raise TypeError(f"{type(self).__name__} must define pull()")
 
-    def initialize(self, bound: Any, x: tf.Tensor, reverse: bool) -> tuple[Any, tf.Tensor]:
-        """`bound` with what data initialise set from them, and the data as they come out.
+    @property
+    def initialized_weights(self) -> list[keras.Variable]:
+        """The weights that data initialise; those named "initialized" are above 0 once they are."""
+        return []
+
+    def initialize(
+        self, bound: Any, x: tf.Tensor, reverse: bool
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Values for the `initialized_weights` from data, and the data as they then come out.
 
         Args:
-            bound: what `bind` returned.
+            bound: what `bind` returned, of one copy.
             x: inputs; outputs, which come out as inputs, if `reverse`.
             reverse: whether the data are mapped by `pull`.
         """
-        return bound, (self.pull if reverse else self.push)(bound, x).value
-
-    def initial_values(self, bound: Any) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """The variables that data initialise, each with its value in `bound`."""
-        del bound
-        return []
+        return [], (self.pull if reverse else self.push)(bound, x).value
 
     def copies(self, bound: Any, index: tuple[int, ...] = ()) -> Iterator[BlockCopy]:
         """The blocks inside with their weights, in the order of the forward pass."""
@@ -269,30 +269,22 @@ class InvertibleLayer(StackedLayer):
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step."""
-        flags = [layer.initialized for layer in self._flatten_layers() if is_initialized(layer)]
+        weights = self.initialized_weights
+        flags = [tf.reduce_all(w.value > 0) for w in weights if w.name == "initialized"]
         if not flags:
             return
-        variables: list[keras.Variable] = []  # known once `fresh` has run
 
         def fresh() -> list[tf.Tensor]:
             # Bound in here: it would cost a step its time where nothing is to be done.
-            bound, _ = self.initialize(self.bind(condition), tf.stop_gradient(x), False)
-            pairs = self.initial_values(bound)
-            variables[:] = [variable for variable, _ in pairs]
-            return [value for _, value in pairs]
+            return self.initialize(self.bind(condition), tf.stop_gradient(x), False)[0]
 
         def kept() -> list[tf.Tensor]:
-            return [tf.convert_to_tensor(variable.value) for variable in variables]
+            return [tf.convert_to_tensor(weight.value) for weight in weights]
 
-        pending = ~tf.reduce_all([tf.reduce_all(flag.value > 0) for flag in flags])
-        values = tf.cond(pending, fresh, kept)
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-
-def is_initialized(layer: keras.layers.Layer) -> bool:
-    """Whether it is a layer that data initialise: it has a weight that says if they have."""
-    return isinstance(getattr(layer, "initialized", None), keras.Variable)
+        values = tf.cond(tf.reduce_all(flags), kept, fresh)
+        # From the last, so that the first use of a layer that is used twice decides.
+        for weight, value in reversed([*zip(weights, values, strict=True)]):
+            weight.assign(value)
 
 
 def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:

@@ -122,7 +122,11 @@ class LipschitzMLP(ContractiveLayer):
             for index, units in outputs
         ]
         self.condition_kernels = [
-            self.add_weight(name=f"condition_kernel_{index}", shape=(self.condition_size, units))
+            self.add_weight(
+                name=f"condition_kernel_{index}",
+                shape=(self.condition_size, units),
+                initializer=keras.initializers.GlorotUniform(self._next_seed(seeds)),
+            )
             for index, units in outputs
             if self.condition_size is not None
         ]
@@ -133,8 +137,7 @@ class LipschitzMLP(ContractiveLayer):
         """The free weights of a pair: two matrices, and the Frobenius norm of both together."""
         weights = []
         for part, rows in (("square", square), ("rest", rest)):
-            seed = next(seeds) if self.seed is not None else None
-            initializer = keras.initializers.GlorotNormal(seed=seed)
+            initializer = keras.initializers.GlorotNormal(self._next_seed(seeds))
             weights.append(
                 self.add_weight(
                     name=f"{name}_{part}", shape=(rows, square), initializer=initializer
@@ -142,6 +145,9 @@ class LipschitzMLP(ContractiveLayer):
             )
         norm = keras.initializers.Constant(math.sqrt(square + 2 * rest * square / (rest + square)))
         return [*weights, self.add_weight(name=f"{name}_scale", shape=(), initializer=norm)]
+
+    def _next_seed(self, seeds: Iterator[int]) -> int | None:
+        return None if self.seed is None else next(seeds)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
 from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
 from tf_iresnet.layers.reshaping import expect_outputs
-from tf_iresnet.layers.serialization import common_condition_size, inherit_dtype, register
+from tf_iresnet.layers.serialization import inherit_dtype, register
 
 Step = Callable[[int, InvertibleLayer, tf.Tensor], tf.Tensor]
 
@@ -68,10 +68,6 @@ class MultiScale(InvertibleLayer):
         self.stages = expect_invertible(layers)
         self.factor_out = factor_out
         self.latent_shapes: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return common_condition_size(self.stages)
 
     @property
     def num_solvers(self) -> tuple[int, int]:
@@ -166,19 +162,19 @@ class MultiScale(InvertibleLayer):
         value = self.back_through_stages(y, step)
         return Mapped.composed(steps, reverse=True)._replace(value=value)
 
+    @property
+    def initialized_weights(self):
+        return [weight for stage in self.stages for weight in stage.initialized_weights]
+
     def initialize(self, bound, x, reverse):
-        new = list(bound)
+        values: list[list[tf.Tensor]] = [[] for _ in self.stages]
 
         def step(index, stage, x):
-            new[index], x = stage.initialize(bound[index], x, reverse)
+            values[index], x = stage.initialize(bound[index], x, reverse)
             return x
 
         x = (self.back_through_stages if reverse else self.through_stages)(x, step)
-        return tuple(new), x
-
-    def initial_values(self, bound):
-        pairs = zip(self.stages, bound, strict=True)
-        return [value for stage, own in pairs for value in stage.initial_values(own)]
+        return [value for own in values for value in own], x
 
     def copies(self, bound, index=()):
         for stage, own in zip(self.stages, bound, strict=True):

@@ -1,6 +1,7 @@
 """Many copies of one layer as a single loop over stacked weights."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -43,10 +44,6 @@ class Repeated(InvertibleLayer):
         if times < 1:
             raise ValueError(f"Expected times ≥ 1. Received: times={times}")
         self.times = times
-
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return self.layer.condition_size
 
     @property
     def num_solvers(self) -> tuple[int, int]:
@@ -92,21 +89,22 @@ class Repeated(InvertibleLayer):
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
 
+    @property
+    def initialized_weights(self):
+        return self.layer.initialized_weights
+
     def initialize(self, bound, x, reverse):
         elements = self._elements(bound)
-        new = self._arrays(tuple(tensor.dtype for tensor in tf.nest.flatten(bound)))
+        arrays = self._arrays([weight.dtype for weight in self.initialized_weights])
 
-        def body(count, x, new):
+        def body(count, x, arrays):
             index = self.times - 1 - count if reverse else count
-            own, y = self.layer.initialize(_read(bound, elements, index), x, reverse)
-            return count + 1, tf.ensure_shape(y, x.shape), _written(new, index, own)
+            values, y = self.layer.initialize(_read(bound, elements, index), x, reverse)
+            return count + 1, tf.ensure_shape(y, x.shape), _written(arrays, index, values)
 
-        carry = (tf.constant(0), x, new)
-        _, x, new = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
-        return tf.nest.pack_sequence_as(bound, [array.stack() for array in new]), x
-
-    def initial_values(self, bound):
-        return self.layer.initial_values(bound)
+        carry = (tf.constant(0), x, arrays)
+        _, x, arrays = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
+        return [array.stack() for array in arrays], x
 
     def copies(self, bound, index=()):
         for copy in range(self.times):
@@ -131,7 +129,7 @@ class Repeated(InvertibleLayer):
             tf.TensorArray(t.dtype, self.times, clear_after_read=False).unstack(t) for t in tensors
         ]
 
-    def _arrays(self, dtypes: tuple) -> list[tf.TensorArray]:
+    def _arrays(self, dtypes: Sequence[Any]) -> list[tf.TensorArray]:
         """To write a tensor of each copy into."""
         return [tf.TensorArray(dtype, self.times) for dtype in dtypes]
 

@@ -65,10 +65,6 @@ class BranchBlock(InvertibleLayer):
                 f"{instead}."
             )
 
-    @property
-    def condition_size(self) -> int | None:  # type: ignore[override]
-        return self.branch.condition_size
-
     def build(self, input_shape):
         super().build(input_shape)
         if not self.branch.built:

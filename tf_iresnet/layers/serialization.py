@@ -24,6 +24,28 @@ class StackedLayer(keras.layers.Layer):
     """
 
     stack: tuple[int, ...] = ()
+    _condition_size: int | None = None
+
+    @property
+    def condition_size(self) -> int | None:
+        """Size of the condition that the layer takes: its own, or that of the layers in it.
+
+        Raises:
+            ValueError: where these have different ones.
+        """
+        if self._condition_size is not None:
+            return self._condition_size
+        found = (getattr(layer, "condition_size", None) for layer in self.sublayers())
+        sizes = {size for size in found if size is not None}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected one condition_size in all layers. Received: {sorted(sizes)}"
+            )
+        return sizes.pop() if sizes else None
+
+    @condition_size.setter
+    def condition_size(self, size: int | None) -> None:
+        self._condition_size = size
 
     def set_stack(self, stack: tuple[int, ...]) -> None:
         """Sets the leading axes of the weights of this layer and of those in it.
@@ -94,18 +116,6 @@ def inherit_dtype(kwargs: dict[str, Any], layers: Sequence[Any]) -> dict[str, An
     if kwargs.get("dtype") is None and layers and hasattr(layers[0], "dtype_policy"):
         return {**kwargs, "dtype": layers[0].dtype_policy.name}
     return kwargs
-
-
-def common_condition_size(layers: Sequence[Any]) -> int | None:
-    """The condition size that layers have in common; None if none has one.
-
-    Raises:
-        ValueError: for different ones.
-    """
-    sizes = {s for layer in layers if (s := layer.condition_size) is not None}
-    if len(sizes) > 1:
-        raise ValueError(f"Expected one condition_size in all layers. Received: {sorted(sizes)}")
-    return sizes.pop() if sizes else None
 
 
 def _arguments(cls: type) -> list[str]:

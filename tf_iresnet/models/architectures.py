@@ -30,7 +30,7 @@ class Architecture:
         tail_blocks: fully connected blocks on what the last scale gives.
         tail_width: hidden units of these; of dense ones, those of their first layer.
         tail_growth: units that each further layer of a dense one adds.
-        base: law of a flow's latents, "normal" or "learned_normal".
+        base: distribution of a flow's latents, "normal" or "learned_normal".
 
     Raises:
         ValueError: for an unknown kind of block, a scale without blocks, widths for another number

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
+from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models import base as bases
 from tf_iresnet.models.invertible import InvertibleModel, as_tensors
@@ -122,8 +123,10 @@ class ResidualFlow(InvertibleModel):
             key = fold_in(as_seed(seed), index)
             return function(*as_tensors(x, condition), False, key, proven)
 
-        blocks = (copy.block for copy in self.layer.blocks())
-        if not any(b.log_det.resolve(math.prod(b.event_shape), False).is_random for b in blocks):
+        blocks = (b for b in self._flatten_layers() if isinstance(b, BranchBlock))
+        if not any(
+            b.log_det.resolve(math.prod(b.event_shape or ()), False).is_random for b in blocks
+        ):
             draws = max_draws = 1
         return mean_of_draws(draw, x, condition, draws, standard_error, max_draws)
 

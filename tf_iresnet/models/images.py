@@ -33,7 +33,8 @@ def image_flow(
     Args:
         image_shape: `(height, width, channels)`.
         architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
-        base: law of the latents, "normal" or "learned_normal"; None for the architecture's.
+        base: distribution of the latents, "normal" or "learned_normal"; None for that of the
+            architecture.
         log_det: estimator of `tf_iresnet.log_det`, or its name.
         seed: of the initial weights and of the training noise; None draws one.
         preprocessing: invertible layers between the data and the first block, such as `Rescale`
@@ -158,7 +159,7 @@ def _seed(seed: int | None) -> int:
 def _without_base(model: str, architecture: str, changes: dict[str, Any]) -> Architecture:
     if "base" in changes:
         raise ValueError(
-            f"Expected no base: {model} has no latents whose law could be chosen. "
+            f"Expected no base: {model} has no latents whose distribution could be chosen. "
             f"Received: base={changes['base']!r}. Leave it out, or use image_flow."
         )
     return get(architecture, **changes)
