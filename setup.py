@@ -24,10 +24,9 @@ EXAMPLES = [
     "matplotlib>=3.8",  # pictures
     "scikit-learn>=1.4",  # small real data sets
     "jinja2>=3.1",  # report.html
-    "tabulate>=0.9",  # tables on the console
     "pandas>=2.2",  # reads .csv and .parquet tables, naming what is wrong
     "pyarrow>=15",  # pandas' reader of .parquet
-    "tabulate>=0.9",  # the tables that scripts/compare.py and scripts/benchmark.py print
+    "tabulate>=0.9",  # tables on the console
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]
 TEST = [

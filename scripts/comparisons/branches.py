@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from comparisons import datasets, pinned, table
+from comparisons.blocks import FIT
 from comparisons.configs import load_config
 from tf_iresnet.training import evaluation
 from tf_iresnet.training.saved_run import SavedRun
@@ -40,16 +41,7 @@ COLUMNS = (
     table.Column("activation", "{activation}", ("activation",)),
     table.Column("parameters", "{parameters:,}", ("parameters",)),
     table.Column("epochs", "{epochs}", ("epochs",)),
-    table.Column(
-        "KL, nats",
-        "{kl_divergence:.4f} ± {kl_divergence_standard_error:.4f}",
-        ("kl_divergence", "kl_divergence_standard_error"),
-    ),
-    table.Column(
-        "bits/dim",
-        "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f}",
-        ("levels", "bits_per_dim", "bits_per_dim_standard_error"),
-    ),
+    *FIT,
     table.Column(
         "NLL, nats",
         "{negative_log_likelihood:.3f} ± {negative_log_likelihood_standard_error:.3f}",

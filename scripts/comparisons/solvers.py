@@ -217,6 +217,7 @@ def _with_solver(flow: ResidualFlow, solver: str) -> ResidualFlow:
     copy = ResidualFlow.from_config(flow.get_config())
     copy.build((None, *flow.event_shape))
     copy.set_weights(flow.get_weights())
-    for block in copy.layer.blocks():
-        block.block.solver = solver
+    for layer in copy._flatten_layers():
+        if isinstance(layer, ResidualBlock):
+            layer.solver = solver
     return copy
