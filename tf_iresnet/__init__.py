@@ -31,22 +31,10 @@ from tf_iresnet.numerics import log_det
 __version__ = "0.2.0"
 
 __all__ = [
-    "Certificate",
-    "HybridFlow",
-    "IResNetClassifier",
-    "InverseReport",
-    "ResidualFlow",
-    "bijectors",
-    "certify",
-    "enforce",
-    "image_classifier",
-    "image_flow",
-    "image_hybrid",
-    "inverse_report",
-    "layers",
-    "log_det",
-    "mlp_flow",
-]
+    "Certificate", "HybridFlow", "IResNetClassifier", "InverseReport", "ResidualFlow", "bijectors",
+    "certify", "enforce", "image_classifier", "image_flow", "image_hybrid", "inverse_report",
+    "layers", "log_det", "mlp_flow",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

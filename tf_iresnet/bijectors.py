@@ -2,7 +2,7 @@
 
 import collections.abc
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ import tensorflow_probability as tfp
 from tensorflow.python.eager import record
 from tensorflow_probability.python.internal import cache_util
 
-from tf_iresnet.layers.invertible import InvertibleLayer, Pair
-from tf_iresnet.numerics.probes import Seed
+from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
+from tf_iresnet.numerics.probes import Seed, as_seed
 
 
 class InvertibleBijector(tfp.bijectors.Bijector):
@@ -20,10 +20,9 @@ class InvertibleBijector(tfp.bijectors.Bijector):
 
     A distribution maps base → data, so it takes the inverse: `log_prob` then runs the layer forward
     and `sample` runs its inverse. Under `tf.function`, `log_prob` costs one `forward_with_log_det`;
-    in eager mode a plain forward pass more, which proves that no weight moved in between.
-
-    The bijector is a view: the layer owns the weights, and values follow them at once. A Keras
-    model must hold the layer as well; it can't see weights through a bijector.
+    in eager mode one more forward pass, which proves that no weight moved in between. The layer
+    owns the weights, and values follow them at once. A Keras model must hold the layer as well; it
+    can't see weights through a bijector.
 
     Args:
         layer: a built `InvertibleLayer`; its `variable_dtype` is the bijector's dtype.
@@ -36,9 +35,9 @@ class InvertibleBijector(tfp.bijectors.Bijector):
     Call arguments (of `forward`, `inverse` and both log-det methods):
         condition: replaces the constructor's; broadcast against the leading shape of the events.
         seed: an int or int32 pair for estimated log-determinants; None is the layer's fixed seed.
-
-    Through a distribution: `log_prob(x, bijector_kwargs={"condition": c, "seed": 1})`; through a
-    `tfb.Chain`: `{"invert_" + bijector.name: {"condition": c}}`, which ignores unknown names.
+            Through a distribution: `log_prob(x, bijector_kwargs={"condition": c, "seed": 1})`. A
+            `tfb.Chain` takes `{"invert_" + bijector.name: {"condition": c}}`, and ignores unknown
+            names.
 
     Input shape: `[..., *layer.event_shape]`.
 
@@ -94,56 +93,44 @@ class InvertibleBijector(tfp.bijectors.Bijector):
     # -- maps: TFP calls these with tensors of the bijector's dtype -------------------------------
 
     def _forward(self, x: tf.Tensor, condition: Any = None, seed: Seed = None) -> tf.Tensor:
-        if tf.executing_eagerly():
-            y, log_det = self._value(x, condition), None
-        else:
-            # A graph prunes what nobody asks for, so the pair costs nothing there.
-            y, log_det = self._pair(x, condition, seed)
+        # A graph prunes what nobody asks for, so the log-determinant costs nothing there.
+        how = None if tf.executing_eagerly() else Estimation(as_seed(seed))
+        y, log_det = self._mapped(x, condition, how)
         self._remember(y, x, log_det, condition, seed)
         return y
 
     def _forward_log_det_jacobian(self, x: Any, condition: Any = None, seed: Seed = None) -> Any:
-        return self._pair(x, condition, seed)[1]
+        return self._mapped(x, condition, Estimation(as_seed(seed)))[1]
 
     def _inverse(self, y: tf.Tensor, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         link = self._recall(y, condition)
-        if link and (link.context[0] or _agree(self._value(link.x, condition), y)):
+        if link and (link.context[0] or _agree(self._mapped(link.x, condition)[0], y)):
             return link.x
-        rows, row_conditions, restore = self._rows(y, condition, inverse=True)
-        x = tf.cast(self.layer.inverse(rows, condition=row_conditions), self.dtype)
+        x, _ = self._mapped(y, condition, inverse=True)
         if self.validate_args:
             x = tf.debugging.check_numerics(x, f"{self.layer.name!r} could not invert every event")
-        x = restore(x, self._shapes[0])
         self._remember(y, x, None, condition, seed)
         return x
 
     def _inverse_log_det_jacobian(self, y: Any, condition: Any = None, seed: Seed = None) -> Any:
-        link = self._recall(y, condition)
+        link, how = self._recall(y, condition), Estimation(as_seed(seed))
         if link and link.log_det is not None and link.seed is seed:
             return -link.log_det
         if link:
-            value, log_det = self._pair(link.x, condition, seed)
+            value, log_det = self._mapped(link.x, condition, how)
             if link.context[0] or _agree(value, y):
                 return -log_det
-        rows, row_conditions, restore = self._rows(y, condition, inverse=True)
-        pair = self.layer.inverse_with_log_det(rows, condition=row_conditions, seed=seed)
-        return restore(pair[1])
+        return self._mapped(y, condition, how, inverse=True)[1]
 
-    def _value(self, x: tf.Tensor, condition: Any) -> tf.Tensor:
-        rows, row_conditions, restore = self._rows(x, condition)
-        y = self.layer.call(rows, condition=row_conditions)
-        return restore(tf.cast(y, self.dtype), self._shapes[1])
+    def _mapped(
+        self, value: Any, condition: Any, how: Estimation | None = None, inverse: bool = False
+    ) -> tuple[Any, Any]:
+        """Maps events `[..., *event_shape]` by the layer, which takes rows `[batch, …]`.
 
-    def _pair(self, x: tf.Tensor, condition: Any, seed: Seed) -> Pair:
-        rows, row_conditions, restore = self._rows(x, condition)
-        y, log_det = self.layer.forward_with_log_det(rows, condition=row_conditions, seed=seed)
-        return restore(tf.cast(y, self.dtype), self._shapes[1]), restore(log_det)
-
-    # -- arguments --------------------------------------------------------------------------------
-
-    def _rows(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any, Callable]:
-        """Events and conditions as rows `[batch, …]`, which layers take, and the way back."""
-        rank = len(shape := self._shapes[1 if inverse else 0])
+        Returns the values and, where `how` asks for them, the log-determinants `[...]`.
+        """
+        shape, mapped_shape = self._shapes[::-1] if inverse else self._shapes
+        rank = len(shape)
         if not value.shape[-rank:].is_compatible_with(shape):
             raise ValueError(
                 f"Expected events of shape [..., {', '.join(map(str, shape))}]. "
@@ -159,11 +146,14 @@ class InvertibleBijector(tfp.bijectors.Bijector):
             condition = tf.reshape(rows, [-1, *size])
             value = tf.broadcast_to(value, tf.concat([leading, shape], 0))
 
-        def restore(rows: tf.Tensor, event_shape: tuple[int, ...] = ()) -> tf.Tensor:
+        def restored(rows: tf.Tensor, event_shape: tuple[int, ...]) -> tf.Tensor:
             full = tf.concat([leading, tf.constant(event_shape, tf.int32)], 0)
             return tf.ensure_shape(tf.reshape(rows, full), static.concatenate(event_shape))
 
-        return tf.reshape(value, [-1, *shape]), condition, restore
+        layer_map = self.layer.backward if inverse else self.layer.forward
+        mapped = layer_map(tf.reshape(value, [-1, *shape]), condition, how=how)
+        log_det = None if how is None else restored(mapped.log_det, ())
+        return restored(tf.cast(mapped.value, self.dtype), mapped_shape), log_det
 
     def _checked(self, condition: Any) -> tf.Tensor | None:
         """The condition in force as a tensor `[..., condition_size]`."""
@@ -274,7 +264,7 @@ _LINKS = "_tf_iresnet_links"  # attribute of a tensor, so that a link lives as l
 
 
 class _Link(NamedTuple):
-    """`x ↔ y` as one call left it, and in what circumstances."""
+    """The `x` that belongs to a `y` by one call, and the circumstances of that call."""
 
     x: tf.Tensor
     log_det: tf.Tensor | None

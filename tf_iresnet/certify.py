@@ -1,4 +1,4 @@
-"""What is proven about a model's inverse, and making it so."""
+"""Proofs that the blocks of a model are invertible, and how to enforce that they are."""
 
 import dataclasses
 import math
@@ -15,31 +15,34 @@ from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.numerics import fixed_point, jacobian
 
+BATCH_SIZE = 100  # examples that are measured at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerCertificate:
-    """Of one layer with a coefficient: `estimate ≤ Lip ≤ upper_bound`.
+    """What is proven about one layer with a coefficient: `estimate ≤ Lip ≤ upper_bound`.
 
-    A spectral layer's is the norm of its normalised linear map; a convolution's that at the size it
-    was built for, or for every size; a `LipschitzMLP`'s is proven for all of it, without an
-    estimate from below (None).
+    For a spectral layer, `Lip` is the norm of its normalised linear map; for a convolution, of the
+    map at the size it was built for, or the largest at any size. A `LipschitzMLP` is bounded as a
+    whole, without an estimate (None). A layer without a constraint has an infinite coefficient.
     """
 
     name: str
     estimate: float | None
     upper_bound: float
-    coefficient: float  # infinite for a layer without a constraint
+    coefficient: float
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockCertificate:
-    """Of one block with a branch `g`.
+    """What is proven about one block with a branch `g`.
 
-    `lipschitz` bounds `Lip(g)`: the product of its layers' upper bounds and of the largest slopes
-    of its activations; adjacent linear layers are bounded together. `iterations` of the
-    fixed-point iteration are enough to bring a residual of 1 down to a certified error of
-    `tolerance`. `measured` is the largest local Lipschitz constant of `g` that data met, from
-    below: `measured ≤ Lip(g) ≤ lipschitz`; None without data.
+    Attributes:
+        lipschitz: bounds `Lip(g)`: the product of its layers' upper bounds and of the largest
+            slopes of its activations; adjacent linear layers are bounded together.
+        iterations: fixed-point steps that suffice to bring a residual of 1 down to a certified
+            error of `tolerance`.
+        measured: the largest local Lipschitz constant of `g` on data, `≤ Lip(g)`; None without.
     """
 
     name: str
@@ -55,7 +58,7 @@ class BlockCertificate:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """The layers and blocks of a model, in order, and whether every block is invertible."""
+    """What is proven about the layers and blocks of a model, in order. Print it for a table."""
 
     layers: tuple[LayerCertificate, ...]
     blocks: tuple[BlockCertificate, ...]
@@ -76,25 +79,20 @@ class Certificate:
 
     def __str__(self) -> str:
         rows = [f"{'layer':<36}{'estimate':>10}{'bound':>10}{'coefficient':>13}"]
-        rows += [
-            f"{layer.name:<36}{_number(layer.estimate)}{layer.upper_bound:>10.5f}"
-            f"{layer.coefficient:>13.5f}"
-            for layer in self.layers
-        ]
+        for layer in self.layers:
+            bounds = f"{layer.upper_bound:>10.5f}{layer.coefficient:>13.5f}"
+            rows.append(f"{layer.name:<36}{_number(layer.estimate)}{bounds}")
         on_data = any(block.measured is not None for block in self.blocks)
         title = f"{'on data':>10}" if on_data else ""
-        rows += [
-            "",
-            f"{'block':<36}{'Lip(g) ≤':>10}{title}{'iterations':>12}{'tolerance':>11}  certified",
-        ]
+        solver = f"{'iterations':>12}{'tolerance':>11}"
+        rows += ["", f"{'block':<36}{'Lip(g) ≤':>10}{title}{solver}  certified"]
         for block in self.blocks:
             measured = _number(block.measured) if on_data else ""
-            rows.append(
-                f"{block.name:<36}{block.lipschitz:>10.5f}{measured}{block.iterations:>12.0f}"
-                f"{block.tolerance:>11.0e}  {'yes' if block.certified else 'NO'}"
-            )
+            solver = f"{block.iterations:>12.0f}{block.tolerance:>11.0e}"
+            verdict = "yes" if block.certified else "NO"
+            rows.append(f"{block.name:<36}{block.lipschitz:>10.5f}{measured}{solver}  {verdict}")
         bad = sum(not block.certified for block in self.blocks)
-        verdict = "every block is invertible" if not bad else f"{bad} block(s) are NOT certified"
+        verdict = f"{bad} block(s) are NOT certified" if bad else "every block is invertible"
         rows += ["", f"{len(self.blocks)} blocks: {verdict}."]
         if on_data:
             rows.append("On data: the largest norm of the Jacobian of g at any of the examples.")
@@ -108,20 +106,17 @@ def _number(value: float | None) -> str:
 def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) -> Certificate:
     """Bounds the Lipschitz constant of every block's branch from above, in float64.
 
-    The bounds are of the kernels as inference uses them. By `normalization="power"` these are
-    normalised by an estimate from below, and may exceed their coefficients by its tolerance.
+    The bounds are of the kernels as inference uses them. With `normalization="power"` these are
+    divided by an estimate from below, and may exceed their coefficients by its tolerance.
 
     Args:
         model: a built `ResidualFlow`, Keras model or layer.
         data: examples `[n, *event]` to measure the branches on as well, see `measured_lipschitz`.
         condition: of each of these, `[n, condition_size]`, or None.
 
-    Returns:
-        A `Certificate`; print it, or ask it `invertible`.
-
     Raises:
-        ValueError: for a model without blocks or spectral layers, or one that isn't built; for data
-            as of `measured_lipschitz`.
+        ValueError: for a model without blocks or spectral layers, or one that isn't built; for
+            data that `measured_lipschitz` refuses.
     """
     layers: list[LayerCertificate] = []
     blocks: list[BlockCertificate] = []
@@ -143,10 +138,10 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
             f"Received: {type(model).__name__} {model.name!r} without any."
         )
     if data is not None:
-        measured = measured_lipschitz(model, data, condition)
+        largest = measured_lipschitz(model, data, condition).max(axis=1)
         blocks = [
-            dataclasses.replace(block, measured=float(constants.max()))
-            for block, constants in zip(blocks, measured, strict=True)
+            dataclasses.replace(block, measured=float(constant))
+            for block, constant in zip(blocks, largest, strict=True)
         ]
     return Certificate(tuple(layers), tuple(blocks))
 
@@ -171,24 +166,16 @@ def _blocks_and_layers(model: keras.layers.Layer) -> Iterator[Any]:
             yield from _blocks_and_layers(layer)
 
 
-def _has_blocks(layer: keras.layers.Layer) -> bool:
-    return any(isinstance(inner, BranchBlock) for inner in layer._flatten_layers())
-
-
-def measured_lipschitz(
-    model: keras.layers.Layer, data: Any, condition: Any = None, batch_size: int = 100
-) -> np.ndarray:
+def measured_lipschitz(model: keras.layers.Layer, data: Any, condition: Any = None) -> np.ndarray:
     """Local Lipschitz constants: how strongly the branch of each block stretches where data are.
 
     The largest singular value of the Jacobian of `g` at the branch's input, in float64 from
     there on: by an SVD up to `numerics.jacobian.EXACT_UP_TO` dimensions, else by power iteration
-    from below. None is above `Lip(g)`, so none above what `certify` proves.
+    from below. Each is at most `Lip(g)`, and so at most what `certify` proves.
 
     Args:
         model: a built `ResidualFlow`, `InvertibleLayer` or `keras.Sequential` of such layers.
-        data: examples `[n, *event]`.
-        condition: of each of these, `[n, condition_size]`, or None.
-        batch_size: examples at a time.
+        data, condition: see `certify`.
 
     Returns:
         `[blocks, n]`, in the order of `certify(model).blocks`.
@@ -206,12 +193,16 @@ def measured_lipschitz(
             "Expected examples, and a model with blocks to measure on them. "
             f"Received: shape={tuple(data.shape)}, {type(model).__name__} {model.name!r}"
         )
-    batches = [slice(start, start + batch_size) for start in range(0, len(data), batch_size)]
-    given = (None if condition is None else condition[rows] for rows in batches)
-    parts = [
-        _local_constants(layer, data[rows], some) for rows, some in zip(batches, given, strict=True)
+    batches = (slice(start, start + BATCH_SIZE) for start in range(0, len(data), BATCH_SIZE))
+    constants = [
+        _local_constants(layer, data[rows], None if condition is None else condition[rows])
+        for rows in batches
     ]
-    return np.concatenate(parts, 1)
+    return np.concatenate(constants, 1)
+
+
+def _has_blocks(layer: keras.layers.Layer) -> bool:
+    return any(isinstance(inner, BranchBlock) for inner in layer._flatten_layers())
 
 
 def _local_constants(
@@ -238,16 +229,13 @@ def _local_constants(
 
 
 def enforce(model: keras.layers.Layer) -> Certificate:
-    """Scales down the kernels of blocks that aren't certified, so that afterwards they are.
+    """Scales down the kernels of blocks that aren't certified, and returns the new certificate.
 
     Each spectral layer of such a block whose bound exceeds its coefficient has its kernel scaled to
     an upper bound equal to the coefficient. Everything else stays as it is.
 
-    Returns:
-        The new certificate.
-
     Raises:
-        ValueError: for such a block with a layer that has no coefficient; as `certify`.
+        ValueError: for such a block with a layer that has no coefficient; see also `certify`.
     """
     for copy in [found for found in _blocks_and_layers(model) if isinstance(found, BlockCopy)]:
         if proven_bound(copy.block.branch.certified_parts(copy.bound, "")) < 1:

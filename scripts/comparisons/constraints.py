@@ -50,7 +50,7 @@ def compare(
         changes: section of the config → fields to change in every run.
 
     Returns:
-        A row a coefficient: `accuracy` in percent, its mean and standard error over the seeds;
+        A row per coefficient: `accuracy` in percent, its mean and standard error over the seeds;
         over all seeds the largest certified `lipschitz_bound` of a block, whether all are
         `certified`, the `failures` among the test `examples` whose features couldn't be inverted,
         and the largest `reconstruction_error` of the others, in grey levels.

@@ -36,7 +36,7 @@ COLUMNS = (
         "{bits_per_dim:.3f} ± {bits_per_dim_standard_error:.3f}",
         ("bits_per_dim", "bits_per_dim_standard_error"),
     ),
-    table.Column("samples recognised", "{recognised:.1%}", ("recognised",)),
+    table.Column("class consistency", "{class_consistency:.1%}", ("class_consistency",)),
     table.Column("AUROC, patches", "{auroc_patches:.4f}", ("auroc_patches",)),
     table.Column("AUROC, noise", "{auroc_noise:.4f}", ("auroc_noise",)),
 )
@@ -56,10 +56,10 @@ def compare(
         changes: section of the config → fields to change in every run.
 
     Returns:
-        A row a weight: the figures of the run, and how well `ln p(x)` tells held-out digits from
-        `patches` of photographs and from uniform `noise`: the area under the curve of true against
-        false positives (1: always; ½: by chance). `recognised` is the share of samples of a class
-        that another classifier takes for it.
+        A row per weight: the figures of the run; `class_consistency`, the share of samples of a
+        class that a reference classifier assigns to it; and how well `ln p(x)` separates held-out
+        digits from `patches` of photographs and from uniform `noise`: the area under the curve of
+        true against false positives (1: always; ½: by chance).
     """
     root = pathlib.Path(workdir)
     rows = []
@@ -70,8 +70,8 @@ def compare(
         figures = train_and_evaluate(config, path)
         trained = SavedRun(str(path))
         digits = trained.dataset().test
-        scores = auroc(trained.flow, digits, strangers(len(digits)))
-        scores["recognised"] = recognised(trained.flow)
+        scores = auroc(trained.flow, digits, out_of_distribution(len(digits)))
+        scores["class_consistency"] = class_consistency(trained.flow)
         rows.append({"density_weight": weight, **figures, **scores})
     print(f"\ndigits, {rows[0]['parameters']:,} parameters\n")
     print(table.text(COLUMNS, rows))
@@ -79,17 +79,15 @@ def compare(
     return rows
 
 
-def judge() -> Any:
-    """Returns a support-vector machine, which gets about 97 % of unseen digits right; unfitted."""
+def reference_classifier() -> Any:
+    """Returns an unfitted support-vector machine, which gets about 97 % of unseen digits right."""
     from sklearn.svm import SVC
 
     return SVC(C=10, gamma=1e-3)
 
 
-def recognised(flow: HybridFlow, num: int = 100) -> float:
-    """Returns the share of samples of a class that another classifier takes for that class.
-
-    It is the `judge`, fitted to scikit-learn's digits.
+def class_consistency(flow: HybridFlow, num: int = 100) -> float:
+    """Returns the share of samples of a class that the reference classifier assigns to that class.
 
     Args:
         flow: of digits.
@@ -97,14 +95,14 @@ def recognised(flow: HybridFlow, num: int = 100) -> float:
     """
     from sklearn.datasets import load_digits
 
-    fitted = judge().fit(*load_digits(return_X_y=True))
+    fitted = reference_classifier().fit(*load_digits(return_X_y=True))
     labels = np.repeat(np.arange(flow.num_classes), num)
     levels = np.floor(flow.sample(len(labels), label=labels, seed=(0, 0)))
     return float(np.mean(fitted.predict(levels.reshape(len(labels), -1)) == labels))
 
 
-def strangers(num: int) -> dict[str, np.ndarray]:
-    """Returns pictures that aren't digits, in their form: float32 [num, 8, 8, 1], dequantised.
+def out_of_distribution(num: int) -> dict[str, np.ndarray]:
+    """Returns dequantised pictures that aren't digits, float32 [num, 8, 8, 1].
 
     `patches` are grey ones of the two photographs, from all over them, at the digits' levels; every
     pixel of the `noise` has each level with the same probability.
@@ -123,21 +121,21 @@ def strangers(num: int) -> dict[str, np.ndarray]:
 
 
 def auroc(
-    flow: ResidualFlow, known: np.ndarray, strange: Mapping[str, np.ndarray], batch_size: int = 500
+    flow: ResidualFlow, known: np.ndarray, others: Mapping[str, np.ndarray], batch_size: int = 500
 ) -> dict[str, float]:
-    """Returns `auroc_name` for each set of strangers, with `ln p(x)` as the score.
+    """Returns `auroc_name` for each set of other examples, with `ln p(x)` as the score.
 
     Args:
-        flow: trained on what `known` is of.
+        flow: trained on the distribution of `known`.
         known: [n, *event].
-        strange: name → [m, *event].
-        batch_size: examples a call.
+        others: name → [m, *event].
+        batch_size: examples per call.
     """
     from sklearn.metrics import roc_auc_score
 
     inside = evaluation.log_prob(flow, known, batch_size)
     found = {}
-    for name, examples in strange.items():
+    for name, examples in others.items():
         outside = evaluation.log_prob(flow, examples, batch_size)
         truth = np.repeat([1, 0], [len(inside), len(outside)])
         found[f"auroc_{name}"] = float(roc_auc_score(truth, np.concatenate([inside, outside])))

@@ -85,9 +85,9 @@ def compare(
         gaussian_examples: dequantised patches that the Gaussian is fitted to.
 
     Returns:
-        A row a model: `model`; `parameters`, those that are free; `validation_bits_per_dim`, which
-        chose its weights; `bits_per_dim` on the test split and `above_ours`, the mean difference to
-        our flow on the same patches, each with its standard error; `seconds` of training.
+        A row per model: `model`; the free `parameters`; `validation_bits_per_dim`, which chose its
+        weights; `bits_per_dim` on the test split and `above_ours`, the mean difference to our flow
+        on the same patches, each with its standard error; `seconds` of training.
 
     Raises:
         RunError: for a workdir of other settings, or one in use.

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_iresnet import layers
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.branch import as_contractive
+from tf_iresnet.numerics.bound_function import Pointwise
 
 NAMES = sorted({*activations.LAYERS, *activations.SLOPES})
 
@@ -54,6 +55,28 @@ def test_cpila_has_two_continuous_derivatives():
             slope = inner.gradient(y, x)
         values.append([y[0], slope[0, 0], outer.gradient(slope, x)[0, 0]])
     np.testing.assert_allclose(values[0], values[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["elu", "softplus", "tanh", *activations.LAYERS])
+def test_a_stated_slope_and_its_gradient_are_the_derivatives_of_the_value(name):
+    layer = activations.get(name, "float64")
+    x = tf.constant(np.random.default_rng(0).normal(size=(50, 4)))
+    layer(x)
+    function = layer.bind()
+    if not isinstance(function, Pointwise):
+        pytest.skip("sorts, so no feature stands for itself")
+    assert function.value_and_slope is not None
+    plain = Pointwise(function.function, function.parameters)
+
+    def found(activation):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *function.parameters])
+            value, slope = activation.with_slope(x)
+            total = tf.reduce_sum(value**2) + tf.reduce_sum(slope**3)
+        return value, slope, *tape.gradient(total, [x, *function.parameters])
+
+    for ours, expected in zip(found(function), found(plain), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_sorting_keeps_the_values():

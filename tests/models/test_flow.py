@@ -229,6 +229,20 @@ def test_few_frames_of_the_package_lie_between_a_log_density_and_its_first_produ
     assert 1 <= depths[0] <= 12
 
 
+def test_a_training_step_is_traced_once(monkeypatch):
+    traces, values = [], tfi.ResidualFlow._values
+
+    def counted(self, *args, **kwargs):
+        traces.append(tf.executing_eagerly())
+        return values(self, *args, **kwargs)
+
+    monkeypatch.setattr(tfi.ResidualFlow, "_values", counted)
+    flow = small_flow()
+    flow.compile(optimizer="adam")
+    flow.fit(np.zeros((64, 2), "float32"), epochs=2, verbose=0)
+    assert traces == [False]
+
+
 def test_jit_compiled_fit_trains():
     flow = small_flow()
     flow.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=True)

@@ -41,16 +41,16 @@ def parameters(shape, stack=(), seed=0, rank=None, scale=4.0, psi=1.0, dtype="fl
 
 
 def factors(layers, last, shape):
-    pairs = [cayley.orthonormal_pair(*layer[:3]) for layer in layers]
+    hidden = [cayley.orthonormal_rows(*layer[:3]) for layer in layers]
     q = cayley.orthonormal_rows(*last)
     wide = shape[-1] > shape[-2]
-    return pairs, [layer[3] for layer in layers], tf.linalg.matrix_transpose(q) if wide else q
+    return hidden, [layer[3] for layer in layers], tf.linalg.matrix_transpose(q) if wide else q
 
 
 def network(shape, coefficient=1.0, **kwargs):
     """The merged weights, as arrays, and the multipliers that prove their constant."""
-    pairs, psis, q = factors(*parameters(shape, **kwargs), shape)
-    weights = cayley.merged_weights(pairs, psis, q, coefficient)
+    hidden, psis, q = factors(*parameters(shape, **kwargs), shape)
+    weights = cayley.merged_weights(hidden, psis, q, coefficient)
     return [w.numpy() for w in weights], [np.exp(2 * np.asarray(p, "float64")) for p in psis]
 
 
@@ -73,7 +73,7 @@ def lip_sdp(weights, multipliers, bound):
 @pytest.mark.parametrize("rank", [None, 3])
 def test_factors_are_orthonormal(scale, rank, dtype):
     layers, last = parameters((7, 64, 3), (2,), 0, rank, scale, dtype=dtype)
-    a, b = cayley.orthonormal_pair(*layers[0][:3])
+    a, b = np.split(cayley.orthonormal_rows(*layers[0][:3]).numpy(), [64], -1)
     q = cayley.orthonormal_rows(*last).numpy()
     assert a.shape == (2, 64, 64) and b.shape == (2, 64, 7) and q.shape == (2, 3, 64)
     assert a.dtype == b.dtype == q.dtype == dtype
@@ -88,7 +88,8 @@ def test_factors_are_orthonormal(scale, rank, dtype):
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
 def test_factors_are_the_cayley_transform_and_the_parameters_size_cancels(size, dtype):
     u, v, _, _ = parameters((3, 5, 2))[0][0]
-    a, b = cayley.orthonormal_pair((size * u).astype(dtype), (size * v).astype(dtype), 2.0)
+    rows = cayley.orthonormal_rows((size * u).astype(dtype), (size * v).astype(dtype), 2.0)
+    a, b = np.split(rows.numpy(), [5], -1)
     u, v = (2 * part / np.sqrt(np.sum(u**2) + np.sum(v**2)) for part in (u, v))
     z = u - u.T + v.T @ v
     tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
@@ -100,10 +101,9 @@ def test_zeros_give_the_identity_and_finite_gradients(dtype):
     square, rest = tf.zeros([2, 4, 4], dtype), tf.zeros([2, 3, 4], dtype)
     with tf.GradientTape() as tape:
         tape.watch([square, rest])
-        a, b = cayley.orthonormal_pair(square, rest, tf.ones([2], dtype))
-        value = tf.reduce_sum(a) + tf.reduce_sum(b)
-    np.testing.assert_array_equal(a, np.broadcast_to(np.eye(4), (2, 4, 4)))
-    np.testing.assert_array_equal(b, np.zeros((2, 4, 3)))
+        rows = cayley.orthonormal_rows(square, rest, tf.ones([2], dtype))
+        value = tf.reduce_sum(rows)
+    np.testing.assert_array_equal(rows, np.broadcast_to(np.eye(4, 7), (2, 4, 7)))
     assert all(np.isfinite(g).all() for g in tape.gradient(value, [square, rest]))
 
 
@@ -120,16 +120,17 @@ def test_nan_stays_in_its_member_of_the_stack(dtype):
 
 @pytest.mark.parametrize("shape", [SMALL, (4, 6, 9), (5, 3, 3)])
 def test_merged_matrices_are_the_sandwich_layers(shape):
-    pairs, psis, q = factors(*parameters(shape), shape)
-    weights = cayley.merged_weights(pairs, psis, q, 0.9)
+    hidden, psis, q = factors(*parameters(shape), shape)
+    weights = cayley.merged_weights(hidden, psis, q, 0.9)
     x = np.random.default_rng(1).normal(size=(20, shape[0]))
     merged, layered = x @ weights[0], x
-    for k, ((a, b), psi) in enumerate(zip(pairs, map(np.exp, psis), strict=True)):
+    for k, (rows, psi) in enumerate(zip(hidden, map(np.exp, psis), strict=True)):
+        a, b = np.split(rows.numpy(), [len(psi)], -1)
         bias = np.linspace(-1, 1, len(psi))
-        inner = np.sqrt(2) * layered @ b.numpy().T / psi
+        inner = np.sqrt(2) * layered @ b.T / psi
         # The shorter link belongs to the merged network alone.
         inner *= 1 - cayley.SLACK if k else 1
-        layered = np.sqrt(2) * (np.tanh(inner + bias) * psi) @ a.numpy()
+        layered = np.sqrt(2) * (np.tanh(inner + bias) * psi) @ a
         merged = np.tanh(merged + bias) @ weights[k + 1].numpy()
     np.testing.assert_allclose(merged, 0.9 * layered @ q.numpy().T, atol=1e-12)
 
@@ -214,8 +215,8 @@ def test_a_multiplier_per_hidden_layer_is_expected():
 def test_a_stack_is_its_members_one_by_one():
     layers, last = parameters(SMALL, (2, 3), scale=[1.0, 5.0, 30.0])
     coefficient = np.linspace(0.5, 1, 6).reshape(2, 3)
-    pairs, psis, q = factors(layers, last, SMALL)
-    stacked = cayley.merged_weights(pairs, psis, q, coefficient)
+    hidden, psis, q = factors(layers, last, SMALL)
+    stacked = cayley.merged_weights(hidden, psis, q, coefficient)
     multipliers = [np.exp(2 * p) for p in psis]
     bounds = cayley.lipschitz_bound(stacked, multipliers, coefficient)
     for i in np.ndindex(2, 3):

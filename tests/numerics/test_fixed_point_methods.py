@@ -16,7 +16,7 @@ from support.equations import (
 )
 
 from tf_iresnet.numerics import fixed_point
-from tf_iresnet.numerics.acceleration import NewtonKrylov, evaluate_with_jvp
+from tf_iresnet.numerics.acceleration import NewtonKrylov
 from tf_iresnet.numerics.bound_function import BoundFunction
 from tf_iresnet.numerics.fixed_point import guaranteed_iterations, solve
 
@@ -44,9 +44,10 @@ def test_others_need_fewer_evaluations_than_picard_on_strongly_coupled_problems(
 def test_products_with_the_jacobian_are_those_of_its_matrix(mode):
     x, first, second, condition = network_inputs()
     vectors = tf.constant(normal(BATCH, SIZE, seed=5))
+    g = BoundFunction.of(network, first, second, condition)
 
     def run(x):
-        image, jacobian = evaluate_with_jvp(lambda x: network(x, first, second, condition), x)
+        image, jacobian = NewtonKrylov().evaluate(g, x)
         return image, jacobian(vectors), jacobian(jacobian(vectors))
 
     image, once, twice = MODES[mode](run)(x)

@@ -54,7 +54,7 @@ def errors(kernel, function, steps, lipschitz, probe):
     adjoint = probe @ slope
     space = krylov.span(product, tf.constant(probe), steps, None, function, lipschitz)
     ours = space.value, krylov.adjoint(space, function)
-    plain = series(product, tf.constant(probe), function, steps, lambda k: 1.0)
+    plain, _ = series(product, tf.constant(probe), function, steps, lambda k: 1.0)
     theirs = plain.value, plain.adjoint
     return [
         (np.abs(v - value).max(), np.linalg.norm(a - adjoint, axis=1).max())

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from support.dense_convolution import GEOMETRIES
 
-from tf_iresnet.numerics import differentiable_norms, linear_maps, norms
+from tf_iresnet.numerics import differentiable_norms, map_functions, norms
 from tf_iresnet.numerics.differentiable_norms import (
     almost_orthogonal,
     differentiable_bound,
@@ -28,9 +28,9 @@ def written_out(request, monkeypatch):
     """Whether convolutions of small images are written out; otherwise all are sampled."""
     if not request.param:
         monkeypatch.setattr(differentiable_norms, "SIDE", 0)
-    linear_maps._graph.cache_clear()
+    map_functions._graph.cache_clear()
     yield request.param
-    linear_maps._graph.cache_clear()
+    map_functions._graph.cache_clear()
 
 
 def with_spectrum(rows, columns, spectrum):

@@ -183,7 +183,7 @@ def test_the_progress_line_tells_place_loss_validation_and_time_left():
         X, Y, batch_size=8, epochs=3, validation_data=(X, Y), verbose=0, callbacks=[bar]
     )  # fmt: skip
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 3, "a log file gets a line an epoch, without control characters"
+    assert len(lines) == 3, "a log file gets a line per epoch, without control characters"
     assert lines[1].startswith("epoch 2/3 [=============.......] step 8/12  ETA 0:0")
     assert "val " in lines[1] and "(best 1.250, epoch 2)" in lines[1] and "nats" in lines[1]
     assert "\r" not in stream.getvalue() and "\033" not in stream.getvalue()

@@ -23,32 +23,24 @@ class Dataset:
     """Data to train a density on, and what is known about it.
 
     Args:
-        name: title of the data.
-        event_shape: shape of one example.
         train_batches: (batch_size, seed) → a pure function of the step, scalar integer → float32
             [batch_size, *event_shape], to be mapped over `tf.data.Dataset.range(first, last)`: a
-            run resumed at any step sees the batches it would have seen. Finite data comes in a new
-            order each epoch, without replacement.
-        validation: float32 [n, *event_shape].
-        test: float32 [m, *event_shape].
-        shift: float32 [*event_shape], the mean of the training data.
-        scale: float32 [*event_shape], its standard deviation: `(x - shift) / scale` has mean 0
-            and variance 1.
+            run resumed at any step sees the batches it would have seen. Each epoch of finite data
+            is a new order of its rows.
+        validation, test: held-out examples, float32 [n, *event_shape].
+        shift, scale: mean and standard deviation of the training data, float32 [*event_shape].
         columns: a name for each entry of an event.
         ranges: float32 [event_size, 2], low and high end of a picture's axis for each entry.
-        levels: number of values that a dequantised entry can have, each in a cell of width 1; None
-            for continuous data.
+        levels: number of values of a dequantised entry, each a cell of width 1; None if continuous.
         bin_width: float32 [*event_shape], width of the dequantisation noise, the distance between
             neighbouring values; 0 where values are continuous.
-        image_shape: (height, width) or (height, width, channels) of an example; None unless it
-            is an image.
+        image_shape: (height, width) or (height, width, channels); None for other data.
         log_prob: the true log density, [n, *event_shape] → nats [n]; None if unknown.
         entropy: () → the true entropy in nats, in some seconds; None if unknown.
-        labels: the class of each example, int32 [n] per part, as an index into `classes`; None if
-            unknown.
+        labels: indices into `classes`, int32 [n] per part; None if unknown.
         classes: names of the classes; empty without labels.
-        labelled_batches: (batch_size, seed) → a pure function of the step → the batch of
-            `train_batches` and its labels, int32 [batch_size]; None without labels.
+        labelled_batches: like `train_batches`, but pairs of a batch and its labels, int32
+            [batch_size]; None without labels.
     """
 
     name: str
@@ -81,7 +73,6 @@ class Dataset:
 
 
 def finite_dataset(
-    name: str,
     parts: Split,
     bin_width: np.ndarray,
     labels: Split | None = None,
@@ -90,19 +81,15 @@ def finite_dataset(
 ) -> Dataset:
     """Returns the data set of rows in memory.
 
-    Training rows are dequantised anew in each batch, validation and test rows once. `shift` and
-    `scale` are those of the dequantised training rows.
+    Training rows are dequantised anew in each batch, validation and test rows once.
 
     Args:
-        name: title of the data.
-        parts: rows [n, *event_shape] of uint8, kept in that type, or of numbers for float32.
-        bin_width: [*event_shape], see `Dataset`.
-        labels: class of each row, see `Dataset`.
+        parts: rows [n, *event_shape]; uint8 is kept in that type, all others become float32.
         augment: (rows, seed, step) → rows, applied to training batches before dequantisation.
-        known: the other fields of `Dataset`.
+        bin_width, labels, known: fields of `Dataset`.
     """
-    shift, scale = _mean_and_deviation(parts.train, np.asarray(bin_width, np.float64))
-    width = np.asarray(bin_width, np.float32)
+    shift, scale = _mean_and_deviation(parts.train, bin_width)
+    width = bin_width.astype(np.float32)
     train = parts.train if parts.train.dtype == np.uint8 else parts.train.astype(np.float32)
 
     def batches(batch_size: int, seed: int, labels: np.ndarray | None = None) -> Callable:
@@ -121,7 +108,6 @@ def finite_dataset(
         return batch
 
     return Dataset(
-        name=name,
         event_shape=train.shape[1:],
         train_batches=batches,
         validation=dequantize(parts.validation, width, VALIDATION, 0).numpy(),
@@ -136,12 +122,9 @@ def finite_dataset(
 
 
 def _mean_and_deviation(x: np.ndarray, bin_width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, float32 [*event], of rows with uniform noise of `bin_width`.
-
-    A part of the rows at a time: 50,000 colour images of 32×32 pixels would take more than a
-    gigabyte as float64.
-    """
+    """Mean and standard deviation, float32 [*event], of rows with uniform noise of `bin_width`."""
     mean, squares = x.mean(axis=0, dtype=np.float64), np.zeros(x.shape[1:])
+    # As float64, all of 50,000 colour images of 32×32 pixels would take more than a gigabyte.
     for start in range(0, len(x), _CHUNK):
         squares += ((x[start : start + _CHUNK] - mean) ** 2).sum(axis=0)
     deviation = np.sqrt(squares / len(x) + bin_width**2 / 12)

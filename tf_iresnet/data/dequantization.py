@@ -1,8 +1,8 @@
 """Uniform dequantisation: counts and grey levels as continuous values with a density.
 
-Theis, van den Oord and Bethge 2016 (arXiv 1511.01844), section 3.1: with `u` uniform in the unit
-cube, `E_u[ln p(x + u)] ≤ ln P(x)`. A density on the dequantised values is thus bounded by the log
-probability of the discrete ones, where without noise it could grow without bound.
+With `u` uniform in the unit cube, `E_u[ln p(x + u)] ≤ ln P(x)`: the mean log density of dequantised
+values is at most the log probability of the discrete ones. Without noise it could grow without
+bound (Theis, van den Oord and Bethge 2016, arXiv 1511.01844, section 3.1).
 """
 
 import math
@@ -15,13 +15,12 @@ from tf_iresnet.data.randomness import DEQUANTIZATION, Seed, Step, stream_seed, 
 
 
 def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Tensor:
-    """Returns float32 [n, *event], `x` plus noise uniform in `[0, width)`.
+    """Returns `x` plus noise uniform in `[0, width)`, float32, a pure function of (seed, step).
 
     Args:
         x: [n, *event], exact in float32.
         width: [*event], distance between neighbouring values; 0 where `x` is continuous.
-        seed: an int or an int32 pair [2].
-        step: scalar integer; the noise is a pure function of (seed, step).
+        seed, step: see `randomness.stream_seed`.
     """
     x, width = tf.cast(x, tf.float32), tf.constant(width, tf.float32)
     noise = uniform(tf.shape(x), stream_seed(seed, step, DEQUANTIZATION))
@@ -32,6 +31,7 @@ def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Te
 def bits_per_dim(log_prob: Any, event_size: int) -> Any:
     """Returns `-log_prob / (event_size · ln 2)`, for `log_prob` in nats of any shape.
 
-    With dequantisation to cells of volume 1 it bounds a discrete example's bits per dimension.
+    With dequantisation to cells of volume 1, its mean over the noise is at least the bits per
+    dimension of the discrete example.
     """
     return -log_prob / (event_size * math.log(2))

@@ -1,7 +1,6 @@
 """Scikit-learn's handwritten digits: 1,797 images of 8×8 pixels with 17 levels, 0 to 16.
 
-Real data that comes with a package and is small enough to learn in minutes. Without scikit-learn
-every function raises an ImportError.
+Real data, small enough to learn in minutes.
 """
 
 import numpy as np
@@ -19,35 +18,30 @@ SIZES = {"train": 1257, "validation": 180, "test": 360}
 
 def load_levels() -> Split:
     """Returns the levels of the pixels, uint8 [n, 64] per part; the split is always the same."""
-    return _load("data", np.uint8)
-
-
-def load_labels() -> Split:
-    """Returns which digit each image of `load_levels` shows, int32 [n] per part."""
-    return _load("target", np.int32)
+    return _load()[0]
 
 
 def load_digits() -> Dataset:
     """Returns the digits as vectors, dequantised to [0, 17)⁶⁴, with labels."""
-    return image_dataset(
-        "digits", load_levels(), LEVELS, load_labels(), CLASSES, image_shape=IMAGE_SHAPE
-    )
+    levels, labels = _load()
+    return image_dataset("digits", levels, LEVELS, labels, CLASSES, image_shape=IMAGE_SHAPE)
 
 
 def load_digits_image(flip: bool = False, pad_crop: int = 0) -> Dataset:
     """Returns the digits as images [8, 8, 1] of 17 levels, with labels, split as `load_digits`.
 
-    Args:
-        flip: mirror training images at random (no digit is one in a mirror).
-        pad_crop: pixels by which training images are shifted at random, 0 for none.
+    For `flip` and `pad_crop` see `image_dataset`; but a mirrored digit is no digit.
     """
-    images = load_levels().map(lambda x: x.reshape(-1, *IMAGE_SHAPE, 1))
-    return image_dataset("digits_image", images, LEVELS, load_labels(), CLASSES, flip, pad_crop)
+    levels, labels = _load()
+    images = levels.map(lambda x: x.reshape(-1, *IMAGE_SHAPE, 1))
+    return image_dataset("digits_image", images, LEVELS, labels, CLASSES, flip, pad_crop)
 
 
-def _load(field: str, dtype: type) -> Split:
+def _load() -> tuple[Split, Split]:
+    """The levels of the pixels, uint8 [n, 64] per part, and the digits, int32 [n] per part."""
     with optional_import("scikit-learn", "the digits come with"):
         import sklearn.datasets
-    rows = sklearn.datasets.load_digits()[field].astype(dtype)
+    levels, labels = sklearn.datasets.load_digits(return_X_y=True)
     train, validation, _ = SIZES.values()
-    return Split(*random_parts(len(rows), [train, validation])).select(rows)
+    rows = Split(*random_parts(len(labels), [train, validation]))
+    return rows.select(levels.astype(np.uint8)), rows.select(labels.astype(np.int32))

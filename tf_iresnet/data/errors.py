@@ -6,38 +6,33 @@ from collections.abc import Iterator
 
 
 class DataError(ValueError):
-    """A file, folder or download that can't be used; its text says what to do about it."""
-
-
-class TableError(DataError):
-    """A table that can't be used; its text, one line, says where, what, and what to do about it.
+    """Data that can't be used; the text, one line, says where, what, and what to do about it.
 
     Args:
-        path: the file.
+        path: of the file or folder; None for a download.
         expected, received: what should be there, and what is.
         advice: a sentence.
         row: as a reader of the file would find it, "line 7" or "row 6".
-        column: its name.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None,
         expected: str,
         received: str,
         advice: str,
         row: str | None = None,
         column: str | None = None,
     ):
-        self.path, self.row, self.column = str(path), row, column
-        place = [str(path), row, None if column is None else f"column {column!r}"]
-        where = ", ".join(part for part in place if part)
-        super().__init__(f"{where}: Expected {expected}. Received: {received}. {advice}")
+        self.path, self.row, self.column = None if path is None else str(path), row, column
+        place = [self.path, row, None if column is None else f"column {column!r}"]
+        where = ", ".join(filter(None, place))
+        message = f"Expected {expected}. Received: {received}. {advice}"
+        super().__init__(f"{where}: {message}" if where else message)
 
 
-def file_error(path: object, expected: str, received: str, advice: str) -> DataError:
-    """Returns the error "path: Expected …. Received: …. advice"."""
-    return DataError(f"{path}: Expected {expected}. Received: {received}. {advice}")
+class TableError(DataError):
+    """A table that can't be used."""
 
 
 @contextlib.contextmanager
@@ -46,7 +41,5 @@ def optional_import(package: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ImportError(
-            f"Expected {package}, which {purpose}. "
-            "Install it with: pip install 'tf_iresnet[examples]'"
-        ) from error
+        advice = "Install it with: pip install 'tf_iresnet[examples]'"
+        raise ImportError(f"Expected {package}, which {purpose}. {advice}") from error

@@ -14,8 +14,8 @@ from tf_iresnet.numerics.probes import as_seed, fold_in
 Seed: TypeAlias = int | tuple[int, int] | tf.Tensor
 Step: TypeAlias = int | tf.Tensor
 
-# Uses of random numbers. The offset keeps them apart from a model's own noise under the same seed
-# and step: equal keys would give the data and the probes of the log-det estimator the same bits.
+# Uses of random numbers. Without the offset, the data and the log-det estimator's probes of a model
+# would have the same bits under the same seed and step.
 _DATA = 0x64617461
 COMPONENT, POSITION, SHUFFLE, DEQUANTIZATION, FLIP, CROP = range(_DATA, _DATA + 6)
 
@@ -59,15 +59,14 @@ def epoch_indices(step: Step, batch_size: int, size: int, seed: Seed) -> tf.Tens
     """Returns the rows of one training batch, int32 [batch_size].
 
     The batches of steps 0, 1, 2, … laid end to end are one random permutation of `range(size)`
-    after another: every row is used once per epoch, and a batch may end one epoch and begin the
+    after another: every epoch uses every row once, and a batch may end one epoch and begin the
     next. Each position of a permutation is computed on its own, so that a run resumed at step 10⁶
     needs neither the steps before it nor a sort of the whole table: .4 ms for 512 of 10⁶ rows.
-    (The permutations of `tf.random.experimental.index_shuffle` are far from uniform: over 20,000
-    seeds the first index of 100 has a χ² of 6,700 at 99 degrees of freedom.)
+    (`tf.random.experimental.index_shuffle` is far from uniform: over 20,000 seeds the first index
+    of 100 has a χ² of 6,700 at 99 degrees of freedom.)
 
     Args:
         step, seed: see `stream_seed`.
-        batch_size: rows per batch.
         size: rows in all, below 2³⁰.
     """
     position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)

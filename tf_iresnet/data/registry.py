@@ -23,11 +23,7 @@ def load_toy(
 
     Args:
         density: one of `toy.DENSITIES`.
-        validation_size: number of validation samples.
-        test_size: number of test samples.
-
-    Raises:
-        ValueError: for an unknown density.
+        validation_size, test_size: numbers of held-out samples.
     """
     truth = toy.get(density)
     sample = truth.sample(20000, STATISTICS).numpy()
@@ -58,38 +54,27 @@ def load_table(
     """Returns a user's table as a data set, in the user's units.
 
     Args:
-        path: a .csv, .npz, .npy or .parquet file.
-        columns: names of the columns to use; all if None.
-        key: name of the array in an .npz file that has several.
+        path, columns, key: see `tables.load_table`.
         validation, test: fractions of the rows held out.
         split_seed: seed of the random split, below 2³².
-        dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which
-            a density could grow without bound. Without it there is a warning.
-
-    Raises:
-        TableError: for a table that can't be used; see `tables.load_table`.
+        dequantize: add noise uniform in [0, 1) to the columns of small whole numbers, on which a
+            density could grow without bound; otherwise a warning names them.
     """
     table = tables.load_table(path, columns, key)
     parts = table.split(split_seed, validation, test)
     table.check_scale(parts.train)
     discrete = table.discrete
     if discrete and not dequantize:
-        warnings.warn(
+        message = (
             f"{table.path}: the columns {', '.join(discrete)} hold whole numbers only; on them a "
             "density can grow without bound. Fill the gaps between them with noise by "
-            "dequantize=True, or leave them out with columns=[…].",
-            UserWarning,
-            stacklevel=3,
+            "dequantize=True, or leave them out with columns=[…]."
         )
+        warnings.warn(message, UserWarning, stacklevel=3)
     bin_width = np.array([float(dequantize and c in discrete) for c in table.columns])
     ends = parts.train.min(axis=0), parts.train.max(axis=0) + bin_width
-    return finite_dataset(
-        pathlib.Path(path).stem,
-        parts,
-        bin_width=bin_width,
-        columns=table.columns,
-        ranges=np.stack(ends, axis=-1).astype(np.float32),
-    )
+    ranges, name = np.stack(ends, axis=-1).astype(np.float32), pathlib.Path(path).stem
+    return finite_dataset(parts, bin_width, name=name, columns=table.columns, ranges=ranges)
 
 
 DATASETS: Mapping[str, Callable[..., Dataset]] = {
@@ -107,26 +92,20 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = {
 
 
 def load(name: str, **options: Any) -> Dataset:
-    """Returns the data set of that name.
-
-    Args:
-        name: a key of `DATASETS`.
-        options: arguments of that function.
+    """Returns the data set that `DATASETS[name]` makes with these options.
 
     Raises:
-        ValueError: for an unknown name or option, or one that is missing.
-        DataError: for a table, a folder or a download that can't be used.
+        ValueError: for an unknown name, or an option that is unknown, missing or out of range.
+        DataError: for a table, a folder or a download that can't be used; it names the file.
+        ImportError: without a package that the data come with or that reads them.
     """
     if name not in DATASETS:
-        raise ValueError(
-            f"Expected the name of a data set: {', '.join(DATASETS)}. Received: name={name!r}."
-        )
+        known = ", ".join(DATASETS)
+        raise ValueError(f"Expected the name of a data set: {known}. Received: name={name!r}.")
     signature = inspect.signature(DATASETS[name])
     try:
         signature.bind(**options)
     except TypeError as error:
-        known = ", ".join(signature.parameters)
-        raise ValueError(
-            f"Expected options of the data set {name!r}: {known or 'none'}. Received: {error}."
-        ) from error
+        expected = f"options of the data set {name!r}: {', '.join(signature.parameters) or 'none'}"
+        raise ValueError(f"Expected {expected}. Received: {error}.") from error
     return DATASETS[name](**options)

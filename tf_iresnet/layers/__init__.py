@@ -1,13 +1,6 @@
 """Keras layers: contractive ones for the branches, invertible ones made of them."""
 
-from tf_iresnet.layers.activations import (
-    CLipSwish,
-    CPila,
-    FullSort,
-    LipSwish,
-    MaxMin,
-    Sine,
-)
+from tf_iresnet.layers.activations import CLipSwish, CPila, FullSort, LipSwish, MaxMin, Sine
 from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.branch import ContractiveSequential
 from tf_iresnet.layers.composition import Inverse, InvertibleSequential
@@ -27,33 +20,9 @@ from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.numerics.bound_function import BoundFunction
 
 __all__ = [
-    "ActNorm",
-    "BoundFunction",
-    "CLipSwish",
-    "CPila",
-    "ChannelPad",
-    "ContractiveLayer",
-    "ContractiveSequential",
-    "FullSort",
-    "Inverse",
-    "InvertibleLayer",
-    "InvertibleSequential",
-    "LipSwish",
-    "LipschitzConcat",
-    "LipschitzMLP",
-    "Logit",
-    "MaxMin",
-    "MonotoneBlock",
-    "MultiScale",
-    "Repeated",
-    "Rescale",
-    "Reshape",
-    "ResidualBlock",
-    "Sine",
-    "SpectralConv1D",
-    "SpectralConv2D",
-    "SpectralConv3D",
-    "SpectralDense",
-    "Squeeze",
-    "TriangularBlock",
-]
+    "ActNorm", "BoundFunction", "CLipSwish", "CPila", "ChannelPad", "ContractiveLayer",
+    "ContractiveSequential", "FullSort", "Inverse", "InvertibleLayer", "InvertibleSequential",
+    "LipSwish", "LipschitzConcat", "LipschitzMLP", "Logit", "MaxMin", "MonotoneBlock", "MultiScale",
+    "Repeated", "Rescale", "Reshape", "ResidualBlock", "Sine", "SpectralConv1D", "SpectralConv2D",
+    "SpectralConv3D", "SpectralDense", "Squeeze", "TriangularBlock",
+]  # fmt: skip

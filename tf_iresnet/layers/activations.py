@@ -14,19 +14,13 @@ from tf_iresnet.numerics.bound_function import BoundFunction
 
 # Smallest and largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not
 # CELU, whose gradient at 0 comes out as 2).
-SLOPES = {
+UNIT_SLOPES = (
+    "relu", "relu6", "elu", "tanh", "hard_tanh", "softplus", "softsign", "log_sigmoid",
+    "soft_shrink", "tanh_shrink",
+)  # fmt: skip
+SLOPES = dict.fromkeys(UNIT_SLOPES, (0.0, 1.0)) | {
     "linear": (1.0, 1.0),
-    "relu": (0.0, 1.0),
-    "relu6": (0.0, 1.0),
     "leaky_relu": (0.2, 1.0),
-    "elu": (0.0, 1.0),
-    "tanh": (0.0, 1.0),
-    "hard_tanh": (0.0, 1.0),
-    "softplus": (0.0, 1.0),
-    "softsign": (0.0, 1.0),
-    "log_sigmoid": (0.0, 1.0),
-    "soft_shrink": (0.0, 1.0),
-    "tanh_shrink": (0.0, 1.0),
     "sigmoid": (0.0, 0.25),
     "hard_sigmoid": (0.0, 1.0 / 6.0),
 }
@@ -34,7 +28,7 @@ EXPANSIVE = {"gelu": 1.13, "silu": 1.10, "swish": 1.10, "mish": 1.09, "selu": 1.
 
 
 class Activation(ContractiveLayer):
-    """An activation; a subclass gives `bind`, and its slopes if it acts on each feature alone.
+    """An activation; a subclass defines `bind`.
 
     Attributes:
         slope_range: smallest and largest slope of a function of each feature by itself; None for
@@ -64,11 +58,12 @@ class NonExpansive(Activation):
     def __init__(self, function: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if function not in SLOPES:
-            slope = f" has slope up to {EXPANSIVE[function]}" if function in EXPANSIVE else ""
+            known = function in EXPANSIVE
+            slope = f"has slope up to {EXPANSIVE[function]}" if known else "is unknown"
             raise ValueError(
-                f"Expected a non-expansive activation: one of {sorted(SLOPES)} or "
-                f"{sorted(LAYERS)}. Received: activation={function!r}, "
-                f"which{slope or ' is unknown'}. Use 'lipswish' for a smooth one."
+                f"Expected a non-expansive activation: one of {sorted(SLOPES)} or {sorted(LAYERS)}."
+                f" Received: activation={function!r}, which {slope}. Use 'lipswish' for a smooth "
+                "one."
             )
         self.function = function
         self.slope_range = SLOPES[function]
@@ -88,9 +83,7 @@ class LipSwish(Activation):
     slope_range: tuple[float, float] | None = (-0.0999 / 1.1, 1.0999 / 1.1)
 
     def build(self, input_shape):
-        self.beta = self.add_weight(
-            name="beta", shape=(), initializer=keras.initializers.Constant(0.5)
-        )
+        self.beta = self.add_weight((), keras.initializers.Constant(0.5), name="beta")
 
     def bind(self, condition=None, training=None):
         rate = tf.math.softplus(self.beta.value)
@@ -132,9 +125,8 @@ class MaxMin(Activation):
 
     def build(self, input_shape):
         if input_shape[-1] % 2:
-            raise ValueError(
-                f"Expected an even number of features to sort in pairs. Received: {input_shape[-1]}"
-            )
+            expected = "an even number of features to sort in pairs"
+            raise ValueError(f"Expected {expected}. Received: {input_shape[-1]}")
 
     def bind(self, condition=None, training=None):
         return BoundFunction.of(_maxmin)
@@ -156,7 +148,7 @@ class Sine(Activation):
     slope_range = (-1.0, 1.0)
 
     def bind(self, condition=None, training=None):
-        return BoundFunction.pointwise(_value_of(sine), value_and_slope=sine)
+        return BoundFunction.pointwise(_sine, value_and_slope=sine)
 
 
 @functools.cache
@@ -199,9 +191,19 @@ def _maxmin(x: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.maximum(first, second), tf.minimum(first, second)], -1)
 
 
-def sine(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`sin(2πx) / 2π` and its slope."""
-    return tf.sin(2 * math.pi * x) / (2 * math.pi), tf.cos(2 * math.pi * x)
+@tf.custom_gradient
+def sine(x: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
+    """`sin(2πx) / 2π` and its slope, which give their own derivatives."""
+    value, slope = tf.sin(2 * math.pi * x) / (2 * math.pi), tf.cos(2 * math.pi * x)
+
+    def gradient(of_value: tf.Tensor, of_slope: tf.Tensor) -> tf.Tensor:
+        return of_value * slope - of_slope * value * (4 * math.pi**2)
+
+    return (value, slope), gradient
+
+
+def _sine(x: tf.Tensor) -> tf.Tensor:
+    return tf.sin(2 * math.pi * x) / (2 * math.pi)
 
 
 def _elu(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import InvertibleLayer, Mapped
+from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped
 from tf_iresnet.layers.serialization import register
 
 
@@ -12,11 +12,11 @@ from tf_iresnet.layers.serialization import register
 class ActNorm(InvertibleLayer):
     """`y = exp(log_scale)·x + shift` per feature (last axis), initialised by data.
 
-    The first call under `training=True` sets both so that its outputs have mean 0 and variance 1
-    over batch and positions (Glow, arXiv 1807.03039, section 3.1); inside an `Inverse`, where it
-    maps the other way, so that what it returns there does. That it happened is a weight, so a model
-    that was saved isn't initialised again. A feature that is constant in that batch is divided by
-    `sqrt(min_variance)`, not by zero. Data that aren't finite initialise nothing.
+    The first call under `training=True` sets both so that what it returns, also inside an
+    `Inverse`, has mean 0 and variance 1 over batch and positions (Glow, arXiv 1807.03039,
+    section 3.1). A weight says that it happened, so a saved model isn't initialised again. A
+    feature that is constant in that batch is divided by `sqrt(min_variance)`. Data that aren't
+    finite initialise nothing.
 
     Args:
         min_variance: floor on the variance that the initialisation divides by.
@@ -33,15 +33,10 @@ class ActNorm(InvertibleLayer):
         features = input_shape[-1]
         self.log_scale = self.add_weight(name="log_scale", shape=(features,), initializer="zeros")
         self.shift = self.add_weight(name="shift", shape=(features,), initializer="zeros")
-        self.initialized = self.add_weight(
-            name="initialized", shape=(), initializer="zeros", trainable=False, aggregation="none"
-        )
-
-    def bind(self, condition=None, training=None):
-        return self.log_scale.value, self.shift.value, self.initialized.value
+        self.initialized = self.add_weight((), "zeros", name="initialized", trainable=False)
 
     def push(self, bound, x, how=None):
-        log_scale, shift, _ = bound
+        log_scale, shift, _ = bound  # the weights, in the order of `build`
         return _with_log_det(x * tf.exp(log_scale) + shift, log_scale, how)
 
     def pull(self, bound, y, how=None):
@@ -50,7 +45,7 @@ class ActNorm(InvertibleLayer):
 
     @property
     def initialized_weights(self):
-        return [self.log_scale, self.shift, self.initialized]
+        return self.weights
 
     def initialize(self, bound, x, reverse):
         mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
@@ -65,10 +60,9 @@ class ActNorm(InvertibleLayer):
         return values, (self.pull if reverse else self.push)(values, x).value
 
 
-def _with_log_det(value: tf.Tensor, log_scale: tf.Tensor, how: Any) -> Mapped:
+def _with_log_det(value: tf.Tensor, log_scale: tf.Tensor, how: How) -> Mapped:
     if how is None:
         return Mapped(value)
     positions = value.shape[1:-1].num_elements() or 1
     total = tf.cast(positions, value.dtype) * tf.reduce_sum(log_scale)
-    log_det = tf.fill(tf.shape(value)[:1], total)
-    return Mapped(value, log_det, tf.zeros_like(log_det))
+    return Mapped.exact(value, tf.fill(tf.shape(value)[:1], total))

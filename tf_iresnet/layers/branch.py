@@ -8,7 +8,7 @@ import keras
 
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.contractive import ContractiveLayer
-from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
 from tf_iresnet.numerics.bound_function import compose
 
 INSTEAD = {
@@ -44,9 +44,7 @@ class ContractiveSequential(ContractiveLayer):
 
     def build(self, input_shape):
         for layer in self.layers:
-            if not layer.built:
-                layer.build(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
+            input_shape = build_once(layer, input_shape)
 
     def compute_output_shape(self, input_shape):
         for layer in self.layers:

@@ -6,11 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
-from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.layers.serialization import build_once, expect_same_shape, inherit_dtype, register
 
 
 def total_solvers(layers: Iterable[InvertibleLayer]) -> tuple[int, int]:
-    """The sums of `num_solvers`."""
     forward, backward = zip(*(layer.num_solvers for layer in layers), strict=True)
     return sum(forward), sum(backward)
 
@@ -39,9 +38,7 @@ class InvertibleSequential(InvertibleLayer):
     def build(self, input_shape):
         super().build(input_shape)
         for layer in self.layers:
-            if not layer.built:
-                layer.build(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
+            input_shape = build_once(layer, input_shape)
 
     def compute_output_shape(self, input_shape):
         for layer in self.layers:
@@ -86,8 +83,27 @@ class InvertibleSequential(InvertibleLayer):
         return x
 
 
+class Wrapper(InvertibleLayer):
+    """The base of layers around another one, whose output shape is its input shape."""
+
+    def __init__(self, layer: InvertibleLayer, **kwargs: Any) -> None:
+        super().__init__(**inherit_dtype(kwargs, [layer]))
+        (self.layer,) = expect_invertible([layer])
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        expect_same_shape(self.layer, input_shape)
+
+    def bind(self, condition=None, training=None):
+        return self.layer.bind(condition, training)
+
+    @property
+    def initialized_weights(self):
+        return self.layer.initialized_weights
+
+
 @register
-class Inverse(InvertibleLayer):
+class Inverse(Wrapper):
     """A layer with its directions swapped: forward is the other's inverse.
 
     `InvertibleSequential([block, Inverse(other_block)])` is an implicit flow (Lu et al.,
@@ -97,24 +113,10 @@ class Inverse(InvertibleLayer):
         layer: the `InvertibleLayer` to swap; its output shape must equal its input shape.
     """
 
-    def __init__(self, layer: InvertibleLayer, **kwargs: Any) -> None:
-        super().__init__(**inherit_dtype(kwargs, [layer]))
-        (self.layer,) = expect_invertible([layer])
-
     @property
     def num_solvers(self) -> tuple[int, int]:
         forward, backward = self.layer.num_solvers
         return backward, forward
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        if not self.layer.built:
-            self.layer.build(input_shape)
-        if self.layer.compute_output_shape(input_shape) != tuple(input_shape):
-            raise ValueError("Expected a layer whose output shape is its input shape.")
-
-    def bind(self, condition=None, training=None):
-        return self.layer.bind(condition, training)
 
     def push(self, bound, x, how=None):
         return self.layer.pull(bound, x, how)
@@ -124,10 +126,6 @@ class Inverse(InvertibleLayer):
 
     def initialize(self, bound, x, reverse):
         return self.layer.initialize(bound, x, not reverse)
-
-    @property
-    def initialized_weights(self):
-        return self.layer.initialized_weights
 
     def copies(self, bound, index=()):
         return self.layer.copies(bound, index)

@@ -2,16 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.branch import as_contractive
-from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, proven_bound
-from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.layers.contractive import Branch, CertifiedPart, ContractiveLayer, proven_bound
+from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
 from tf_iresnet.numerics.bound_function import BoundFunction
 
 
@@ -19,6 +17,7 @@ from tf_iresnet.numerics.bound_function import BoundFunction
 class Concatenation(BoundFunction):
     """`x ↦ [η₁x, η₂h(x)]` along the last axis, `eta = (η₁, η₂)`."""
 
+    tensors = ("eta", "inner")
     eta: tf.Tensor
     inner: BoundFunction
 
@@ -36,26 +35,18 @@ class Concatenation(BoundFunction):
 
         return tf.concat([eta[0] * x, eta[1] * outputs], axis=-1), pullback
 
-    def __tf_flatten__(self):
-        return (), (self.eta, self.inner)
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        return cls(*components)
-
 
 @register
 class LipschitzConcat(ContractiveLayer):
     """`x ↦ [η₁x, η₂h(x)]` along the last axis: a dense block that keeps its Lipschitz bound.
 
-    Source: Perugachi-Diaz et al., Invertible DenseNets with Concatenated LipSwish,
-    arXiv 2102.02694. For every `x`, `x'`
+    For every `x`, `x'` (Perugachi-Diaz et al., Invertible DenseNets with Concatenated LipSwish,
+    arXiv 2102.02694)
 
         ‖f(x) − f(x')‖² = η₁²‖x − x'‖² + η₂²‖h(x) − h(x')‖² ≤ (η₁² + η₂² Lip(h)²)‖x − x'‖²,
 
-    and the weights are kept on the circle `‖η‖ = coefficient` by `η = coefficient·η̂/‖η̂‖` with
-    `η̂ = softplus(logits) + 0.1`, so `Lip(f) ≤ coefficient·max(1, Lip(h))` wherever training
-    takes them. They start out equal.
+    and `η = coefficient·η̂/‖η̂‖` with `η̂ = softplus(logits) + 0.1`, at first equal. So
+    `Lip(f) ≤ coefficient·max(1, Lip(h))` wherever training takes the weights.
 
     Two or three of these, the features growing each time, and a layer that brings them back to the
     size of the input make a branch. To learn the weights from some epoch on only, as the paper
@@ -65,8 +56,7 @@ class LipschitzConcat(ContractiveLayer):
         layer: `h`: a `ContractiveLayer`, a list or a `keras.Sequential` of such. It may change the
             last axis only.
         coefficient: norm of the weights, above 0.
-        learned: whether the weights are; otherwise they are equal constants, and the bound is
-            `coefficient·√((1 + Lip(h)²)/2)`.
+        learned: False keeps the weights equal: the bound is `coefficient·√((1 + Lip(h)²)/2)`.
 
     Input shape: `[batch, …, features]`. Output shape: `[batch, …, features + features of h]`.
 
@@ -87,11 +77,7 @@ class LipschitzConcat(ContractiveLayer):
     """
 
     def __init__(
-        self,
-        layer: ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer],
-        coefficient: float = 0.98,
-        learned: bool = True,
-        **kwargs: Any,
+        self, layer: Branch, coefficient: float = 0.98, learned: bool = True, **kwargs: Any
     ) -> None:
         layer = as_contractive(layer)
         super().__init__(**inherit_dtype(kwargs, [layer]))
@@ -102,13 +88,11 @@ class LipschitzConcat(ContractiveLayer):
         self.learned = learned
 
     def build(self, input_shape):
-        if not self.layer.built:
-            self.layer.build(input_shape)
-        output_shape = tuple(self.layer.compute_output_shape(input_shape))
-        if output_shape[1:-1] != tuple(input_shape)[1:-1]:
+        before, after = tuple(input_shape)[1:], build_once(self.layer, input_shape)[1:]
+        if after[:-1] != before[:-1]:
             raise ValueError(
                 "Expected a layer that changes the last axis only, or its output doesn't fit "
-                f"beside the input. Received: {tuple(input_shape)[1:]} → {output_shape[1:]}"
+                f"beside the input. Received: {before} → {after}"
             )
         if self.learned:
             # The published initial value; only the ratio of the two acts.
@@ -121,8 +105,8 @@ class LipschitzConcat(ContractiveLayer):
     def eta(self) -> tf.Tensor:
         """The weights `η` of the input and of `h`, `[*stack, 2]`, of norm `coefficient`."""
         if not self.learned:
-            equal = tf.constant(self.coefficient / math.sqrt(2), self.variable_dtype)
-            return tf.fill([*self.stack, 2], equal)
+            equal = self.coefficient / math.sqrt(2)
+            return tf.constant(equal, self.variable_dtype, [*self.stack, 2])
         positive = tf.math.softplus(self.logits.value) + 0.1
         return self.coefficient * positive / tf.norm(positive, axis=-1, keepdims=True)
 

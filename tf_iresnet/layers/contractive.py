@@ -1,7 +1,7 @@
 """The contract of a layer with a known Lipschitz bound."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -55,16 +55,13 @@ def conditional_shift(
     """What a layer adds to its outputs: a bias, and an unconstrained linear map of a condition.
 
     Args:
-        layer: named in the error.
-        bias: `[*stack, units]`, or None.
+        layer: named in the error for a missing condition.
+        bias: `[*stack, units]`.
         kernel: `[*stack, condition_size, units]`; None without a condition.
         condition: `[batch, condition_size]`.
 
     Returns:
         `[*stack, units]`; with a condition `[*stack, batch, units]`; None for neither.
-
-    Raises:
-        ValueError: for a missing condition.
     """
     shift = None if bias is None else bias.value
     if kernel is None:
@@ -81,10 +78,10 @@ def conditional_shift(
 class ContractiveLayer(StackedLayer):
     """A layer that knows a bound on its Lipschitz constant (Euclidean norms, in the input).
 
-    A subclass gives `lipschitz_bound` and `bind`. A branch normalises its kernels once by `bind`,
-    then evaluates the function it gets as often as a solver asks. Weights made by `add_weight` may
-    have leading axes, `self.stack`; `bind` keeps them, and loops slice the tensors of what it
-    returns. Where the bound rests on the weights as they are, `certified_parts` says how.
+    A subclass gives `lipschitz_bound` and `bind`, which normalises kernels once for a function that
+    a solver evaluates often. Weights made by `add_weight` may have leading axes, `self.stack`;
+    `bind` keeps them, and loops slice the tensors of what it returns. Where the bound rests on the
+    weights as they are, `certified_parts` says how.
     """
 
     def lipschitz_bound(self) -> float:
@@ -106,12 +103,12 @@ class ContractiveLayer(StackedLayer):
     def certified_parts(self, bound: BoundFunction, path: str) -> Iterator[CertifiedPart]:
         """The functions that the layer applies, in order, each with a bound proven in float64.
 
-        Args:
-            bound: what `bind` returned, of one copy.
-            path: prefix of the parts' paths.
+        `bound` is what `bind` returned, of one copy, and `path` the prefix of the parts' paths.
         """
-        del bound
         yield CertifiedPart(path, float(self.lipschitz_bound()))
 
     def call(self, inputs, condition=None, training=None):
         return self.bind(condition, training)(inputs)
+
+
+Branch: TypeAlias = ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer]

@@ -8,14 +8,14 @@ import tensorflow as tf
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.numerics.convolutions import output_size
-from tf_iresnet.numerics.linear_maps import Convolution, LinearMap
+from tf_iresnet.numerics.linear_maps import Convolution
 from tf_iresnet.numerics.symbols import for_every_size
 
 
 class SpectralConv(SpectralLayer):
-    """The base of the three; `rank` is the number of spatial axes."""
+    """The base of the three."""
 
-    rank: int
+    rank: int  # the number of spatial axes
 
     def __init__(
         self,
@@ -46,16 +46,9 @@ class SpectralConv(SpectralLayer):
                 "Expected padding to be 'valid', 'same' or 'circular'. "
                 f"Received: padding={padding!r}. For 'causal', pad before a layer with 'valid'."
             )
-        super().__init__(
-            filters=filters,
-            kernel_size=kernel_size,
-            strides=strides,
-            padding="same" if padding == "circular" else padding,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            activation=activation,
-            **kwargs,
-        )
+        of_keras = "same" if padding == "circular" else padding
+        geometry = strides, of_keras, data_format, dilation_rate
+        super().__init__(filters, kernel_size, *geometry, activation=activation, **kwargs)
         self.padding = padding
         self.size: tuple[int, ...] | None = None
 
@@ -72,20 +65,15 @@ class SpectralConv(SpectralLayer):
         convolution = self.certified_map(kernel)
         return convolution if max(self.strides) > 1 else convolution.simplest()
 
-    def certified_map(self, kernel):
-        return self._convolution(kernel, self.size)
+    def certified_map(self, kernel, every_size=False):
+        size = None if every_size else self.size
+        return Convolution(kernel, size, self.strides, self.padding, self.dilation_rate)
 
-    def norm_map(self, kernel):
-        return self._norm_map(kernel, self.size)
-
-    def _norm_map(self, kernel: Any, size: tuple[int, ...] | None) -> tuple[LinearMap, float]:
-        convolution = self._convolution(kernel, size)
-        if size is None and max(self.kernel_size) > 1:
+    def norm_map(self, kernel, every_size=False):
+        convolution = self.certified_map(kernel, every_size)
+        if convolution.size is None and max(self.kernel_size) > 1:
             return for_every_size(convolution)
         return convolution.simplest(), 1.0
-
-    def _convolution(self, kernel: Any, size: tuple[int, ...] | None) -> Convolution:
-        return Convolution(kernel, size, self.strides, self.padding, self.dilation_rate)
 
     def _linear_output_shape(self, input_shape):
         before, size = input_shape[: -self.rank - 1], input_shape[-self.rank - 1 : -1]
@@ -102,9 +90,10 @@ class SpectralConv(SpectralLayer):
         size = tf.TensorShape(inputs.shape[-self.rank - 1 : -1])
         if self.size is None or max(self.kernel_size) == 1 or size.is_compatible_with(self.size):
             return super().call(inputs, condition, training)
-        linear_map, margin = self._norm_map(self.kernel.value, None)
+        linear_map, margin = self.norm_map(self.kernel.value, every_size=True)
         kernel = self.rule.anew(linear_map, self.limit / margin)
-        return self._bound(self._convolution(kernel, None), condition, training)(inputs)
+        linear_map = self.certified_map(kernel, every_size=True)
+        return self._bound(linear_map, condition, training)(inputs)
 
     def get_config(self):
         return {**super().get_config(), "padding": self.padding}
@@ -126,9 +115,9 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
 
     `W̃ = W / max(1, ‖A(W)‖₂ / coefficient)`, where `A(W)` is the linear map of images with this
     padding and these strides, at the size that the layer is built for: its norm is that of neither
-    the reshaped kernel nor, with zero padding, the circulant map. It is estimated by power
-    iteration and followed as in `SpectralDense`, each iteration at the cost of two convolutions of
-    one image. A kernel of size 1 is a matrix. `tf_iresnet.certify` bounds the norm from above.
+    the reshaped kernel nor, with zero padding, the circulant map. It is bounded as in
+    `SpectralDense`; a power iteration costs two convolutions of one image. A kernel of size 1 is a
+    matrix.
 
     Built for an unknown size (`keras.Input([None, None, channels])`), or called with another size
     than it was built for, the layer bounds the norm for every size: by that on a ring of 16 points
@@ -136,32 +125,23 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
 
     Args:
         filters: number of output channels.
-        kernel_size: one number, or one an axis; so are strides and dilation_rate.
-        strides: as for `keras.layers.Conv2D`.
+        kernel_size: one number, or one per axis; so are strides and dilation_rate.
+        strides: see `keras.layers.Conv2D`.
         padding: "valid", "same", or "circular": like "same", the image continued periodically.
         data_format: "channels_last", the only one.
-        dilation_rate: as for `keras.layers.Conv2D`; a dilated kernel costs what one of its whole
-            extent does.
+        dilation_rate: a dilated kernel costs what one of its whole extent does.
         groups: 1, the only one.
-        activation: name, Keras function or layer that is known to be non-expansive.
-        use_bias: whether a bias is added.
-        coefficient: bound on the operator's norm, above 0; None leaves the kernel as it is.
-        power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
-            call, as the papers do, by "power" only.
-        condition_size: size of a condition vector; an unconstrained linear map of it is added at
-            every position before the activation, which leaves the Lipschitz constant as it is.
-        tolerance: relative tolerance of the norm, by "power".
-        max_power_iterations: most iterations of one call, by "power".
-        normalization: "power", "gram" or "aol".
-        **kwargs: as for `keras.layers.Conv2D`.
+        activation, coefficient, power_iterations, tolerance, max_power_iterations, normalization:
+            see `SpectralDense`.
+        condition_size: as in `SpectralDense`; what it adds is the same at every position.
+        **kwargs: as for `keras.layers.Conv2D`, such as `use_bias`.
 
     Input shape: `[batch, …, rows, columns, channels]`.
     Output shape: `[batch, …, new rows, new columns, filters]`.
 
     Raises:
-        ValueError: for a coefficient ≤ 0, an activation that isn't non-expansive, another data
-            format or padding, groups, a normalization as in `SpectralDense`; from `build`, for
-            images that the kernel doesn't fit into.
+        ValueError: as `SpectralDense`; for another data format or padding, or groups; from `build`,
+            for images that the kernel doesn't fit into.
 
     Example:
 

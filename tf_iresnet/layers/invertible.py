@@ -14,22 +14,20 @@ Pair = tuple[tf.Tensor, tf.Tensor]
 
 
 class Estimation(NamedTuple):
-    """How log-determinants are to be estimated.
+    """How log-determinants are to be estimated."""
 
-    Attributes:
-        seed: int32 `[2]`.
-        training: whether in training.
-        proven: a scalar: truncation bounds hold if the branch of every block has no larger a
-            Lipschitz constant than this or its own bound.
-    """
-
-    seed: tf.Tensor
+    seed: tf.Tensor  # int32 `[2]`
     training: bool = False
+    # A scalar: truncation bounds hold if the branch of every block has no larger a Lipschitz
+    # constant than this or its own bound.
     proven: float | tf.Tensor = 0.0
 
     def at(self, index: int | tf.Tensor) -> "Estimation":
         """The same for a layer inside, with a seed of its own."""
         return self._replace(seed=fold_in(self.seed, index))
+
+
+How = Estimation | None
 
 
 class Mapped(NamedTuple):
@@ -49,18 +47,21 @@ class Mapped(NamedTuple):
     solutions: tuple[Solution, ...] = ()
 
     @classmethod
+    def exact(cls, value: tf.Tensor, log_det: tf.Tensor | None) -> "Mapped":
+        """A value whose log-determinant, if it was asked for, is a closed form."""
+        return cls(value, log_det, None if log_det is None else tf.zeros_like(log_det))
+
+    @classmethod
     def composed(cls, steps: Sequence["Mapped"], reverse: bool = False) -> "Mapped":
         """One map after another; `reverse` if the last one comes first in the forward pass."""
         in_order = reversed(steps) if reverse else steps
         solutions = tuple(solution for step in in_order for solution in step.solutions)
+        value = steps[-1].value
         if steps[0].log_det is None:
-            return cls(steps[-1].value, solutions=solutions)
-        return cls(
-            steps[-1].value,
-            tf.add_n([step.log_det for step in steps]),
-            tf.add_n([step.truncation for step in steps]),
-            solutions,
-        )
+            return cls(value, solutions=solutions)
+        log_det = tf.add_n([step.log_det for step in steps])
+        truncation = tf.add_n([step.truncation for step in steps])
+        return cls(value, log_det, truncation, solutions)
 
     def solution(self) -> Solution:
         """The value, and what all solvers did: fields `[solvers, batch]`."""
@@ -86,6 +87,9 @@ class BlockCopy(NamedTuple):
     bound: Any
 
 
+Callback = Callable[[BlockCopy, tf.Tensor], None]
+
+
 class InvertibleLayer(StackedLayer):
     """A bijection of each example, `F: inputs → outputs`, with its log-determinant.
 
@@ -95,19 +99,13 @@ class InvertibleLayer(StackedLayer):
         push(bound, x, how=None) → `Mapped`, the outputs with `ln|det ∂outputs/∂inputs|`
         pull(bound, y, how=None) → `Mapped`, the inputs with the log-determinant of the inverse
 
-    and everything below follows. `bind` runs once for a call, whatever is repeated in it, on
-    weights with leading axes `self.stack`; the other two are pure functions of one copy.
-    Log-determinants are wanted where `how`, an `Estimation`, isn't None. By default `bind` returns
-    the weights.
+    and everything below follows. `bind`, by default the weights, runs once for a call, whatever is
+    repeated in it, on weights with leading axes `self.stack`; the other two are pure functions of
+    one copy. They return log-determinants where `how`, an `Estimation`, isn't None.
 
     Apart from state stored under `training=True`, all methods are pure functions of weights, inputs
     and seed. A seed is an int or an int32 pair; None is a fixed one.
     """
-
-    @property
-    def num_solvers(self) -> tuple[int, int]:
-        """How many solvers run in `push`, and how many in `pull`."""
-        return 0, 0
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
@@ -117,7 +115,7 @@ class InvertibleLayer(StackedLayer):
         event_shape = tuple(input_shape[1:])
         if not event_shape or None in event_shape:
             raise ValueError(
-                f"Expected inputs of shape [batch, *event] with a known event shape. "
+                "Expected inputs of shape [batch, *event] with a known event shape. "
                 f"Received: shape={tuple(input_shape)}"
             )
         self.event_shape = event_shape
@@ -128,45 +126,42 @@ class InvertibleLayer(StackedLayer):
         """The tensors that `push` and `pull` need, with leading axes `stack`."""
         return tuple(weight.value for weight in self.weights)
 
-    def push(self, bound: Any, x: tf.Tensor, how: Estimation | None = None) -> Mapped:
+    def push(self, bound: Any, x: tf.Tensor, how: How = None) -> Mapped:
         """The layer's outputs for inputs `x` `[batch, *event]`."""
         raise TypeError(f"{type(self).__name__} must define push()")
 
-    def pull(self, bound: Any, y: tf.Tensor, how: Estimation | None = None) -> Mapped:
+    def pull(self, bound: Any, y: tf.Tensor, how: How = None) -> Mapped:
         """The layer's inputs for outputs `y`."""
         raise TypeError(f"{type(self).__name__} must define pull()")
+
+    @property
+    def num_solvers(self) -> tuple[int, int]:
+        """How many solvers run in `push`, and how many in `pull`."""
+        return 0, 0
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
 
     @property
     def initialized_weights(self) -> list[keras.Variable]:
         """The weights that data initialise; those named "initialized" are above 0 once they are."""
         return []
 
-    def initialize(
-        self, bound: Any, x: tf.Tensor, reverse: bool
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Values for the `initialized_weights` from data, and the data as they then come out.
+    def initialize(self, bound: Any, x: tf.Tensor, reverse: bool) -> tuple[list, tf.Tensor]:
+        """Values for the `initialized_weights` of one copy from data, and the data mapped by them.
 
-        Args:
-            bound: what `bind` returned, of one copy.
-            x: inputs; outputs, which come out as inputs, if `reverse`.
-            reverse: whether the data are mapped by `pull`.
+        By `push`; with `reverse` by `pull`, `x` being outputs of the layer then.
         """
         return [], (self.pull if reverse else self.push)(bound, x).value
 
     def copies(self, bound: Any, index: tuple[int, ...] = ()) -> Iterator[BlockCopy]:
         """The blocks inside with their weights, in the order of the forward pass."""
-        del bound, index
-        yield from ()
+        return iter(())
 
     def visit(
-        self,
-        bound: Any,
-        x: tf.Tensor,
-        callback: Callable[[BlockCopy, tf.Tensor], None],
-        index: tuple[int, ...] = (),
+        self, bound: Any, x: tf.Tensor, callback: Callback, index: tuple[int, ...] = ()
     ) -> tf.Tensor:
         """Calls back with each block and its branch's input, and returns the outputs for `x`."""
-        del callback, index
         return self.push(bound, x).value
 
     # -- what everybody calls ---------------------------------------------------------------------
@@ -175,31 +170,21 @@ class InvertibleLayer(StackedLayer):
         return self.forward(inputs, condition, training).value
 
     def forward(
-        self,
-        inputs: Any,
-        condition: Any = None,
-        training: bool | None = None,
-        how: Estimation | None = None,
+        self, inputs: Any, condition: Any = None, training: bool | None = None, how: How = None
     ) -> Mapped:
-        """`F(inputs)` with what is known about it; see `Mapped`."""
+        """`F(inputs)`, with its log-determinant if there is a `how`."""
         x, condition = self._prepare(inputs, condition)
         if training:
             self._initialize_by(x, condition)
         return self.push(self.bind(condition, training), x, how)
 
-    def backward(
-        self, outputs: Any, condition: Any = None, how: Estimation | None = None
-    ) -> Mapped:
-        """`F⁻¹(outputs)` with what is known about it; see `Mapped`."""
+    def backward(self, outputs: Any, condition: Any = None, how: How = None) -> Mapped:
+        """`F⁻¹(outputs)`, with its log-determinant if there is a `how`."""
         y, condition = self._prepare(outputs, condition, inverse=True)
         return self.pull(self.bind(condition), y, how)
 
     def forward_with_log_det(
-        self,
-        inputs: Any,
-        condition: Any = None,
-        training: bool | None = None,
-        seed: Seed = None,
+        self, inputs: Any, condition: Any = None, training: bool | None = None, seed: Seed = None
     ) -> Pair:
         """`F(inputs)` and `ln|det ∂F/∂inputs|` of each example, `[batch]` nats."""
         how = Estimation(as_seed(seed), bool(training))
@@ -225,47 +210,40 @@ class InvertibleLayer(StackedLayer):
         condition = None if size is None else tf.zeros([1, size], self.variable_dtype)
         return self.copies(self.bind(condition))
 
-    def visit_blocks(
-        self,
-        inputs: Any,
-        callback: Callable[[BlockCopy, tf.Tensor], None],
-        condition: Any = None,
-    ) -> tf.Tensor:
-        """Maps inputs forward, and calls back with each block and the input of its branch.
-
-        Args:
-            inputs: `[batch, *event]`.
-            callback: called with a `BlockCopy` and the branch's input `[batch, *event]`, in order.
-            condition: `[batch, condition_size]`, or None.
-
-        Returns:
-            The outputs.
-        """
+    def visit_blocks(self, inputs: Any, callback: Callback, condition: Any = None) -> tf.Tensor:
+        """`F(inputs)`; calls back with each block, in order, and its branch's input."""
         x, condition = self._prepare(inputs, condition)
         return self.visit(self.bind(condition), x, callback)
-
-    def compute_output_shape(self, input_shape):
-        return tuple(input_shape)
 
     # -- how --------------------------------------------------------------------------------------
 
     def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
-        dtype = self.variable_dtype
+        """The tensors in the layer's dtype; builds the layer if it maps forward."""
+        dtype, name = self.variable_dtype, repr(self.name)
         value = tf.cast(tf.convert_to_tensor(value), dtype)
+        if inverse and not self.built:
+            raise ValueError(f"{name} has no weights yet: call it, or build(input_shape).")
         if not self.built:
-            if inverse:
-                raise ValueError(
-                    f"{self.name!r} has no weights yet: call it, or build(input_shape)."
-                )
             self.build(value.shape)
         if not inverse and self.event_shape is not None and value.shape[1:] != self.event_shape:
             raise ValueError(
-                f"Expected {self.name!r} inputs of shape [batch, "
-                f"{', '.join(map(str, self.event_shape))}]. Received: shape={tuple(value.shape)}"
+                f"Expected {name} inputs of shape {_batch_of(self.event_shape)}. "
+                f"Received: shape={tuple(value.shape)}"
             )
         if condition is not None:
             condition = tf.cast(tf.convert_to_tensor(condition), dtype)
         return value, condition
+
+    def _expect_outputs(self, y: tf.Tensor) -> None:
+        """Raises for another shape: a reshape would take larger rows for more examples."""
+        if self.event_shape is None:
+            raise ValueError(f"{self.name!r} has no shape yet: call it, or build(input_shape).")
+        shape = self.compute_output_shape((None, *self.event_shape))[1:]
+        if not y.shape[1:].is_compatible_with(shape):
+            raise ValueError(
+                f"Expected outputs of {self.name!r} to invert, of shape {_batch_of(shape)}. "
+                f"Received: shape={tuple(y.shape)}"
+            )
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step."""
@@ -273,26 +251,19 @@ class InvertibleLayer(StackedLayer):
         flags = [tf.reduce_all(w.value > 0) for w in weights if w.name == "initialized"]
         if not flags:
             return
-
-        def fresh() -> list[tf.Tensor]:
+        values = tf.cond(
+            tf.reduce_all(flags),
+            lambda: [tf.convert_to_tensor(weight.value) for weight in weights],
             # Bound in here: it would cost a step its time where nothing is to be done.
-            return self.initialize(self.bind(condition), tf.stop_gradient(x), False)[0]
-
-        def kept() -> list[tf.Tensor]:
-            return [tf.convert_to_tensor(weight.value) for weight in weights]
-
-        values = tf.cond(tf.reduce_all(flags), kept, fresh)
+            lambda: self.initialize(self.bind(condition), tf.stop_gradient(x), False)[0],
+        )
         # From the last, so that the first use of a layer that is used twice decides.
         for weight, value in reversed([*zip(weights, values, strict=True)]):
             weight.assign(value)
 
 
 def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:
-    """The layers as a list.
-
-    Raises:
-        ValueError: for no layers, or one that isn't invertible.
-    """
+    """The layers as a list, which has to be one of `InvertibleLayer`s, and not empty."""
     layers = list(layers)
     if not layers:
         raise ValueError("Expected at least one layer. Received: none")
@@ -304,3 +275,7 @@ def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:
                 "layers in tf_iresnet.layers.ResidualBlock([...])."
             )
     return layers
+
+
+def _batch_of(event_shape: Iterable[Any]) -> str:
+    return f"[batch, {', '.join(map(str, event_shape))}]"

@@ -21,13 +21,7 @@ class SandwichNetwork(Composition):
     """Merged sandwich layers, and the multipliers that prove their bound: `[*stack, units]`."""
 
     multipliers: tuple[tf.Tensor, ...] = ()
-
-    def __tf_flatten__(self):
-        return (), (self.parts, self.multipliers)
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        return cls(*components)
+    tensors = ("parts", "multipliers")
 
 
 @register
@@ -102,52 +96,39 @@ class LipschitzMLP(ContractiveLayer):
 
     def build(self, input_shape):
         widths = (input_shape[-1], *self.hidden_units)
-        seeds = itertools.count(self.seed or 0)
-        self.pairs, self.last = [], None
-        for index, (inputs, units) in enumerate(itertools.pairwise(widths)):
-            self.pairs.append(self._add_pair(f"hidden_{index}", units, inputs, seeds))
+        seeds = itertools.repeat(None) if self.seed is None else itertools.count(self.seed)
+        self.pairs = [
+            self._add_pair(f"hidden_{index}", units, inputs, seeds)
+            for index, (inputs, units) in enumerate(itertools.pairwise(widths))
+        ]
         small, large = sorted((self.units, widths[-1]))
         self.last = self._add_pair("last", small, large - small, seeds)
-        self.log_multipliers = []
+        self.log_multipliers, self.biases, self.condition_kernels = [], [], []
         for index, units in enumerate(self.hidden_units):
             # The energy of the inputs is spread over the units: with this, units see a deviation of
             # about 1 of standardised inputs.
             start = keras.initializers.Constant(0.5 * math.log(min(1.0, 2 * widths[0] / units)))
-            self.log_multipliers.append(
-                self.add_weight(name=f"log_multiplier_{index}", shape=(units,), initializer=start)
-            )
-        outputs = list(enumerate((*self.hidden_units, self.units)))
-        self.biases = [
-            self.add_weight(name=f"bias_{index}", shape=(units,), initializer="zeros")
-            for index, units in outputs
-        ]
-        self.condition_kernels = [
-            self.add_weight(
-                name=f"condition_kernel_{index}",
-                shape=(self.condition_size, units),
-                initializer=keras.initializers.GlorotUniform(self._next_seed(seeds)),
-            )
-            for index, units in outputs
-            if self.condition_size is not None
-        ]
+            weight = self.add_weight((units,), start, name=f"log_multiplier_{index}")
+            self.log_multipliers.append(weight)
+        for index, units in enumerate((*self.hidden_units, self.units)):
+            self.biases.append(self.add_weight((units,), "zeros", name=f"bias_{index}"))
+        if self.condition_size is not None:
+            for index, units in enumerate((*self.hidden_units, self.units)):
+                start = keras.initializers.GlorotUniform(next(seeds))
+                shape, name = (self.condition_size, units), f"condition_kernel_{index}"
+                self.condition_kernels.append(self.add_weight(shape, start, name=name))
         if not self.activation.built:
             self.activation.build((*input_shape[:-1], self.hidden_units[0]))
 
-    def _add_pair(self, name: str, square: int, rest: int, seeds: Iterator[int]) -> list[Any]:
+    def _add_pair(self, name: str, square: int, rest: int, seeds: Iterator[Any]) -> list[Any]:
         """The free weights of a pair: two matrices, and the Frobenius norm of both together."""
-        weights = []
-        for part, rows in (("square", square), ("rest", rest)):
-            initializer = keras.initializers.GlorotNormal(self._next_seed(seeds))
-            weights.append(
-                self.add_weight(
-                    name=f"{name}_{part}", shape=(rows, square), initializer=initializer
-                )
-            )
-        norm = keras.initializers.Constant(math.sqrt(square + 2 * rest * square / (rest + square)))
-        return [*weights, self.add_weight(name=f"{name}_scale", shape=(), initializer=norm)]
-
-    def _next_seed(self, seeds: Iterator[int]) -> int | None:
-        return None if self.seed is None else next(seeds)
+        glorot = keras.initializers.GlorotNormal
+        norm = math.sqrt(square + 2 * rest * square / (rest + square))
+        return [
+            self.add_weight((square, square), glorot(next(seeds)), name=f"{name}_square"),
+            self.add_weight((rest, square), glorot(next(seeds)), name=f"{name}_rest"),
+            self.add_weight((), keras.initializers.Constant(norm), name=f"{name}_scale"),
+        ]
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
@@ -156,7 +137,7 @@ class LipschitzMLP(ContractiveLayer):
         return self.coefficient
 
     def bind(self, condition=None, training=None):
-        hidden = [cayley.orthonormal_pair(*(w.value for w in pair)) for pair in self.pairs]
+        hidden = [cayley.orthonormal_rows(*(w.value for w in pair)) for pair in self.pairs]
         last = cayley.orthonormal_rows(*(w.value for w in self.last))
         if self.units > self.hidden_units[-1]:
             last = tf.linalg.matrix_transpose(last)

@@ -1,16 +1,15 @@
 """Multi-scale composition, which lets half of the channels leave after every stage."""
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
-from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
-from tf_iresnet.layers.reshaping import expect_outputs
-from tf_iresnet.layers.serialization import inherit_dtype, register
-
-Step = Callable[[int, InvertibleLayer, tf.Tensor], tf.Tensor]
+from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped, expect_invertible
+from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
 
 
 @register
@@ -19,13 +18,12 @@ class MultiScale(InvertibleLayer):
 
     The channels that leave aren't transformed any further, which saves their share of the later
     stages' work and gives the loss a short way to the first ones (Real NVP, arXiv 1605.08803,
-    section 3.6). Of `C` channels the last `C // 2` leave. Stages begin or end with a
-    `Squeeze` where the resolution is to change.
+    section 3.6). Of `C` channels the last `C // 2` leave. Stages begin or end with a `Squeeze`
+    where the resolution is to change.
 
-    The latents are one vector per example: those that leave after the first stage, then those of
-    the second, …, then the output of the last stage, each in row-major order of its
-    `[height, width, channels]`. `split` cuts a vector into these tensors, `latent_shapes` are
-    their shapes.
+    The latents are one vector per example: what leaves after each stage in turn, then the output of
+    the last one, each in row-major order of its `[height, width, channels]`. `split` cuts a vector
+    into these tensors, `latent_shapes` are their shapes.
 
     Args:
         stages: `InvertibleLayer`s, or lists of them.
@@ -60,10 +58,8 @@ class MultiScale(InvertibleLayer):
         factor_out: bool = True,
         **kwargs: Any,
     ) -> None:
-        layers: list[Any] = [
-            InvertibleSequential(stage) if isinstance(stage, (list, tuple)) else stage
-            for stage in stages
-        ]
+        several = (list, tuple)
+        layers = [InvertibleSequential(s) if isinstance(s, several) else s for s in stages]
         super().__init__(**inherit_dtype(kwargs, layers))
         self.stages = expect_invertible(layers)
         self.factor_out = factor_out
@@ -78,16 +74,13 @@ class MultiScale(InvertibleLayer):
         self.latent_shapes = tuple(self._shapes(input_shape, build=True))
 
     def compute_output_shape(self, input_shape):
-        size = sum(tf.TensorShape(s).num_elements() for s in self._shapes(input_shape))
-        return (input_shape[0], size)
+        return (input_shape[0], sum(map(math.prod, self._shapes(input_shape))))
 
     def _shapes(self, input_shape: Any, build: bool = False) -> list[tuple[int, ...]]:
         """The latents' shapes in order, without the batch."""
         shape, shapes = tuple(input_shape), []
         for index, stage in enumerate(self.stages):
-            if build and not stage.built:
-                stage.build(shape)
-            shape = tuple(stage.compute_output_shape(shape))
+            shape = build_once(stage, shape) if build else tuple(stage.compute_output_shape(shape))
             if self._splits(index):
                 leave = shape[-1] // 2
                 if not leave:
@@ -106,61 +99,49 @@ class MultiScale(InvertibleLayer):
     def split(self, z: tf.Tensor) -> list[tf.Tensor]:
         """The latents `[batch, size]` as tensors `[batch, *shape]`, one for each latent shape."""
         z = tf.convert_to_tensor(z)
-        expect_outputs(self, z)
-        sizes = [tf.TensorShape(shape).num_elements() for shape in self.latent_shapes]
-        parts = tf.split(z, sizes, axis=1)
-        return [
-            tf.reshape(part, [-1, *shape])
-            for part, shape in zip(parts, self.latent_shapes, strict=True)
-        ]
+        self._expect_outputs(z)
+        parts = tf.split(z, [math.prod(shape) for shape in self.latent_shapes], axis=1)
+        shapes = zip(parts, self.latent_shapes, strict=True)
+        return [tf.reshape(part, [-1, *shape]) for part, shape in shapes]
 
-    def through_stages(self, x: tf.Tensor, step: Step) -> tf.Tensor:
-        """Latents of `x`, where `step(index, stage, x)` does what a stage does."""
+    def _through_stages(
+        self, x: tf.Tensor, step: Callable[[int, tf.Tensor], tf.Tensor], reverse: bool = False
+    ) -> tf.Tensor:
+        """Latents of `x`, where `step(index, x)` is a stage's map; with `reverse` the inverse."""
+        if reverse:
+            *parts, x = self.split(x)
+            for index in reversed(range(len(self.stages))):
+                if self._splits(index):
+                    x = tf.concat([x, parts.pop()], axis=-1)
+                x = step(index, x)
+            return x
         parts = []
-        for index, stage in enumerate(self.stages):
-            x = step(index, stage, x)
+        for index in range(len(self.stages)):
+            x = step(index, x)
             if self._splits(index):
                 stay = x.shape[-1] - x.shape[-1] // 2
                 parts.append(x[..., stay:])
                 x = x[..., :stay]
-        sizes = [tf.TensorShape(shape).num_elements() for shape in self.latent_shapes]
-        flat = zip([*parts, x], sizes, strict=True)
+        flat = zip([*parts, x], map(math.prod, self.latent_shapes), strict=True)
         return tf.concat([tf.reshape(part, [-1, size]) for part, size in flat], axis=1)
-
-    def back_through_stages(self, z: tf.Tensor, step: Step) -> tf.Tensor:
-        """Inputs for latents `z`, where `step(index, stage, y)` does what a stage's inverse does.
-
-        From the last stage to the first.
-        """
-        *parts, y = self.split(z)
-        for index, stage in reversed(list(enumerate(self.stages))):
-            if self._splits(index):
-                y = tf.concat([y, parts.pop()], axis=-1)
-            y = step(index, stage, y)
-        return y
 
     def bind(self, condition=None, training=None):
         return tuple(stage.bind(condition, training) for stage in self.stages)
 
-    def push(self, bound, x, how=None):
-        steps = []
+    def _map(self, bound: Any, x: tf.Tensor, how: How = None, *, reverse: bool) -> Mapped:
+        steps: list[Mapped] = []
 
-        def step(index, stage, x):
-            steps.append(stage.push(bound[index], x, how and how.at(index)))
+        def step(index: int, x: tf.Tensor) -> tf.Tensor:
+            stage = self.stages[index]
+            method = stage.pull if reverse else stage.push
+            steps.append(method(bound[index], x, how and how.at(index)))
             return steps[-1].value
 
-        value = self.through_stages(x, step)
-        return Mapped.composed(steps)._replace(value=value)
+        value = self._through_stages(x, step, reverse)
+        return Mapped.composed(steps, reverse)._replace(value=value)
 
-    def pull(self, bound, y, how=None):
-        steps = []
-
-        def step(index, stage, y):
-            steps.append(stage.pull(bound[index], y, how and how.at(index)))
-            return steps[-1].value
-
-        value = self.back_through_stages(y, step)
-        return Mapped.composed(steps, reverse=True)._replace(value=value)
+    push = functools.partialmethod(_map, reverse=False)
+    pull = functools.partialmethod(_map, reverse=True)
 
     @property
     def initialized_weights(self):
@@ -169,11 +150,11 @@ class MultiScale(InvertibleLayer):
     def initialize(self, bound, x, reverse):
         values: list[list[tf.Tensor]] = [[] for _ in self.stages]
 
-        def step(index, stage, x):
-            values[index], x = stage.initialize(bound[index], x, reverse)
+        def step(index, x):
+            values[index], x = self.stages[index].initialize(bound[index], x, reverse)
             return x
 
-        x = (self.back_through_stages if reverse else self.through_stages)(x, step)
+        x = self._through_stages(x, step, reverse)
         return [value for own in values for value in own], x
 
     def copies(self, bound, index=()):
@@ -181,4 +162,7 @@ class MultiScale(InvertibleLayer):
             yield from stage.copies(own, index)
 
     def visit(self, bound, x, callback, index=()):
-        return self.through_stages(x, lambda i, stage, x: stage.visit(bound[i], x, callback, index))
+        def step(i, x):
+            return self.stages[i].visit(bound[i], x, callback, index)
+
+        return self._through_stages(x, step)

@@ -1,6 +1,6 @@
 """How the kernel of a spectral layer is brought to its bound."""
 
-import math
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,13 @@ class NormalizationRule:
         """Stores what spares the next calls a search, as long as the kernel stays as it is."""
 
 
+@dataclasses.dataclass(eq=False)
 class Power(NormalizationRule):
     """Spectral normalisation by warm-started power iteration: `W / max(1, σ̃/limit)`.
 
     Every call iterates to a tolerance from a stored vector; only training stores where it got to.
-    Outside of training a vector that is older than the kernel is noticed, by a random sketch of the
-    kernel, and replaced by a start that leaves no direction out: a vector from before the weights
-    changed may be as good as orthogonal to the direction that grew, and no residual would tell.
+    In inference a vector that is older than the kernel (`power_iteration.unchanged`) is replaced by
+    one from a search, which leaves no direction out.
 
     Args:
         tolerance: relative, of the norm.
@@ -54,28 +54,21 @@ class Power(NormalizationRule):
         iterations: exactly so many at each call, as the papers do; None iterates to the tolerance.
     """
 
-    def __init__(
-        self, tolerance: float = 1e-2, max_iterations: int = 100, iterations: int | None = None
-    ) -> None:
-        self.tolerance = tolerance
-        self.max_iterations = max_iterations
-        self.iterations = iterations
+    tolerance: float = 1e-2
+    max_iterations: int = 100
+    iterations: int | None = None
 
     def build(self, layer, linear_map):
-        shape = linear_map.output_shape
+        add, shape, sketch = layer.add_state, linear_map.output_shape, _sketch(linear_map)
+        second = random_vectors(shape, linear_map.kernel.dtype)[1]
 
         def first() -> tf.Tensor:  # a fresh layer is normalised before its first use
             return self._norm(linear_map, search(linear_map))[1]
 
-        second = random_vectors(shape, linear_map.kernel.dtype)[1]
-        self.leading_vector = layer.add_state("leading_vector", shape, first)
-        self.second_vector = layer.add_state("second_vector", shape, lambda: second)
-        self.stored_vector = layer.add_state(
-            "stored_vector", shape, lambda: self.leading_vector.value
-        )
-        sketch = _sketch(linear_map)
-        sketch_shape = sketch.shape[len(layer.stack) :]
-        self.kernel_sketch = layer.add_state("kernel_sketch", sketch_shape, lambda: sketch)
+        self.leading_vector = add("leading_vector", shape, first)
+        self.second_vector = add("second_vector", shape, lambda: second)
+        self.stored_vector = add("stored_vector", shape, lambda: self.leading_vector.value)
+        self.kernel_sketch = add("kernel_sketch", sketch.shape[len(layer.stack) :], lambda: sketch)
 
     def __call__(self, linear_map, limit, training=None):
         vector, second = self.leading_vector.value, self.second_vector.value
@@ -115,25 +108,22 @@ class Power(NormalizationRule):
     def _start(self, linear_map: LinearMap) -> tf.Tensor:
         """The stored vectors of kernels they were stored for; those of a search for others."""
         # Tensors: XLA would return a variable that a branch of the condition reads.
-        stored, last = (
-            tf.convert_to_tensor(v.value) for v in (self.stored_vector, self.leading_vector)
-        )
-        current = power_iteration.unchanged(
-            linear_map, stored, self.kernel_sketch.value, _sketch(linear_map), self.tolerance / 4
-        )
-        axes = [1] * (stored.shape.rank - current.shape.rank)
+        stored = tf.convert_to_tensor(self.stored_vector.value)
+        last = tf.convert_to_tensor(self.leading_vector.value)
+        sketches = self.kernel_sketch.value, _sketch(linear_map)
+        current = power_iteration.unchanged(linear_map, stored, *sketches, self.tolerance / 4)
 
         def searched() -> tf.Tensor:
             found = search(linear_map, last, rounds=2)
-            return tf.where(tf.reshape(current, [*current.shape, *axes]), stored, found)
+            return tf.where(_of_rank(stored.shape.rank, current), stored, found)
 
         return tf.stop_gradient(tf.cond(tf.reduce_all(current), lambda: stored, searched))
 
 
 class Gram(NormalizationRule):
-    """`W / max(1, b/limit)` by an upper bound `b` of the norm (`differentiable_bound`).
+    """`W / max(1, b/limit)` by an upper bound `b` of the norm: certified at every step.
 
-    Gram iteration (Delattre et al., arXiv 2305.16173): the result is certified at every step.
+    Gram iteration (Delattre et al., arXiv 2305.16173).
     """
 
     def __call__(self, linear_map, limit, training=None):
@@ -141,26 +131,17 @@ class Gram(NormalizationRule):
 
 
 class AlmostOrthogonal(NormalizationRule):
-    """`limit · W D` with a diagonal `D` in closed form (`almost_orthogonal`).
+    """`limit · W D` with a diagonal `D` in closed form, for a finite limit.
 
     Prach and Lampert, arXiv 2208.03160. As certain as `Gram` and cheaper, but the norm may be well
     below the limit. Small kernels are enlarged.
     """
 
     def __call__(self, linear_map, limit, training=None):
-        if math.isinf(limit):
-            raise ValueError(
-                "Expected a coefficient, which normalization='aol' scales every kernel to. "
-                "Received: coefficient=None. Use 'power', which leaves the kernel as it is then."
-            )
         return limit * almost_orthogonal(linear_map)
 
 
-RULES: dict[str, type[NormalizationRule]] = {
-    "power": Power,
-    "gram": Gram,
-    "aol": AlmostOrthogonal,
-}
+RULES: dict[str, type[NormalizationRule]] = {"power": Power, "gram": Gram, "aol": AlmostOrthogonal}
 
 
 def random_vectors(shape: tuple[Any, ...], dtype: tf.DType) -> tf.Tensor:
@@ -196,6 +177,9 @@ def _sketch(linear_map: LinearMap) -> tf.Tensor:
 def _divided(kernel: tf.Tensor, norm: tf.Tensor, limit: float) -> tf.Tensor:
     """`W / max(1, norm/limit)`, with one norm for each copy."""
     factor = tf.maximum(tf.ones_like(norm), norm / limit)
-    return kernel / tf.reshape(
-        factor, [*factor.shape, *[1] * (len(kernel.shape) - len(factor.shape))]
-    )
+    return kernel / _of_rank(len(kernel.shape), factor)
+
+
+def _of_rank(rank: int, tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor with axes of length 1 at its end."""
+    return tf.reshape(tensor, [*tensor.shape, *[1] * (rank - len(tensor.shape))])

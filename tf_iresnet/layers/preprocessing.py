@@ -5,38 +5,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import Estimation, InvertibleLayer, Mapped
+from tf_iresnet.layers.closed_form import ClosedFormLayer
 from tf_iresnet.layers.serialization import register
 
 
-class _Elementwise(InvertibleLayer):
-    """A fixed monotone map of each entry; a subclass gives value and `ln|slope|` of each entry."""
-
-    def transform(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`y` and `ln|dy/dx|` of each entry."""
-        raise TypeError(f"{type(self).__name__} must define transform()")
-
-    def restore(self, y: tf.Tensor) -> tf.Tensor:
-        """`x` of each entry."""
-        raise TypeError(f"{type(self).__name__} must define restore()")
-
-    def push(self, bound, x, how=None):
-        y, slopes = self.transform(x)
-        return self._with_log_det(y, slopes, how)
-
-    def pull(self, bound, y, how=None):
-        x = self.restore(y)
-        return self._with_log_det(x, -self.transform(x)[1], how) if how else Mapped(x)
-
-    def _with_log_det(self, value: tf.Tensor, slopes: tf.Tensor, how: Estimation | None) -> Mapped:
-        if how is None:
-            return Mapped(value)
-        log_det = tf.reduce_sum(slopes, axis=range(1, value.shape.rank))
-        return Mapped(value, log_det, tf.zeros_like(log_det))
-
-
 @register
-class Rescale(_Elementwise):
+class Rescale(ClosedFormLayer):
     """`y = scale·x + offset`, with fixed numbers for each entry of the event (or one for all).
 
     Args:
@@ -74,21 +48,23 @@ class Rescale(_Elementwise):
 
     def transform(self, x):
         # In this order the rounding is relative to the spread of the data, not to its mean.
-        scale = tf.constant(self.scale, x.dtype)
         center = tf.constant(-self.offset / self.scale, x.dtype)
-        slopes = tf.constant(np.log(np.abs(self.scale)), x.dtype)
-        return (x - center) * scale, tf.broadcast_to(slopes, tf.shape(x))
+        return (x - center) * tf.constant(self.scale, x.dtype)
 
     def restore(self, y):
         center = tf.constant(-self.offset / self.scale, y.dtype)
         return y / tf.constant(self.scale, y.dtype) + center
+
+    def log_det_at(self, x):
+        slopes = tf.constant(np.log(np.abs(self.scale)), x.dtype)
+        return _sum_of_entries(tf.broadcast_to(slopes, tf.shape(x)))
 
     def serialized(self, argument):
         return getattr(self, argument).tolist()
 
 
 @register
-class Logit(_Elementwise):
+class Logit(ClosedFormLayer):
     """`y = logit(α + (1 − 2α) x)` of data in [0, 1] (Dinh et al., Real NVP, arXiv 1605.08803).
 
     Args:
@@ -102,13 +78,23 @@ class Logit(_Elementwise):
             raise ValueError(f"Expected 0 ≤ alpha < 0.5. Received: alpha={alpha}")
         self.alpha = alpha
 
-    def transform(self, x):
-        # Both logarithms from their own end: in float32 1 − s loses all digits near 1.
+    def _logarithms(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`ln s` and `ln(1 − s)` for `s = α + (1 − 2α) x`."""
+        # Both from their own end: in float32 1 − s loses all digits near 1.
         low = tf.math.log(self.alpha + (1 - 2 * self.alpha) * x)
-        high = tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
-        slope = np.log1p(-2 * self.alpha)
-        return low - high, tf.cast(slope, x.dtype) - low - high
+        return low, tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
+
+    def transform(self, x):
+        low, high = self._logarithms(x)
+        return low - high
 
     def restore(self, y):
-        s = tf.sigmoid(y)
-        return (s - self.alpha) / (1 - 2 * self.alpha)
+        return (tf.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
+
+    def log_det_at(self, x):
+        low, high = self._logarithms(x)
+        return _sum_of_entries(tf.cast(np.log1p(-2 * self.alpha), x.dtype) - low - high)
+
+
+def _sum_of_entries(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(values, axis=range(1, values.shape.rank))

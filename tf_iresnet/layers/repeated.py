@@ -1,29 +1,27 @@
 """Many copies of one layer as a single loop over stacked weights."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
-from tf_iresnet.layers.serialization import inherit_dtype, register
+from tf_iresnet.layers.composition import Wrapper
+from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped
+from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics.fixed_point import Solution
 
 
 @register
-class Repeated(InvertibleLayer):
+class Repeated(Wrapper):
     """`times` copies of a layer one after another, each with weights of its own.
 
-    It computes what an `InvertibleSequential` of `times` such layers does, but all copies are bound
-    in one pass, and the layer is traced, compiled and optimised once: unrolled, every residual
-    block costs about a second before the first training step. Each weight of the layer has a
-    leading axis of length `times`.
+    It computes what an `InvertibleSequential` of `times` such layers does, but binds all copies in
+    one pass, and is traced, compiled and optimised once: unrolled, every residual block costs about
+    a second before the first training step. Weights have a leading axis of length `times`.
 
     Args:
         layer: the `InvertibleLayer` to repeat, not yet built; its output shape is its input shape.
-            Use an `InvertibleSequential` for a pattern. Seeds of its initialisers are varied from
-            copy to copy.
+            Use an `InvertibleSequential` for a pattern. Copies vary the seeds of its initialisers.
         times: number of copies.
 
     Raises:
@@ -39,8 +37,7 @@ class Repeated(InvertibleLayer):
     """
 
     def __init__(self, layer: InvertibleLayer, times: int, **kwargs: Any) -> None:
-        super().__init__(**inherit_dtype(kwargs, [layer]))
-        (self.layer,) = expect_invertible([layer])
+        super().__init__(layer, **kwargs)
         if times < 1:
             raise ValueError(f"Expected times ≥ 1. Received: times={times}")
         self.times = times
@@ -51,21 +48,16 @@ class Repeated(InvertibleLayer):
         return self.times * forward, self.times * backward
 
     def build(self, input_shape):
-        super().build(input_shape)
         self.layer.set_stack((*self.stack, self.times))
-        self.layer.build(input_shape)
-        if tuple(self.layer.compute_output_shape(input_shape)) != tuple(input_shape):
-            raise ValueError("Expected a layer whose output shape is its input shape.")
+        super().build(input_shape)
 
-    def bind(self, condition=None, training=None):
-        return self.layer.bind(condition, training)
-
-    def _map(self, bound: Any, x: tf.Tensor, how: Any = None, *, reverse: bool) -> Mapped:
+    def _map(self, bound: Any, x: tf.Tensor, how: How = None, *, reverse: bool) -> Mapped:
         method = self.layer.pull if reverse else self.layer.push
         solvers = self.layer.num_solvers[reverse]
         zeros = tf.zeros_like(x[(slice(None), *[0] * (x.shape.rank - 1))])
         elements = self._elements(bound)
-        fields = self._arrays((tf.int32, tf.int32, x.dtype, tf.bool) if solvers else ())
+        dtypes = (tf.int32, tf.int32, x.dtype, tf.bool) if solvers else ()
+        fields = [tf.TensorArray(dtype, self.times) for dtype in dtypes]
 
         def body(count, x, totals, fields):
             index = self.times - 1 - count if reverse else count
@@ -78,7 +70,7 @@ class Repeated(InvertibleLayer):
             return count + 1, tf.ensure_shape(mapped.value, x.shape), totals, fields
 
         carry = (tf.constant(0), x, () if how is None else (zeros, zeros), fields)
-        loop = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
+        loop = tf.while_loop(lambda *_: True, body, carry, maximum_iterations=self.times)
         _, x, totals, fields = loop
         shape = [self.times * solvers, tf.shape(x)[0]]
         fields = [tf.reshape(field.stack(), shape) for field in fields]
@@ -89,13 +81,9 @@ class Repeated(InvertibleLayer):
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
 
-    @property
-    def initialized_weights(self):
-        return self.layer.initialized_weights
-
     def initialize(self, bound, x, reverse):
         elements = self._elements(bound)
-        arrays = self._arrays([weight.dtype for weight in self.initialized_weights])
+        arrays = [tf.TensorArray(w.dtype, self.times) for w in self.initialized_weights]
 
         def body(count, x, arrays):
             index = self.times - 1 - count if reverse else count
@@ -103,7 +91,8 @@ class Repeated(InvertibleLayer):
             return count + 1, tf.ensure_shape(y, x.shape), _written(arrays, index, values)
 
         carry = (tf.constant(0), x, arrays)
-        _, x, arrays = tf.while_loop(self._goes_on, body, carry, maximum_iterations=self.times)
+        loop = tf.while_loop(lambda *_: True, body, carry, maximum_iterations=self.times)
+        _, x, arrays = loop
         return [array.stack() for array in arrays], x
 
     def copies(self, bound, index=()):
@@ -119,19 +108,12 @@ class Repeated(InvertibleLayer):
         # A layer that is read from a config must not be built before it knows of its copies.
         return _unbuilt(super().serialized(argument))
 
-    def _goes_on(self, count: tf.Tensor, *_: Any) -> tf.Tensor:
-        return count < self.times
-
     def _elements(self, bound: Any) -> list[tf.TensorArray]:
         """The tensors of all copies, to be read one by one."""
-        tensors = tf.nest.flatten(bound)
         return [
-            tf.TensorArray(t.dtype, self.times, clear_after_read=False).unstack(t) for t in tensors
+            tf.TensorArray(t.dtype, self.times, clear_after_read=False).unstack(t)
+            for t in tf.nest.flatten(bound)
         ]
-
-    def _arrays(self, dtypes: Sequence[Any]) -> list[tf.TensorArray]:
-        """To write a tensor of each copy into."""
-        return [tf.TensorArray(dtype, self.times) for dtype in dtypes]
 
 
 def _read(bound: Any, elements: list[tf.TensorArray], index: tf.Tensor) -> Any:
@@ -144,7 +126,6 @@ def _written(arrays: list[tf.TensorArray], index: tf.Tensor, values: Any) -> lis
 
 
 def _slice(bound: Any, copy: int) -> Any:
-    """The tensors of one copy."""
     return tf.nest.map_structure(lambda tensor: tensor[copy], bound)
 
 

@@ -4,37 +4,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.invertible import Estimation, InvertibleLayer, Mapped
+from tf_iresnet.layers.closed_form import ClosedFormLayer
 from tf_iresnet.layers.serialization import register
 
 
-class _Rearrangement(InvertibleLayer):
-    """The same entries in another shape; a subclass gives `rearrange`, `restore` and the shape.
+class _Rearrangement(ClosedFormLayer):
+    """The same entries in another shape: a permutation of coordinates, so the log-det is 0."""
 
-    A permutation of the coordinates, so the log-determinant is 0 and both directions are exact.
-    """
+    def transform(self, x):
+        return tf.reshape(x, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
 
-    def rearrange(self, x: tf.Tensor) -> tf.Tensor:
-        """The outputs for `x`."""
-        raise TypeError(f"{type(self).__name__} must define rearrange()")
-
-    def restore(self, y: tf.Tensor) -> tf.Tensor:
-        """The inputs for `y`."""
-        raise TypeError(f"{type(self).__name__} must define restore()")
-
-    def push(self, bound, x, how=None):
-        return _of_volume_one(self.rearrange(x), how)
-
-    def pull(self, bound, y, how=None):
-        expect_outputs(self, y)
-        return _of_volume_one(self.restore(y), how)
-
-
-def _of_volume_one(value: tf.Tensor, how: Estimation | None) -> Mapped:
-    zeros = None if how is None else tf.zeros(tf.shape(value)[:1], value.dtype)
-    return Mapped(value, zeros, zeros)
+    def restore(self, y):
+        return tf.reshape(y, [-1, *self.event_shape])
 
 
 @register
@@ -64,7 +48,7 @@ class Squeeze(_Rearrangement):
     def __init__(self, factor: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(factor, int) and factor >= 2):
-            raise ValueError(f"Expected factor to be an integer ≥ 2. Received: factor={factor!r}")
+            raise ValueError(f"Expected factor to be an integer ≥ 2. Received: {factor=!r}")
         self.factor = factor
 
     def build(self, input_shape):
@@ -78,37 +62,34 @@ class Squeeze(_Rearrangement):
         if any(size % self.factor for size in self.event_shape[:-1]):
             raise ValueError(
                 f"Expected spatial sizes that factor={self.factor} divides. Received: event shape "
-                f"{self.event_shape}. Crop or pad the data, squeeze fewer times, or choose a "
-                "factor that divides them."
+                f"{self.event_shape}. Crop or pad the data, squeeze fewer times, or change factor."
             )
         # A batch in blocks, [B, H/f, f, W/f, f, C], and the same with the axes of a block last.
         *sizes, channels = self.event_shape
-        n, small, inside = len(sizes), [s // self.factor for s in sizes], [self.factor] * len(sizes)
-        mixed = [size for pair in zip(small, inside, strict=True) for size in pair]
-        self._mixed, self._separate = (-1, *mixed, channels), (-1, *small, *inside, channels)
+        n, f = len(sizes), self.factor
+        in_blocks = (-1, *(side for size in sizes for side in (size // f, f)), channels)
         self._order = (0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1)
+        self._mixed, self._separate = in_blocks, tuple(in_blocks[axis] for axis in self._order)
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
-        small = (size // self.factor for size in sizes)
-        return (batch, *small, channels * self.factor ** len(sizes))
+        blocks = (size // self.factor for size in sizes)
+        return (batch, *blocks, channels * self.factor ** len(sizes))
 
-    def rearrange(self, x):
-        y = tf.transpose(tf.reshape(x, self._mixed), self._order)
-        return tf.reshape(y, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
+    def transform(self, x):
+        return super().transform(tf.transpose(tf.reshape(x, self._mixed), self._order))
 
     def restore(self, y):
-        back = sorted(range(len(self._order)), key=self._order.__getitem__)
-        x = tf.transpose(tf.reshape(y, self._separate), back)
-        return tf.reshape(x, [-1, *self.event_shape])
+        back = np.argsort(self._order)
+        return super().restore(tf.transpose(tf.reshape(y, self._separate), back))
 
 
 @register
 class Reshape(_Rearrangement):
     """Each example in another shape, in row-major order: `tf.reshape` with an inverse.
 
-    It goes between convolutions and fully connected blocks, such as end the image flows of Residual
-    Flows (arXiv 1906.02735). `Reshape([-1])` flattens.
+    It goes between convolutions and fully connected blocks, as in the image flows of Residual Flows
+    (arXiv 1906.02735). `Reshape([-1])` flattens.
 
     Args:
         target_shape: event shape of the output; one entry may be -1.
@@ -132,8 +113,7 @@ class Reshape(_Rearrangement):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.target_shape = tuple(int(size) for size in target_shape)
-        sizes = self.target_shape
+        self.target_shape = sizes = tuple(int(size) for size in target_shape)
         if not sizes or sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
             raise ValueError(
                 "Expected target_shape to be positive sizes, of which one may be -1. "
@@ -153,22 +133,15 @@ class Reshape(_Rearrangement):
             )
         return (input_shape[0], *(size // known if n == -1 else n for n in self.target_shape))
 
-    def rearrange(self, x):
-        return tf.reshape(x, [-1, *self.compute_output_shape((None, *self.event_shape))[1:]])
-
-    def restore(self, y):
-        return tf.reshape(y, [-1, *self.event_shape])
-
 
 @register
-class ChannelPad(InvertibleLayer):
+class ChannelPad(ClosedFormLayer):
     """Appends channels of zeros: the injective padding of i-ResNet classifiers.
 
     More channels make an invertible network wider; the published ones for CIFAR10 append 13 to the
-    3 (i-ResNet, arXiv 1811.00995). The map is injective, not bijective: its Jacobian isn't square,
-    so there is no log-determinant and no density. It is an `InvertibleLayer` all the same, since it
-    composes like one wherever no log-determinant is asked for: `call` and `inverse` work, also
-    inside an `InvertibleSequential`, while `forward_with_log_det` and `inverse_with_log_det` raise.
+    3 (i-ResNet, arXiv 1811.00995). The map is injective, not bijective, so it has no
+    log-determinant, and the model no density: `call` and `inverse` work, also inside an
+    `InvertibleSequential`, while `forward_with_log_det` and `inverse_with_log_det` raise.
 
     `inverse` drops the channels, whatever is in them: `inverse(layer(x))` is `x` exactly, but
     `layer(inverse(y))` is `y` only where these channels are 0.
@@ -190,43 +163,22 @@ class ChannelPad(InvertibleLayer):
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not (isinstance(channels, int) and channels >= 1):
-            raise ValueError(
-                f"Expected channels to be an integer ≥ 1. Received: channels={channels!r}"
-            )
+            raise ValueError(f"Expected channels to be an integer ≥ 1. Received: {channels=!r}")
         self.channels = channels
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], input_shape[-1] + self.channels)
 
-    def push(self, bound, x, how=None):
-        self._expect_no_log_det(how)
-        return Mapped(tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), [0, self.channels]]))
+    def transform(self, x):
+        return tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), [0, self.channels]])
 
-    def pull(self, bound, y, how=None):
-        self._expect_no_log_det(how)
-        expect_outputs(self, y)
-        return Mapped(y[..., : -self.channels])
+    def restore(self, y):
+        return y[..., : -self.channels]
 
-    def _expect_no_log_det(self, how: Estimation | None) -> None:
-        if how is not None:
-            raise ValueError(
-                "Expected a bijection, to have a log-determinant. Received: "
-                f"ChannelPad {self.name!r}, which is injective only: it is for classifiers, where "
-                "`call` and `inverse` are all that is needed. In a density model use "
-                "tf_iresnet.layers.Squeeze to have more channels."
-            )
-
-
-def expect_outputs(layer: InvertibleLayer, y: tf.Tensor) -> None:
-    """Raises unless `y` is a batch of what the layer returns.
-
-    A reshape would take rows of another size for more or fewer examples.
-    """
-    if layer.event_shape is None:
-        raise ValueError(f"{layer.name!r} has no shape yet: call it, or build(input_shape).")
-    shape = layer.compute_output_shape((None, *layer.event_shape))[1:]
-    if not y.shape[1:].is_compatible_with(shape):
+    def log_det_at(self, x):
         raise ValueError(
-            f"Expected outputs of {layer.name!r} to invert, of shape [batch, "
-            f"{', '.join(map(str, shape))}]. Received: shape={tuple(y.shape)}"
+            "Expected a bijection, to have a log-determinant. Received: "
+            f"ChannelPad {self.name!r}, which is injective only: it is for classifiers, where "
+            "`call` and `inverse` are all that is needed. In a density model use "
+            "tf_iresnet.layers.Squeeze to have more channels."
         )

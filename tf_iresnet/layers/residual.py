@@ -2,35 +2,35 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.branch import as_contractive
-from tf_iresnet.layers.contractive import ContractiveLayer
+from tf_iresnet.layers.contractive import Branch
 from tf_iresnet.layers.invertible import BlockCopy, Estimation, InvertibleLayer, Mapped
-from tf_iresnet.layers.serialization import inherit_dtype, register
-from tf_iresnet.numerics import fixed_point, log_det
+from tf_iresnet.layers.serialization import expect_same_shape, inherit_dtype, register
+from tf_iresnet.numerics import fixed_point
+from tf_iresnet.numerics import log_det as log_dets
 from tf_iresnet.numerics.bound_function import BoundFunction
 from tf_iresnet.numerics.fixed_point import Solution
+from tf_iresnet.numerics.log_det import LogDet, LogDetEstimate
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
-
-Branch: TypeAlias = ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer]
 
 
 class BranchBlock(InvertibleLayer):
     """The base of blocks that are made of a contraction `g`, their branch, and a certified solver.
 
-    A subclass gives `push`, `pull` and `branch_input`, and checks the branch's bound. Its arguments
-    are those of `ResidualBlock`, which describes them.
+    A subclass gives `push`, `pull` and `branch_input`. `ResidualBlock` describes the arguments.
     """
+
+    constrained: bool = True  # whether the branch's bound has to be below 1
 
     def __init__(
         self,
         branch: Branch,
-        log_det: str | dict[str, Any] | log_det.LogDet = "auto",
+        log_det: str | dict[str, Any] | LogDet = "auto",
         solver: str = "anderson",
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
@@ -40,47 +40,36 @@ class BranchBlock(InvertibleLayer):
         branch = as_contractive(branch)
         super().__init__(**inherit_dtype(kwargs, [branch]))
         self.branch = branch
-        self.lipschitz = float(self.branch.lipschitz_bound())
-        self.log_det = _estimators.get(log_det)
-        if solver not in fixed_point.METHODS:
+        self.lipschitz = float(branch.lipschitz_bound())
+        self.log_det = log_dets.get(log_det)
+        if self.constrained and not self.lipschitz < 1:
             raise ValueError(
-                f"Expected solver to be one of {sorted(fixed_point.METHODS)}. "
-                f"Received: solver={solver!r}"
+                "Expected a branch with Lipschitz bound below 1, or the block has no inverse. "
+                f"Received: bound={self.lipschitz}. Lower the coefficient of its spectral layers, "
+                "or take ResidualBlock(…, constrained=False), an ordinary residual block."
             )
-        if on_failure not in ("nan", "raise", "keep"):
-            raise ValueError(
-                "Expected on_failure to be 'nan', 'raise' or 'keep'. "
-                f"Received: on_failure={on_failure!r}"
-            )
+        for name, value, choices in (
+            ("solver", solver, sorted(fixed_point.METHODS)),
+            ("on_failure", on_failure, ["nan", "raise", "keep"]),
+        ):
+            if value not in choices:
+                raise ValueError(
+                    f"Expected {name} to be one of {choices}. Received: {name}={value!r}"
+                )
         self.solver = solver
         self.tolerance = tolerance
         self.max_iterations = max_iterations
         self.on_failure = on_failure
 
-    def _expect_contraction(self, instead: str = "") -> None:
-        if not self.lipschitz < 1:
-            raise ValueError(
-                "Expected a branch with Lipschitz bound below 1, or the block has no inverse. "
-                f"Received: bound={self.lipschitz}. Lower the coefficient of its spectral layers"
-                f"{instead}."
-            )
-
     def build(self, input_shape):
         super().build(input_shape)
-        if not self.branch.built:
-            self.branch.build(input_shape)
-        output_shape = tuple(self.branch.compute_output_shape(input_shape))
-        if output_shape[1:] != self.event_shape:
-            raise ValueError(
-                "Expected a branch whose output shape is its input shape. Received: "
-                f"{self.event_shape} → {output_shape[1:]}"
-            )
+        expect_same_shape(self.branch, input_shape)
 
     def bind(self, condition=None, training=None):
         return self.branch.bind(condition, training)
 
     def branch_input(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """What `g` is applied to where the block maps `x` to `y`."""
+        """The input of `g` where the block maps `x` to `y`."""
         raise TypeError(f"{type(self).__name__} must define branch_input()")
 
     def copies(self, bound, index=()):
@@ -93,8 +82,13 @@ class BranchBlock(InvertibleLayer):
 
     def _estimator(
         self, how: Estimation, function: LogFunction = LOG1P
-    ) -> Callable[[BoundFunction, tf.Tensor], log_det.LogDetEstimate]:
+    ) -> Callable[[BoundFunction, tf.Tensor], LogDetEstimate]:
         """`(g, x) → g(x)`, the log-determinant by the block's estimator, and its truncation."""
+        if not self.lipschitz < 1:
+            raise ValueError(
+                "Expected a constrained block, to have a log-determinant. Received: "
+                f"{self.name!r} with constrained=False and bound={self.lipschitz}."
+            )
         return functools.partial(
             self.log_det.resolve(math.prod(self.event_shape or ()), how.training),
             seed=how.seed,
@@ -108,23 +102,15 @@ class BranchBlock(InvertibleLayer):
         """The `x` with `x + g(x) = y`, for a `g` of the branch's Lipschitz bound."""
         # Without a bound, that of ½: then the tolerance is one on the residual.
         lipschitz = self.lipschitz if self.lipschitz < 1 else 0.5
-        solution = fixed_point.solve(
-            g,
-            y,
-            lipschitz=lipschitz,
-            tolerance=tolerance,
-            max_iterations=self.max_iterations,
-            method=self.solver,
-        )
+        limits: dict[str, Any] = {"tolerance": tolerance, "max_iterations": self.max_iterations}
+        solution = fixed_point.solve(g, y, lipschitz=lipschitz, method=self.solver, **limits)
         # An example that got as far as its dtype can resolve is solved.
         enough = solution.certified_error <= fixed_point.resolution(y, lipschitz)
         return solution._replace(converged=solution.converged | enough)
 
-    def _certified(self, solution: fixed_point.Solution) -> tf.Tensor:
-        """The value, with what `on_failure` says done about examples that weren't certified."""
+    def _certified(self, solution: Solution) -> Mapped:
+        """The solution, with what `on_failure` says done about examples that weren't certified."""
         value, solved = solution.value, solution.converged
-        if self.on_failure == "keep":
-            return value
         if self.on_failure == "raise":
             message = (
                 f"{self.name!r} could not invert every example to tolerance={self.tolerance} in "
@@ -132,19 +118,16 @@ class BranchBlock(InvertibleLayer):
             )
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(solved), [message])]):
                 value = tf.identity(value)
-        # Under XLA, which drops assertions, this is what remains of "raise".
-        solved = tf.reshape(solved, [-1, *[1] * (value.shape.rank - 1)])
-        return tf.where(solved, value, tf.constant(float("nan"), value.dtype))
+        if self.on_failure != "keep":  # under XLA, which drops assertions, "raise" does this alone
+            solved = tf.reshape(solved, [-1, *[1] * (value.shape.rank - 1)])
+            value = tf.where(solved, value, tf.constant(float("nan"), value.dtype))
+        own = Solution(None, *(field[tf.newaxis] for field in solution[1:]))
+        return Mapped(value, solutions=(own,))
 
     def serialized(self, argument):
         if argument == "log_det":
-            return _estimators.serialize(self.log_det)
+            return log_dets.serialize(self.log_det)
         return super().serialized(argument)
-
-
-def of_one_solver(solution: Solution) -> tuple[Solution, ...]:
-    """The solution without its value, fields `[1, batch]`."""
-    return (Solution(None, *(field[tf.newaxis] for field in solution[1:])),)
 
 
 @register
@@ -162,12 +145,12 @@ class ResidualBlock(BranchBlock):
         tolerance: bound on the Euclidean error of each inverted example; where the dtype can't
             resolve it, what it can (`numerics.fixed_point.resolution`).
         max_iterations: evaluations of `g` after which an example is given up.
-        on_failure: what becomes of an example that wasn't certified by then: "nan", or "raise", an
-            `InvalidArgumentError` in eager and graph mode (XLA drops assertions; check
-            `inverse_with_report(…).converged` there), or "keep", the last iterate.
-        constrained: False accepts a branch without a bound below 1: an ordinary residual block, to
-            compare with. It may have no inverse, or several; the solver then stops where
-            `tolerance` bounds the residual, which proves nothing, and there is no log-determinant.
+        on_failure: what becomes of an example that wasn't certified by then: "nan"; "keep", the
+            last iterate; or "raise", an `InvalidArgumentError` in eager and graph mode (XLA drops
+            assertions: check `inverse_with_report(…).converged` there).
+        constrained: False accepts any branch: an ordinary residual block, to compare with. It may
+            have no inverse, or several; the solver then stops where `tolerance` bounds the
+            residual, which proves nothing, and there is no log-determinant.
 
     Raises:
         ValueError: for a branch whose bound isn't below 1, or that changes the shape.
@@ -185,7 +168,7 @@ class ResidualBlock(BranchBlock):
     def __init__(
         self,
         branch: Branch,
-        log_det: str | dict[str, Any] | log_det.LogDet = "auto",
+        log_det: str | dict[str, Any] | LogDet = "auto",
         solver: str = "anderson",
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
@@ -193,12 +176,8 @@ class ResidualBlock(BranchBlock):
         constrained: bool = True,
         **kwargs: Any,
     ) -> None:
+        self.constrained = constrained  # first: the base checks the branch by it
         super().__init__(branch, log_det, solver, tolerance, max_iterations, on_failure, **kwargs)
-        self.constrained = constrained
-        if constrained:
-            self._expect_contraction(
-                ", or take ResidualBlock(…, constrained=False), an ordinary residual block"
-            )
 
     @property
     def num_solvers(self) -> tuple[int, int]:
@@ -207,28 +186,15 @@ class ResidualBlock(BranchBlock):
     def push(self, bound, x, how=None):
         if how is None:
             return Mapped(x + bound(x))
-        self._expect_log_det()
         outputs, log_det, truncation = self._estimator(how)(bound, x)
         return Mapped(x + outputs, log_det, truncation)
 
     def pull(self, bound, y, how=None):
-        solution = self._solve(bound, y, self.tolerance)
-        x, solutions = self._certified(solution), of_one_solver(solution)
+        mapped = self._certified(self._solve(bound, y, self.tolerance))
         if how is None:
-            return Mapped(x, solutions=solutions)
-        self._expect_log_det()
-        _, log_det, truncation = self._estimator(how)(bound, x)
-        return Mapped(x, -log_det, truncation, solutions)
+            return mapped
+        _, log_det, truncation = self._estimator(how)(bound, mapped.value)
+        return mapped._replace(log_det=-log_det, truncation=truncation)
 
     def branch_input(self, x, y):
         return x
-
-    def _expect_log_det(self) -> None:
-        if not self.lipschitz < 1:
-            raise ValueError(
-                "Expected a constrained block, to have a log-determinant. Received: "
-                f"{self.name!r} with constrained=False and bound={self.lipschitz}."
-            )
-
-
-_estimators = log_det  # the constructor's argument of that name hides the module

@@ -17,10 +17,8 @@ class StackedLayer(keras.layers.Layer):
 
     `Repeated` asks for copies before it builds a layer: `stack = (100,)` makes a kernel of shape
     `[100, inputs, outputs]`, each copy initialised with a seed of its own. Without a stack it is an
-    ordinary layer.
-
-    An argument of the constructor that is kept in an attribute of the same name is part of the
-    config; other ones need a `get_config` of their own.
+    ordinary layer. Arguments of the constructor that are kept in attributes of the same name are
+    part of the config.
     """
 
     stack: tuple[int, ...] = ()
@@ -28,11 +26,7 @@ class StackedLayer(keras.layers.Layer):
 
     @property
     def condition_size(self) -> int | None:
-        """Size of the condition that the layer takes: its own, or that of the layers in it.
-
-        Raises:
-            ValueError: where these have different ones.
-        """
+        """Size of the condition that the layer takes: its own, or that of all layers in it."""
         if self._condition_size is not None:
             return self._condition_size
         found = (getattr(layer, "condition_size", None) for layer in self.sublayers())
@@ -48,11 +42,7 @@ class StackedLayer(keras.layers.Layer):
         self._condition_size = size
 
     def set_stack(self, stack: tuple[int, ...]) -> None:
-        """Sets the leading axes of the weights of this layer and of those in it.
-
-        Raises:
-            ValueError: for a layer that is built already, or has other kinds of layers in it.
-        """
+        """Sets the leading axes of the weights of this layer and of those in it."""
         if self.built:
             raise ValueError(
                 f"Expected a layer that isn't built, to make copies of. Received: {self.name!r}."
@@ -111,6 +101,23 @@ class StackedLayer(keras.layers.Layer):
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
+def build_once(layer: keras.layers.Layer, input_shape: Any) -> tuple[Any, ...]:
+    """Builds a layer that isn't built yet, and returns its output shape."""
+    if not layer.built:
+        layer.build(input_shape)
+    return tuple(layer.compute_output_shape(input_shape))
+
+
+def expect_same_shape(layer: keras.layers.Layer, input_shape: Any) -> None:
+    """Builds a layer that isn't built yet, whose output shape has to be its input shape."""
+    before, after = tuple(input_shape)[1:], build_once(layer, input_shape)[1:]
+    if before != after:
+        raise ValueError(
+            "Expected a layer whose output shape is its input shape. "
+            f"Received: {layer.name!r}, which maps {before} → {after}"
+        )
+
+
 def inherit_dtype(kwargs: dict[str, Any], layers: Sequence[Any]) -> dict[str, Any]:
     """The arguments with the dtype of the wrapped layers, unless they name one."""
     if kwargs.get("dtype") is None and layers and hasattr(layers[0], "dtype_policy"):
@@ -156,13 +163,11 @@ def _reseeded(initializer: Any, index: int) -> Any:
 
 
 def _expect_elementwise(layer: keras.layers.Layer, kwargs: dict[str, Any]) -> None:
-    regularizer = kwargs.get("regularizer")
-    if kwargs.get("constraint") is not None or not (
-        regularizer is None or isinstance(keras.regularizers.get(regularizer), ELEMENTWISE)
-    ):
+    constraint, regularizer = kwargs.get("constraint"), kwargs.get("regularizer")
+    elementwise = isinstance(keras.regularizers.get(regularizer), (*ELEMENTWISE, type(None)))
+    if constraint is not None or not elementwise:
         raise ValueError(
             "Expected no constraint, and no regularizer but L1 and L2, on a layer that is "
             "repeated: it would take all copies for one kernel. "
-            f"Received: constraint={kwargs.get('constraint')}, regularizer={regularizer} "
-            f"on {layer.name!r}."
+            f"Received: {constraint=!s}, {regularizer=!s} on {layer.name!r}."
         )

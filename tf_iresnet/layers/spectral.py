@@ -44,8 +44,7 @@ class SpectralLayer(ContractiveLayer):
         super().__init__(*args, **kwargs)
         if coefficient is not None and not coefficient > 0:
             raise ValueError(
-                "Expected coefficient > 0, or None for a layer without a bound. "
-                f"Received: coefficient={coefficient}"
+                f"Expected coefficient > 0, or None for no bound. Received: {coefficient=}"
             )
         if normalization not in RULES:
             raise ValueError(
@@ -55,7 +54,7 @@ class SpectralLayer(ContractiveLayer):
         if power_iterations is not None and normalization != "power":
             raise ValueError(
                 "Expected power_iterations with normalization='power' only. "
-                f"Received: power_iterations={power_iterations}, normalization={normalization!r}"
+                f"Received: {power_iterations=}, {normalization=}"
             )
         if coefficient is None and normalization == "aol":
             raise ValueError(
@@ -93,10 +92,9 @@ class SpectralLayer(ContractiveLayer):
     def build(self, input_shape):
         super().build(input_shape)
         if self.condition_size is not None:
+            shape = (self.condition_size, self.units)
             self.condition_kernel = self.add_weight(
-                name="condition_kernel",
-                shape=(self.condition_size, self.units),
-                initializer="glorot_uniform",
+                shape, "glorot_uniform", name="condition_kernel"
             )
         self.rule.build(self, self.norm_map(self.kernel.value)[0])
         if self.nonlinearity is not None and not self.nonlinearity.built:
@@ -124,7 +122,7 @@ class SpectralLayer(ContractiveLayer):
     def store_norm(self) -> None:
         """Stores the vectors of the kernel as it is, and that they are this kernel's (eager mode).
 
-        `training=True` alone doesn't: the optimizer's step that follows makes another kernel of it.
+        `training=True` alone doesn't: the optimizer's step that follows changes the kernel.
         """
         linear_map, margin = self.norm_map(self.kernel.value)
         self.rule.store(linear_map, self.limit / margin)
@@ -140,17 +138,15 @@ class SpectralLayer(ContractiveLayer):
                 "Expected layers with a coefficient to bring them to. Received: "
                 f"{self.name!r} with coefficient=None. Train it with one."
             )
-        kernels = np.asarray(self.kernel.value).copy()
+        kernels = np.asarray(self.kernel.value)
         bound = float(norms.upper_bound(self.certified_map(kernels[index].astype(np.float64))))
-        if self.normalization == "power" and bound > self.coefficient:
+        if isinstance(self.rule, Power) and bound > self.coefficient:
             # A hair below: storing in the layer's dtype may round up.
             factor = self.coefficient / bound * (1 - 4 * np.finfo(kernels.dtype).eps)
-            kernels[index] = kernels[index].astype(np.float64) * factor
-            self.kernel.assign(kernels)
-            others = [(weight, weight.numpy().copy()) for weight in self.non_trainable_weights]
-            self.store_norm()
-            for weight, values in others:  # what other copies have stored is theirs
-                values[index] = weight.numpy()[index]
+            # Scaling leaves the singular vectors as they are: what is stored stays true.
+            for weight in (self.kernel, self.rule.kernel_sketch):
+                values = np.asarray(weight.value).copy()
+                values[index] = values[index].astype(np.float64) * factor
                 weight.assign(values)
 
     def bind(self, condition=None, training=None):
@@ -158,7 +154,6 @@ class SpectralLayer(ContractiveLayer):
         return self._bound(linear_map, condition, training)
 
     def _bound(self, linear_map, condition, training):
-        """`bind` with a given map."""
         bias = self.bias if self.use_bias else None
         shift = conditional_shift(self, bias, self.condition_kernel, condition)
         linear = BoundFunction.linear(linear_map, shift)
@@ -167,9 +162,8 @@ class SpectralLayer(ContractiveLayer):
         return compose([linear, self.nonlinearity.bind(condition, training)])
 
     def certified_parts(self, bound, path):
-        kernel = np.asarray(bound.parts[0].linear_map.kernel, np.float64).reshape(
-            self.kernel.shape[len(self.stack) :]
-        )
+        kernel = np.asarray(bound.parts[0].linear_map.kernel, np.float64)
+        kernel = kernel.reshape(self.kernel.shape[len(self.stack) :])
         linear_map = self.certified_map(kernel)
         estimate = estimated_norm(self.norm_map(tf.constant(kernel))[0])
         upper = float(norms.upper_bound(linear_map))
@@ -182,10 +176,8 @@ class SpectralLayer(ContractiveLayer):
     load_own_variables = keras.layers.Layer.load_own_variables
 
     def get_config(self):
-        config = super().get_config()
-        for name in ("lora_rank", "lora_alpha", "quantization_config"):
-            config.pop(name, None)
-        return config
+        unsupported = ("lora_rank", "lora_alpha", "quantization_config")
+        return {k: v for k, v in super().get_config().items() if k not in unsupported}
 
     def serialized(self, argument):
         return super().serialized("nonlinearity" if argument == "activation" else argument)
@@ -203,17 +195,15 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
 
     - "power": by power iteration, an estimate from below, at every call run to a relative tolerance
       from a stored vector, or a second one where that has come to lead: it follows the weights
-      without anything to call. Only `training=True` stores where it got to. Outside of training a
-      vector that is older than the weights is noticed, and replaced by a start that leaves no
-      direction out: it costs time only. The norm may exceed the coefficient by the tolerance;
-      `tf_iresnet.certify` bounds it from above.
+      without anything to call. Only `training=True` stores where it got to. In inference a vector
+      that is older than the weights is noticed, and searched for anew, which costs time only. The
+      norm may exceed the coefficient by the tolerance; `tf_iresnet.certify` bounds it from above.
     - "gram": by an upper bound of the norm instead, from Gram iteration (Delattre et al.,
-      arXiv 2305.16173; `numerics.differentiable_norms`), so that `certify` proves the coefficient
-      after every step. It takes eight products of matrices of the smaller side, and as many for the
-      gradient.
+      arXiv 2305.16173), so that `certify` proves the coefficient after every step. It takes eight
+      products of matrices of the smaller side, and as many for the gradient.
     - "aol": `W̃ = coefficient · W D` with a diagonal D in closed form (Prach and Lampert,
-      arXiv 2208.03160; `numerics.differentiable_norms`): as certain as "gram" and cheaper,
-      but the norm may be well below the coefficient. Small kernels are enlarged.
+      arXiv 2208.03160): as certain as "gram" and cheaper, but the norm may be well below the
+      coefficient. Small kernels are enlarged.
 
     The bound is the same in training and inference. "gram" and "aol" have no state.
 
@@ -222,12 +212,12 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
         coefficient: bound on the spectral norm, above 0; None leaves the kernel as it is, for
             comparison with an ordinary network.
         activation: name, Keras function or layer that is known to be non-expansive.
-        power_iterations: None iterates to `tolerance`; an integer iterates just so often at each
-            call, as the papers do, by "power" only.
+        power_iterations: of "power": None iterates to `tolerance`; an integer iterates just so
+            often at each call, as the papers do.
         condition_size: size of a condition vector; an unconstrained linear map of it is added
             before the activation, which leaves the Lipschitz constant in the input as it is.
-        tolerance: relative tolerance of the norm, by "power".
-        max_power_iterations: most iterations of one call, by "power".
+        tolerance: of "power": relative, of the norm.
+        max_power_iterations: of "power": most iterations of one call.
         normalization: "power", "gram" or "aol".
         **kwargs: as for `keras.layers.Dense`.
 
@@ -245,11 +235,7 @@ class SpectralDense(SpectralLayer, keras.layers.Dense):
     """
 
     def __init__(
-        self,
-        units: int,
-        coefficient: float | None = 0.97,
-        activation: Any = None,
-        **kwargs: Any,
+        self, units: int, coefficient: float | None = 0.97, activation: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(units, coefficient=coefficient, activation=activation, **kwargs)
 

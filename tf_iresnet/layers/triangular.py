@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers import activations
-from tf_iresnet.layers.contractive import ContractiveLayer
 from tf_iresnet.layers.invertible import Mapped
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.serialization import register
@@ -21,16 +20,15 @@ ELEMENTWISE = ("lipswish", "sine", *activations.SLOPES)
 
 
 class _MaskedDense(SpectralDense):
-    """A dense layer of as many groups of units as the event has dimensions, in an order.
+    """A dense layer with a group of units for each dimension, which sees its own and earlier ones.
 
-    Units of a group see those of the same group and of earlier ones. The bound on the norm is one
-    on the whole masked kernel.
+    The bound on the norm is one on the whole masked kernel.
     """
 
     def __init__(
-        self, units_per_dim: int, inputs_per_dim: int, reverse: bool, *args: Any, **kwargs: Any
+        self, units_per_dim: int, inputs_per_dim: int, reverse: bool, **kwargs: Any
     ) -> None:
-        super().__init__(units_per_dim, *args, **kwargs)
+        super().__init__(units_per_dim, **kwargs)
         self.units_per_dim = units_per_dim
         self.inputs_per_dim = inputs_per_dim
         self.reverse = reverse
@@ -47,10 +45,7 @@ class _MaskedDense(SpectralDense):
         return Matrix(kernel * tf.cast(self.mask, kernel.dtype))
 
     def along_diagonal(self, slopes: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The product with each group's own part of the kernel.
-
-        `[batch, dims, inputs_per_dim] → [batch, dims, units_per_dim]`.
-        """
+        """The groups' own parts: `[batch, dims, inputs_per_dim] → [batch, dims, units_per_dim]`."""
         dims = slopes.shape[1]
         blocks = tf.reshape(kernel, [dims, self.inputs_per_dim, dims, self.units_per_dim])
         diagonal = tf.linalg.diag_part(tf.transpose(blocks, [1, 3, 0, 2]))
@@ -63,25 +58,24 @@ class TriangularBlock(ResidualBlock):
 
     The Jacobian is triangular, so `ln det(I + J) = Σ_i ln(1 + J_ii)`. Each variable has a group of
     units in every hidden layer, which sees its own and the earlier variables' groups; so `J_ii`, a
-    product of the kernels' diagonal blocks and the activations' slopes, comes with `g` at less than
-    the cost of another evaluation, whatever the dimension, and without noise. The norm of every
-    masked kernel is bounded, so `|J_ii| ≤ Lip(g) < 1`, and the inverse is that of `ResidualBlock`.
-    Stack blocks of both orders: those of one order alone compose to a triangular map.
+    product of the kernels' diagonal blocks and the activations' slopes, costs less than another
+    evaluation of `g`, whatever the dimension, and has no noise. The norm of every masked kernel is
+    bounded, so `|J_ii| ≤ Lip(g) < 1`, and the inverse is that of `ResidualBlock`. Stack blocks of
+    both orders: those of one order alone compose to a triangular map.
 
-    Sources: the masks are those of block neural autoregressive flows (De Cao et al.,
-    arXiv 1904.04676); residual blocks with a bounded norm and an exact determinant are those of ELF
-    (Gopal, arXiv 2112.06997).
+    Sources: block neural autoregressive flows (De Cao et al., arXiv 1904.04676) for the masks; ELF
+    (Gopal, arXiv 2112.06997) for a bounded norm with an exact determinant.
 
     Args:
         units_per_dim: units of each variable in every hidden layer, from the first.
         coefficient: bound on the spectral norm of every kernel, below 1.
-        activation: name of the one after each hidden layer; one that treats its entries alike and
-            alone: "lipswish", "sine", "elu", "tanh", ….
+        activation: after each hidden layer, by name; one that treats its entries alike and alone:
+            "lipswish", "sine", "elu", "tanh", ….
         reverse: whether `g_i` depends on `x_i … x_d` instead.
         condition_size: size of a condition vector, or None; every layer sees it.
         seed: of the initial kernels, orthogonal before the mask; None draws one.
         dense: further arguments of each `SpectralDense` layer, or None.
-        solver, tolerance, max_iterations, on_failure: as of `ResidualBlock`.
+        solver, tolerance, max_iterations, on_failure: see `ResidualBlock`.
 
     Input shape: `[batch, dims]`. Output shape: the same.
 
@@ -118,8 +112,15 @@ class TriangularBlock(ResidualBlock):
                 f"one of {sorted(ELEMENTWISE)}. Received: activation={activation!r}. "
                 "For others use tf_iresnet.layers.ResidualBlock."
             )
-        options = {"coefficient": coefficient, "condition_size": condition_size, **(dense or {})}
-        branch = _perceptron(units_per_dim, activation, reverse, seed, kwargs.get("dtype"), options)
+        dtype = kwargs.get("dtype")
+        common = {"coefficient": coefficient, "condition_size": condition_size, "dtype": dtype}
+        branch: list[Any] = []
+        for index, (inputs, units) in enumerate(itertools.pairwise([1, *units_per_dim, 1])):
+            if branch:
+                branch.append(activations.get(activation, dtype))
+            start = keras.initializers.Orthogonal(seed=None if seed is None else seed + index)
+            own = {"kernel_initializer": start, **common, **(dense or {})}
+            branch.append(_MaskedDense(units, inputs, reverse, **own))
         settings = solver, tolerance, max_iterations, on_failure
         super().__init__(branch, "exact", *settings, constrained=True, **kwargs)
         self.units_per_dim = tuple(units_per_dim)
@@ -141,9 +142,7 @@ class TriangularBlock(ResidualBlock):
         if how is None:
             return super().push(bound, x)
         value, slopes = x, tf.ones_like(x)[:, :, None]  # of every unit in its own variable
-        layers = iter(self.branch.layers)
-        for stage in bound.stages:
-            layer = next(layers)
+        for layer, stage in zip(self.branch.layers, bound.stages, strict=True):
             if isinstance(stage, Pointwise):
                 value, slope = stage.with_slope(value)
                 slopes *= tf.reshape(slope, tf.shape(slopes))
@@ -151,7 +150,7 @@ class TriangularBlock(ResidualBlock):
                 slopes = layer.along_diagonal(slopes, stage.linear_map.kernel)
                 value = stage(value)
         log_det = tf.reduce_sum(tf.math.log1p(slopes), [1, 2])
-        return Mapped(x + value, log_det, tf.zeros_like(log_det))
+        return Mapped.exact(x + value, log_det)
 
     def pull(self, bound, y, how=None):
         mapped = super().pull(bound, y)
@@ -161,27 +160,5 @@ class TriangularBlock(ResidualBlock):
         return mapped._replace(log_det=-forward.log_det, truncation=forward.truncation)
 
     def get_config(self):
-        config = super().get_config()
-        for name in ("branch", "log_det", "constrained"):
-            del config[name]
-        return {**config, "condition_size": self.condition_size}
-
-
-def _perceptron(
-    units_per_dim: Sequence[int],
-    activation: str,
-    reverse: bool,
-    seed: int | None,
-    dtype: Any,
-    options: Mapping[str, Any],
-) -> list[ContractiveLayer]:
-    """The branch: masked layers of one number a variable, `units_per_dim`, and one again."""
-    branch: list[ContractiveLayer] = []
-    for index, (inputs, units) in enumerate(itertools.pairwise([1, *units_per_dim, 1])):
-        if branch:
-            nonlinearity = activations.get(activation, dtype)
-            branch += [] if nonlinearity is None else [nonlinearity]
-        initializer = keras.initializers.Orthogonal(seed=None if seed is None else seed + index)
-        own = {"kernel_initializer": initializer, "dtype": dtype, **options}
-        branch.append(_MaskedDense(units, inputs, reverse, **own))
-    return branch
+        made_here = ("branch", "log_det", "constrained")
+        return {k: value for k, value in super().get_config().items() if k not in made_here}

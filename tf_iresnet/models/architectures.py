@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-BLOCKS = ("residual", "monotone")
-
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -59,74 +57,45 @@ class Architecture:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.blocks or min(self.blocks) < 1:
-            raise ValueError(
-                "Expected blocks to be at least 1 for each of at least one scale. "
-                f"Received: blocks={self.blocks}."
-            )
-        if self.block not in BLOCKS:
-            raise ValueError(
-                f"Expected block to be one of {BLOCKS}. Received: block={self.block!r}."
-            )
+            expected = "blocks to be at least 1 for each of at least one scale"
+            raise ValueError(f"Expected {expected}. Received: blocks={self.blocks}.")
+        if self.block not in ("residual", "monotone"):
+            expected = "block to be 'residual' or 'monotone'"
+            raise ValueError(f"Expected {expected}. Received: block={self.block!r}.")
         if min(self.widths) < 1 or len(self.widths) != len(self.blocks):
             raise ValueError(
                 "Expected width to be a positive number, or one for each of the "
                 f"{len(self.blocks)} scales. Received: width={self.width}, blocks={self.blocks}."
             )
         if self.pad_channels < 0:
-            raise ValueError(
-                "Expected pad_channels to be 0 or more. "
-                f"Received: pad_channels={self.pad_channels}."
-            )
+            pad = f"pad_channels={self.pad_channels}"
+            raise ValueError(f"Expected pad_channels to be 0 or more. Received: {pad}.")
 
     @property
     def widths(self) -> tuple[int, ...]:
         """The width of each scale."""
-        if isinstance(self.width, tuple):
-            return self.width
-        return (self.width,) * len(self.blocks)
+        return self.width if isinstance(self.width, tuple) else (self.width,) * len(self.blocks)
 
-
-# The density models as the authors' script trains them: squeezed first, half of the channels
-# leaving at each scale, a learned prior.
-_IRESNET = Architecture(
-    activation="elu",
-    coefficient=0.9,
-    squeeze_first=True,
-    factor_out=True,
-    tail_blocks=0,
-    base="learned_normal",
-)
-_IRESNET_CLASSIFIER = Architecture(
-    blocks=(7, 7, 7),
-    width=(32, 64, 128),
-    activation="elu",
-    coefficient=0.9,
-    pad_channels=13,
-    tail_blocks=0,
-)
-_RESFLOW = Architecture()
-_IDENSENET = Architecture(growth=172, activation="clipswish", tail_width=64)
 
 # Behrmann et al., arXiv 1811.00995; Chen et al., 1906.02735; Perugachi-Diaz et al., 2102.02694.
+# The i-ResNets' density models are as the authors' script trains them: squeezed first, half of the
+# channels leaving at each scale, a learned prior.
+_BEHRMANN: dict[str, Any] = {"activation": "elu", "coefficient": 0.9, "tail_blocks": 0}
+_FACTORED: dict[str, Any] = {"squeeze_first": True, "factor_out": True}
+_IRESNET = Architecture(base="learned_normal", **_BEHRMANN, **_FACTORED)
+_IRESNET_CLASSIFIER = Architecture((7, 7, 7), width=(32, 64, 128), pad_channels=13, **_BEHRMANN)
+_IDENSENET = Architecture(growth=172, activation="clipswish", tail_width=64)
+
 ARCHITECTURES = {
     "iresnet-mnist": dataclasses.replace(_IRESNET, width=32),
     "iresnet-cifar10": _IRESNET,
     "iresnet-classifier-cifar10": _IRESNET_CLASSIFIER,
     "iresnet164-classifier-cifar10": dataclasses.replace(_IRESNET_CLASSIFIER, blocks=(18, 18, 18)),
-    "resflow-mnist": _RESFLOW,
-    "resflow-cifar10": _RESFLOW,
-    "resflow-imagenet32": dataclasses.replace(_RESFLOW, blocks=(32, 32, 32)),
-    "resflow-imagenet64": dataclasses.replace(
-        _RESFLOW, blocks=(32, 32, 32), factor_out=True, squeeze_first=True
-    ),
-    "resflow-celeba256": dataclasses.replace(
-        _RESFLOW,
-        blocks=(16, 16, 16, 16, 16, 16),
-        activation="elu",
-        factor_out=True,
-        squeeze_first=True,
-        tail_blocks=0,
-    ),
+    "resflow-mnist": Architecture(),
+    "resflow-cifar10": Architecture(),
+    "resflow-imagenet32": Architecture((32, 32, 32)),
+    "resflow-imagenet64": Architecture((32, 32, 32), **_FACTORED),
+    "resflow-celeba256": Architecture((16,) * 6, activation="elu", tail_blocks=0, **_FACTORED),
     "idensenet-cifar10": _IDENSENET,
     "idensenet-imagenet32": dataclasses.replace(_IDENSENET, blocks=(32, 32, 32)),
 }
@@ -144,9 +113,7 @@ def get(architecture: str, **changes: Any) -> Architecture:
             f"Received: architecture={architecture!r}."
         )
     known = {field.name for field in dataclasses.fields(Architecture)}
-    if unknown := sorted(set(changes) - known):
-        raise ValueError(
-            f"Expected fields of an architecture: {', '.join(sorted(known))}. "
-            f"Received: {', '.join(unknown)}."
-        )
+    if unknown := ", ".join(sorted(changes.keys() - known)):
+        expected = f"fields of an architecture: {', '.join(sorted(known))}"
+        raise ValueError(f"Expected {expected}. Received: {unknown}.")
     return dataclasses.replace(ARCHITECTURES[architecture], **changes)

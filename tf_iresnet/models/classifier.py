@@ -6,22 +6,22 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.invertible import InvertibleLayer
-from tf_iresnet.layers.serialization import register
-from tf_iresnet.models.invertible import InvertibleModel, as_tensors, classification, labels_of
+from tf_iresnet.layers.serialization import build_once, register
+from tf_iresnet.models.invertible import InvertibleModel, classification
 
 
 @register
 class IResNetClassifier(InvertibleModel):
     """Classes from the features of an invertible network, which can be turned back into inputs.
 
-    The head normalises the features over the batch, cuts them off at 0, averages them over all
-    positions and maps them to logits (i-ResNet, arXiv 1811.00995, section 5.1). Only the
-    head loses information: `encode` gives the features, and `decode` the inputs they came from.
-    `fit(x, y)` minimises the cross-entropy; called on data, the model returns logits.
+    The head is batch normalisation, ReLU, the mean over all positions and a linear map to logits
+    (i-ResNet, arXiv 1811.00995, section 5.1). It alone loses information: `encode` gives the
+    features, and `decode` the inputs they came from. `fit(x, y)` minimises the cross-entropy;
+    called on data, the model returns logits.
 
     Args:
         layer: the network from inputs to features, or a list of invertible layers.
-        num_classes: how many.
+        num_classes: at least 2.
         seed: of the initial weights of the head.
 
     Input shape: `[batch, *event]`; targets: integers `[batch]`. Output shape: `[batch, classes]`.
@@ -60,9 +60,8 @@ class IResNetClassifier(InvertibleModel):
     def build(self, input_shape):
         super().build(input_shape)
         shape = self.layer.compute_output_shape(input_shape)
-        if not self.normalization.built:
-            self.normalization.build(shape)
-            self.head.build((None, shape[-1]))
+        build_once(self.normalization, shape)
+        build_once(self.head, (None, shape[-1]))
 
     def call(self, inputs, training=None):
         features = self.layer.call(inputs, training=training)
@@ -72,14 +71,11 @@ class IResNetClassifier(InvertibleModel):
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        return self._function("class_log_prob", self._class_log_prob)(*as_tensors(x))
-
-    def _class_log_prob(self, x):
-        return tf.nn.log_softmax(self.call(x, training=False))
+        logits = self._function("logits", self.call)(tf.convert_to_tensor(x), False)
+        return tf.nn.log_softmax(logits)
 
     def _values(self, x, y, training, seed=None):
-        logits = self(x, training=training)
-        values = classification(logits, labels_of(y, self.num_classes))
+        values = classification(self(x, training=training), y)
         return {"loss": values["cross_entropy"], "accuracy": values["accuracy"]}
 
     def get_config(self):

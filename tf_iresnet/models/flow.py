@@ -10,7 +10,7 @@ from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models import base as bases
-from tf_iresnet.models.invertible import InvertibleModel, as_tensors
+from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -27,7 +27,7 @@ class ResidualFlow(InvertibleModel):
     Args:
         layer: the invertible network `F`, or a list of invertible layers.
         base: "normal", "learned_normal", or a layer like `tf_iresnet.models.base.DiagonalNormal`.
-        seed: makes training and, with a fixed `seed` argument, sampling reproducible.
+        seed: of the training noise, and of samples drawn without a `seed` of their own.
 
     Input shape: `[batch, *event]`. Output shape: `[batch]`.
 
@@ -58,9 +58,6 @@ class ResidualFlow(InvertibleModel):
             self.base.build(self.layer.compute_output_shape(input_shape))
 
     def call(self, inputs, condition=None, training=None, seed=None):
-        return self._log_density(inputs, condition, training, seed)
-
-    def _log_density(self, inputs, condition=None, training=None, seed=None):
         self._check_condition(condition)
         return self._log_density_and_bound(inputs, condition, training, seed)[0]
 
@@ -78,9 +75,8 @@ class ResidualFlow(InvertibleModel):
 
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
-        self._check_condition(condition)
         function = self._function("log_prob", self._log_density_and_bound)
-        return function(*as_tensors(x, condition), False, as_seed(seed))[0]
+        return function(*self._tensors(x, condition), False, as_seed(seed))[0]
 
     def log_prob_with_error(
         self,
@@ -93,40 +89,36 @@ class ResidualFlow(InvertibleModel):
         max_draws: int = 1000,
         lipschitz: float = 0.0,
     ) -> LogProb:
-        """Log-density of `x`, the mean of several draws of the estimators, and how good it is.
+        """Log-density of `x`, the mean of several draws of the estimators, with its errors.
 
         In eager mode. A flow whose log-determinants are all exact is evaluated once.
 
         Args:
-            x: `[batch, *event]`.
-            condition: `[batch, size]`, or None.
+            x, condition: `[batch, *event]`; `[batch, size]`, or None.
             seed: of the first draw; the others' follow from it.
             draws: of each example, at least 2.
-            standard_error: nats; an example that hasn't reached it by then is drawn again until it
-                has.
+            standard_error: in nats; an example that hasn't reached it by then is drawn again.
             max_draws: at which an example is given up, with a warning.
-            lipschitz: a proven bound on the branch of every block: the largest `lipschitz` of
-                `certify(flow).blocks` proves the truncation bound, which without it relies on
+            lipschitz: a proven bound on the branch of every block, the largest `lipschitz` of
+                `certify(flow).blocks`: it proves the truncation bound, which without it relies on
                 every layer keeping to its coefficient.
         """
         if draws < 2 or max_draws < draws:
-            raise ValueError(
-                "Expected draws ≥ 2, to know an error, and max_draws ≥ draws. "
-                f"Received: draws={draws}, max_draws={max_draws}"
-            )
-
-        self._check_condition(condition)
+            expected = "draws ≥ 2, to know an error, and max_draws ≥ draws"
+            raise ValueError(f"Expected {expected}. Received: {draws=}, {max_draws=}")
+        x, condition = self._tensors(x, condition)
         function = self._function("log_prob", self._log_density_and_bound)
         proven = tf.constant(lipschitz, self.layer.variable_dtype)
 
         def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            key = fold_in(as_seed(seed), index)
-            return function(*as_tensors(x, condition), False, key, proven)
+            return function(x, condition, False, fold_in(as_seed(seed), index), proven)
 
-        blocks = (b for b in self._flatten_layers() if isinstance(b, BranchBlock))
-        if not any(
-            b.log_det.resolve(math.prod(b.event_shape or ()), False).is_random for b in blocks
-        ):
+        estimators = (
+            block.log_det.resolve(math.prod(block.event_shape or ()), False)
+            for block in self._flatten_layers()
+            if isinstance(block, BranchBlock)
+        )
+        if not any(estimator.is_random for estimator in estimators):
             draws = max_draws = 1
         return mean_of_draws(draw, x, condition, draws, standard_error, max_draws)
 
@@ -136,12 +128,11 @@ class ResidualFlow(InvertibleModel):
         """Samples `[num, *event]`. Rows whose inverse wasn't certified are NaN, with a warning.
 
         Args:
-            num: number of samples.
+            num: how many.
             condition: `[num, size]`, or `[size]` for all of them.
             seed: without one every call draws new samples.
-            temperature: by which the latents' distance from their mean is multiplied. Below 1
-                samples come from the dense middle, likelier and less varied. Only at 1 do they
-                follow the flow's density.
+            temperature: factor of the latents' distance from their mean. Below 1 samples come from
+                the dense middle, likelier and less varied. Only at 1 do they follow the density.
         """
         self._check_condition(condition)
         if condition is not None:
@@ -168,10 +159,8 @@ class ResidualFlow(InvertibleModel):
         from tf_iresnet.bijectors import InvertibleBijector
 
         self._check_condition(condition)
-        bijector = InvertibleBijector(self.layer, condition=condition)
-        return tfp.distributions.TransformedDistribution(
-            self.base.distribution(), tfp.bijectors.Invert(bijector)
-        )
+        to_data = tfp.bijectors.Invert(InvertibleBijector(self.layer, condition=condition))
+        return tfp.distributions.TransformedDistribution(self.base.distribution(), to_data)
 
     def get_config(self):
         return {**super().get_config(), "base": keras.saving.serialize_keras_object(self.base)}

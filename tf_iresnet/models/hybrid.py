@@ -8,7 +8,7 @@ from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.base import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.invertible import as_tensors, classification, labels_of
+from tf_iresnet.models.invertible import classification
 from tf_iresnet.numerics.probes import Seed, as_seed
 
 
@@ -17,27 +17,25 @@ class HybridFlow(ResidualFlow):
     """One invertible network that gives `p(x)`, `p(class | x)` and samples of each class.
 
     The latents of each class follow a normal of its own (`ClassNormal`), so that all three are
-    parts of one joint density: `log_prob` is its marginal, the class is Bayes' rule, and the
-    log-determinant, the same for every class, drops out of it. `fit(x, y)` minimises
+    parts of one joint density: `log_prob` is its marginal, and Bayes' rule gives the class, in
+    which the log-determinant, the same for every class, cancels. `fit(x, y)` minimises
 
         −(λ ln p(x) + ln p(y | x))
 
     over labelled data. λ = 1 is the likelihood of the pair; λ = 1/D, with D the size of an event,
     weighs a pixel's nats like a label's; λ = 0 is a classifier (Residual Flows, arXiv 1906.02735,
-    section 5.4, and Nalisnick et al., arXiv 1902.02767, equation 5).
-
-    Called on data, the model returns `ln p(class | x)`, so `predict` does too.
+    section 5.4, and Nalisnick et al., arXiv 1902.02767, equation 5). Called on data, the model
+    returns `ln p(class | x)`, so `predict` does too.
 
     Args:
-        layer: the invertible network, or a list of invertible layers.
-        num_classes: how many.
+        layer, seed: see `ResidualFlow`.
+        num_classes: at least 2.
         density_weight: λ, or "1/D".
-        seed: makes training and, with a fixed `seed` argument, sampling reproducible.
 
     Input shape: `[batch, *event]`; targets: integers `[batch]`. Output shape: `[batch, classes]`.
 
     Raises:
-        ValueError: for a negative weight, or a conditional network.
+        ValueError: for one class, a negative weight, or a conditional network.
 
     Example:
 
@@ -59,13 +57,10 @@ class HybridFlow(ResidualFlow):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        if density_weight != "1/D" and not (
-            isinstance(density_weight, (int, float)) and density_weight >= 0
-        ):
-            raise ValueError(
-                "Expected density_weight to be a number ≥ 0, or '1/D'. "
-                f"Received: density_weight={density_weight!r}"
-            )
+        valid = isinstance(density_weight, (int, float)) and density_weight >= 0
+        if not valid and density_weight != "1/D":
+            expected = "density_weight to be a number ≥ 0, or '1/D'"
+            raise ValueError(f"Expected {expected}. Received: {density_weight=}")
         first = layer[0] if isinstance(layer, (list, tuple)) else layer
         base = ClassNormal(num_classes, dtype=first.dtype_policy, name="base")
         super().__init__(layer, base, seed, **kwargs)
@@ -83,7 +78,7 @@ class HybridFlow(ResidualFlow):
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        return self._function("class_log_prob", self.call)(*as_tensors(x))
+        return self._function("class_log_prob", self.call)(tf.convert_to_tensor(x))
 
     def sample(  # type: ignore[override]
         self, num: int, *, label: Any = None, seed: Seed = None, temperature: float = 1.0
@@ -91,10 +86,8 @@ class HybridFlow(ResidualFlow):
         """Samples `[num, *event]`; see `ResidualFlow.sample`.
 
         Args:
-            num: how many.
             label: their class, an integer or `[num]` of them; None draws classes as well.
-            seed: without one every call draws new samples.
-            temperature: by which a latent's distance from its class' mean is multiplied.
+            temperature: factor of a latent's distance from the mean of its class.
 
         Raises:
             ValueError: for a label that isn't a class.
@@ -103,18 +96,16 @@ class HybridFlow(ResidualFlow):
             return self._decode(self._latents(num, seed, temperature))
         label = tf.convert_to_tensor(label, tf.int32)
         if tf.executing_eagerly() and not tf.reduce_all((label >= 0) & (label < self.num_classes)):
-            raise ValueError(
-                f"Expected label to be from 0 to {self.num_classes - 1}. Received: label={label}"
-            )
+            expected = f"label to be from 0 to {self.num_classes - 1}"
+            raise ValueError(f"Expected {expected}. Received: label={label}")
         return self._decode(self._latents(num, seed, temperature, label))
 
     def _values(self, x, y, training, seed=None):
-        labels = labels_of(y, self.num_classes)
         how = Estimation(as_seed(seed), training)
         z, log_det, *_ = self.layer.forward(x, None, training, how)
         joint = self.base.joint_log_prob(z)
         log_prob = tf.reduce_logsumexp(joint, axis=1) + log_det
-        values = classification(joint, labels)
+        values = classification(joint, y)
         loss = values["cross_entropy"]
         weight = 1 / self.event_size if self.density_weight == "1/D" else self.density_weight
         if weight:
@@ -124,8 +115,4 @@ class HybridFlow(ResidualFlow):
     def get_config(self):
         config = super().get_config()
         del config["base"]
-        return {
-            **config,
-            "num_classes": self.num_classes,
-            "density_weight": self.density_weight,
-        }
+        return config | {"num_classes": self.num_classes, "density_weight": self.density_weight}

@@ -1,7 +1,8 @@
 """From an architecture to the layers of each scale."""
 
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -21,30 +22,18 @@ from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.models.architectures import Architecture
 
 
+@dataclasses.dataclass
 class ImageLayers:
-    """Makes the stages of a network, each layer with a seed of its own.
+    """Makes the layers of a network, each with its own seed; for the arguments see `image_flow`."""
 
-    Args:
-        architecture: what they are made of.
-        seed: of the initial weights.
-        log_det: of the blocks: an estimator of `tf_iresnet.log_det`, or its name.
-        tolerance: bound on the Euclidean error of a block's inverse.
-        dtype: "float32", "float64", or None for the Keras default.
-    """
+    architecture: Architecture
+    seed: int
+    log_det: Any
+    tolerance: float
+    dtype: Any
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        seed: int,
-        log_det: Any,
-        tolerance: float,
-        dtype: Any,
-    ) -> None:
-        self.architecture = architecture
-        self.seeds = np.random.SeedSequence(seed)
-        self.log_det = log_det
-        self.tolerance = tolerance
-        self.dtype = dtype
+    def __post_init__(self) -> None:
+        self._seeds = np.random.SeedSequence(self.seed)
 
     def stages(self, shape: tuple[int, ...]) -> Iterator[list[InvertibleLayer]]:
         """The layers of each scale, given the shape of an image."""
@@ -70,10 +59,8 @@ class ImageLayers:
             elif a.tail_blocks:
                 size = math.prod(shape)
                 tail = self._normalized(self._perceptron(size))
-                stage += [
-                    Reshape((size,), dtype=self.dtype),
-                    Repeated(tail, a.tail_blocks, dtype=self.dtype),
-                ]
+                repeated = Repeated(tail, a.tail_blocks, dtype=self.dtype)
+                stage += [Reshape((size,), dtype=self.dtype), repeated]
             yield stage
 
     def _normalized(self, branch: list[Any]) -> InvertibleLayer:
@@ -88,53 +75,48 @@ class ImageLayers:
     def _convolutions(self, channels: int, width: int, first: bool = False) -> list[Any]:
         a = self.architecture
         if a.growth:
-            return [*self._growing(a.growth, 3), self._convolution(channels, 1)]
+            return [*self._growing(a.growth, 3), self._linear(channels, 1)]
         filters = [*[width] * (len(a.kernels) - 1), channels]
-        branch: list[Any] = []
-        for index, (number, size) in enumerate(zip(filters, a.kernels, strict=True)):
-            before = [] if first and index == 0 else [self._activation()]
-            branch += [*before, self._convolution(number, size)]
-        return branch
+        return self._preactivated(map(self._linear, filters, a.kernels), first)
 
     def _perceptron(self, size: int) -> list[Any]:
         a = self.architecture
         if a.growth:
-            return [self._dense(a.tail_width), *self._growing(a.tail_growth), self._dense(size)]
+            return [self._linear(a.tail_width), *self._growing(a.tail_growth), self._linear(size)]
+        return self._preactivated(map(self._linear, (a.tail_width, a.tail_width, size)))
+
+    def _preactivated(self, linear: Iterable[Any], first: bool = False) -> list[Any]:
+        """An activation before each linear layer, but for the very `first` one of a network."""
         branch: list[Any] = []
-        for units in (a.tail_width, a.tail_width, size):
-            branch += [self._activation(), self._dense(units)]
+        for layer in linear:
+            branch += [layer] if first and not branch else [self._activation(), layer]
         return branch
 
     def _growing(self, growth: int, kernel_size: int = 0) -> list[LipschitzConcat]:
-        """Densely connected layers, convolutions if they have a kernel's size."""
+        """Densely connected layers (i-DenseNet)."""
         a = self.architecture
         # Concatenated activations double what they get.
         units = growth // self._activation().compute_output_shape((None, 1))[-1]
         # Both weights are 1 to begin with where nothing is to be bounded.
         norm = math.sqrt(2) if a.coefficient is None else a.coefficient
-
-        def linear() -> Any:
-            return self._convolution(units, kernel_size) if kernel_size else self._dense(units)
-
-        return [
-            LipschitzConcat([linear(), self._activation()], norm, dtype=self.dtype)
-            for _ in range(a.depth)
-        ]
+        layers = []
+        for _ in range(a.depth):
+            layer = [self._linear(units, kernel_size), self._activation()]
+            layers.append(LipschitzConcat(layer, norm, dtype=self.dtype))
+        return layers
 
     def _activation(self) -> Any:
         return activations.get(self.architecture.activation, self.dtype)
 
-    def _convolution(self, filters: int, size: int) -> SpectralConv2D:
-        return SpectralConv2D(filters, size, padding="same", **self._common())
-
-    def _dense(self, units: int) -> SpectralDense:
-        return SpectralDense(units, **self._common())
-
-    def _common(self) -> dict[str, Any]:
-        seed = int(self.seeds.spawn(1)[0].generate_state(1)[0] // 2)
-        return {
+    def _linear(self, units: int, kernel_size: int = 0) -> Any:
+        """A fully connected layer, or a convolution if it has a kernel's size."""
+        seed = int(self._seeds.spawn(1)[0].generate_state(1)[0] // 2)
+        options: dict[str, Any] = {
             "coefficient": self.architecture.coefficient,
             "normalization": self.architecture.normalization,
             "kernel_initializer": keras.initializers.GlorotUniform(seed=seed),
             "dtype": self.dtype,
         }
+        if not kernel_size:
+            return SpectralDense(units, **options)
+        return SpectralConv2D(units, kernel_size, padding="same", **options)

@@ -1,9 +1,8 @@
 """Image flows and image classifiers: published architectures by name, and changes to them."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.invertible import InvertibleLayer
@@ -28,35 +27,29 @@ def image_flow(
     dtype: Any = None,
     **changes: Any,
 ) -> ResidualFlow:
-    """A flow of convolutional residual blocks for images `[batch, height, width, channels]`.
+    """A built `ResidualFlow` of convolutional blocks, for images.
+
+    It maps images `[batch, height, width, channels]` to latents `[batch, height·width·channels]`.
 
     Args:
         image_shape: `(height, width, channels)`.
         architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
-        base: distribution of the latents, "normal" or "learned_normal"; None for that of the
-            architecture.
-        log_det: estimator of `tf_iresnet.log_det`, or its name.
-        seed: of the initial weights and of the training noise; None draws one.
+        base: see `mlp_flow`; None for that of the architecture.
+        log_det, seed, tolerance, dtype: see `mlp_flow`.
         preprocessing: invertible layers between the data and the first block, such as `Rescale`
             and `Logit`; densities stay in the units of the data.
-        tolerance: bound on the Euclidean error of a block's inverse.
-        dtype: "float32" (the Keras default) or "float64".
         **changes: fields of `Architecture` that replace the named one's, such as
             `blocks=(4, 4), width=64`.
-
-    Returns:
-        A built `ResidualFlow`; its latents are flat, `[batch, height·width·channels]`.
 
     Raises:
         ValueError: for an unknown name or field, a shape that can't be squeezed so often, or an
             architecture without a log-determinant: padded channels, no coefficient.
     """
     chosen = get(architecture, **changes)
-    seed = _seed(seed)
-    builder = ImageLayers(chosen, seed, log_det, tolerance, dtype)
-    layer = _latents(image_shape, preprocessing, builder)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
     base = chosen.base if base is None else base
-    flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
+    flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
     flow.build((None, *image_shape))
     return flow
 
@@ -74,27 +67,18 @@ def image_hybrid(
     dtype: Any = None,
     **changes: Any,
 ) -> HybridFlow:
-    """A flow for images that tells their classes apart: density and classifier at once.
+    """A built `HybridFlow` for images: density and classifier at once.
 
-    Args:
-        image_shape: `(height, width, channels)`.
-        num_classes: how many.
-        architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
-        density_weight: of `ln p(x)` in the loss, or "1/D", see `HybridFlow`.
-        log_det, seed, preprocessing, tolerance, dtype, **changes: as of `image_flow`, except that
-            there is no `base`: the latents of each class have a normal of their own.
-
-    Returns:
-        A built `HybridFlow`.
+    For the arguments see `image_flow`, and `HybridFlow` for `density_weight`. There is no `base`:
+    the latents of each class have a normal of their own.
 
     Raises:
-        ValueError: as `image_flow`, and for a `base`.
+        ValueError: see `image_flow` and `HybridFlow`; for a `base`.
     """
     chosen = _without_base("HybridFlow", architecture, changes)
-    seed = _seed(seed)
-    builder = ImageLayers(chosen, seed, log_det, tolerance, dtype)
-    layer = _latents(image_shape, preprocessing, builder)
-    hybrid = HybridFlow(layer, num_classes, density_weight, seed=seed % 2**31, dtype=dtype)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
+    hybrid = HybridFlow(layer, num_classes, density_weight, seed % 2**31, dtype=dtype)
     hybrid.build((None, *image_shape))
     return hybrid
 
@@ -110,50 +94,30 @@ def image_classifier(
     dtype: Any = None,
     **changes: Any,
 ) -> IResNetClassifier:
-    """A classifier of images whose features can be turned back into the images.
+    """A built `IResNetClassifier` of images, which can turn its features back into the images.
 
-    Its features are images too, `[batch, height, width, channels]` of the last scale: no channels
-    leave on the way, and there is no fully connected end.
-
-    Args:
-        image_shape: `(height, width, channels)`.
-        num_classes: how many.
-        architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
-        seed: of the initial weights; None draws one.
-        preprocessing: invertible layers between the data and the first block, such as `Rescale`.
-        tolerance: bound on the Euclidean error of a block's inverse.
-        dtype: "float32" (the Keras default) or "float64".
-        **changes: fields of `Architecture` that replace the named one's. `coefficient=None` makes
-            an ordinary residual network of the same size, to compare with.
-
-    Returns:
-        A built `IResNetClassifier`.
+    The features are images too, `[batch, height, width, channels]` of the last scale: no channels
+    leave on the way, and there is no fully connected end. For the arguments see `image_flow`;
+    `coefficient=None` makes an ordinary residual network of the same size, to compare with.
 
     Raises:
         ValueError: for an unknown name or field, a shape that can't be squeezed so often, or an
             architecture with `factor_out`, `tail_blocks` or a `base`.
     """
     chosen = _without_base("IResNetClassifier", architecture, changes)
-    for name in ("factor_out", "tail_blocks"):
+    for name, off in (("factor_out", False), ("tail_blocks", 0)):
         if value := getattr(chosen, name):
-            off = type(value)()
             raise ValueError(
                 f"Expected an architecture whose features are images, with {name}={off}. "
                 f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
             )
-    seed = _seed(seed)
-    builder = ImageLayers(chosen, seed, "auto", tolerance, dtype)
-    stages = builder.stages(tuple(image_shape))
-    layer = InvertibleSequential(
-        [*preprocessing, *(layer for stage in stages for layer in stage)], dtype=dtype
-    )
-    classifier = IResNetClassifier(layer, num_classes, seed=seed % 2**31, dtype=dtype)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    stages = ImageLayers(chosen, seed, "auto", tolerance, dtype).stages(tuple(image_shape))
+    layers = [*preprocessing, *(layer for stage in stages for layer in stage)]
+    network = InvertibleSequential(layers, dtype=dtype)
+    classifier = IResNetClassifier(network, num_classes, seed % 2**31, dtype=dtype)
     classifier.build((None, *image_shape))
     return classifier
-
-
-def _seed(seed: int | None) -> int:
-    return int(np.random.SeedSequence().generate_state(1)[0] // 2) if seed is None else seed
 
 
 def _without_base(model: str, architecture: str, changes: dict[str, Any]) -> Architecture:
@@ -165,7 +129,7 @@ def _without_base(model: str, architecture: str, changes: dict[str, Any]) -> Arc
     return get(architecture, **changes)
 
 
-def _latents(
+def _flat(
     image_shape: Sequence[int], preprocessing: Sequence[InvertibleLayer], builder: ImageLayers
 ) -> InvertibleSequential:
     """The network from images to flat latents."""

@@ -10,12 +10,11 @@ from tf_iresnet.numerics.fixed_point import Solution
 
 
 class InverseReport(Solution):
-    """An inverse, and what it took of every block for every example: arrays. Print it for a table.
+    """An inverse, and how each block was solved for each example: arrays. Print it for a table.
 
-    Blocks are in the order of the forward pass. Those that an `Inverse` layer turns around aren't
-    among them: there is nothing to solve for. `value` is `[batch, *event]`, NaN where a block
-    wasn't certified; `evaluations`, `products`, `certified_error` and `converged` are
-    `[blocks, batch]`: see `Solution`.
+    `value` is `[batch, *event]`, NaN where a block wasn't certified; `evaluations`, `products`,
+    `certified_error` and `converged` are `[blocks, batch]`: see `Solution`. Blocks are in the order
+    of the forward pass, without those that need no solver, as residual ones in an `Inverse`.
     """
 
     @property
@@ -27,20 +26,17 @@ class InverseReport(Solution):
         total = len(self.solved)
         rows = [
             f"{'':<12}{'evaluations':>20}{'products':>10}{'certified':>12}{'converged':>14}",
-            f"{'':<12}{'mean':>12}{'most':>8}{'mean':>10}{'error':>12}{'of ' + str(total):>14}",
+            f"{'':<12}{'mean':>12}{'most':>8}{'mean':>10}{'error':>12}{f'of {total}':>14}",
         ]
-        rows += [
-            f"{f'block {index}':<12}{evaluations.mean():>12.1f}{evaluations.max():>8}"
-            f"{products.mean():>10.1f}{error.max():>12.1e}{converged.sum():>14}"
-            for index, (evaluations, products, error, converged) in enumerate(
-                zip(*self[1:], strict=True)
+        for index, block in enumerate(zip(*self[1:], strict=True)):
+            evaluations, products, error, converged = block
+            rows.append(
+                f"{f'block {index}':<12}{evaluations.mean():>12.1f}{evaluations.max():>8}"
+                f"{products.mean():>10.1f}{error.max():>12.1e}{converged.sum():>14}"
             )
-        ]
-        summary = (
-            f"{self.evaluations.sum(axis=0).mean():.1f} evaluations per example; "
-            f"{self.solved.sum()} of {total} examples inverted."
-        )
-        return "\n".join([*rows, "", f"{len(self.evaluations)} blocks: {summary}"])
+        mean = self.evaluations.sum(axis=0).mean()
+        summary = f"{mean:.1f} evaluations per example; {self.solved.sum()} of {total} examples"
+        return "\n".join([*rows, "", f"{len(self.evaluations)} blocks: {summary} inverted."])
 
 
 def inverse_report(
@@ -50,11 +46,7 @@ def inverse_report(
 
     Args:
         model: a built `ResidualFlow`, classifier or invertible layer.
-        z: latents or features `[batch, …]`, at least one.
-        condition: `[batch, size]`, or None.
-
-    Returns:
-        An `InverseReport`; print it, or ask it `solved`.
+        z, condition: latents or features `[batch ≥ 1, …]`; `[batch, size]`, or None.
 
     Example:
 

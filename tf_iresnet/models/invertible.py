@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.convolution import SpectralConv
 from tf_iresnet.layers.invertible import InvertibleLayer
-from tf_iresnet.layers.serialization import inherit_dtype
+from tf_iresnet.layers.serialization import build_once, inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models import parts
 from tf_iresnet.numerics.fixed_point import Solution
@@ -19,13 +19,10 @@ from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
 class InvertibleModel(keras.Model):
-    """An invertible network that is trained for something: its maps, and its training loop.
+    """A Keras model around an invertible network: its maps both ways, and its training loop.
 
-    A subclass gives `metric_names`, the first of which is "loss", and
-
-        _values(x, y, training, seed) → one number an example for each of them, `[batch]`
-
-    whose "loss", weighted by `sample_weight`, is minimised in the mean.
+    A subclass gives `metric_names` and `_values`, the `[batch]` values of each metric. The mean of
+    the first, "loss", weighted by `sample_weight`, is minimised.
 
     Args:
         layer: the network, or a list of invertible layers.
@@ -45,16 +42,13 @@ class InvertibleModel(keras.Model):
         self._functions: dict[str, Any] = {}
 
     def build(self, input_shape):
-        if not self.layer.built:
-            self.layer.build(input_shape)
+        build_once(self.layer, input_shape)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         if self.layer.event_shape is None:
-            raise ValueError(
-                "The model isn't built yet: call it on data, or build((None, *event))."
-            )
+            raise ValueError("The model isn't built: call it on data, or build((None, *event)).")
         return self.layer.event_shape
 
     @property
@@ -64,24 +58,19 @@ class InvertibleModel(keras.Model):
 
     def encode(self, x: Any, condition: Any = None) -> tf.Tensor:
         """Outputs of the network: latents or features."""
-        self._check_condition(condition)
-        return self._function("encode", self.layer.call)(*as_tensors(x, condition))
+        return self._function("encode", self.layer.call)(*self._tensors(x, condition))
 
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
-        """Data `F⁻¹(z)`. Rows whose inverse couldn't be certified are NaN, with a warning.
+        """Data `F⁻¹(z)` of latents or features, given a condition `[batch, size]` or None.
 
-        Args:
-            z: latents or features.
-            condition: `[batch, size]`, or None.
+        Rows whose inverse couldn't be certified are NaN, with a warning.
         """
-        self._check_condition(condition)
-        return self._decode(z, condition)
+        return self._decode(*self._tensors(z, condition))
 
     def decode_with_report(self, z: Any, condition: Any = None) -> Solution:
         """`decode` without a warning, and what each solver did: see `inverse_report`."""
-        self._check_condition(condition)
         function = self._function("inverse_with_report", self.layer.inverse_with_report)
-        return function(*as_tensors(z, condition))
+        return function(*self._tensors(z, condition))
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -94,20 +83,25 @@ class InvertibleModel(keras.Model):
         raise TypeError(f"{type(self).__name__} must define _values()")
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model` does, and stores the norms at the end (`store_norms`)."""
+        """Trains as `keras.Model` does, then calls `store_norms`."""
         history = super().fit(*args, **kwargs)
         self.store_norms()
         return history
 
     def store_norms(self) -> None:
-        """Stores the leading vectors of all kernels as they are.
+        """Stores the leading singular vectors of all kernels.
 
-        Otherwise every call recomputes norms that it finds older than the weights, which is most of
-        the time of a small batch.
+        Otherwise every call computes them anew, which takes most of the time of a small batch.
         """
         for layer in self._flatten_layers():
             if isinstance(layer, SpectralLayer):
                 layer.store_norm()
+
+    def make_train_function(self, force=False):
+        # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
+        if self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
 
     def train_step(self, data):
         x, y, weight = self._unpack(data)
@@ -116,7 +110,11 @@ class InvertibleModel(keras.Model):
         seed = fold_in(as_seed(self.seed), step)
         with tf.GradientTape() as tape:
             values = self._values(x, y, True, seed)
-            loss = _weighted_mean(values["loss"], weight)
+            loss = values["loss"]
+            if weight is not None:
+                loss *= tf.cast(tf.reshape(weight, [-1]), loss.dtype)
+            # The mean over the global batch.
+            loss = tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
             if self.losses:  # regularisers
                 loss += tf.add_n(self.losses)
             scaled = self.optimizer.scale_loss(loss)
@@ -146,7 +144,7 @@ class InvertibleModel(keras.Model):
         self._functions.clear()
 
     def _function(self, name: str, function: Any, jit_compile: bool | None = None) -> Any:
-        """The function through one `tf.function` in eager mode, itself in the caller's graph."""
+        """The function, in eager mode as a `tf.function` that is kept, in a graph as it is."""
         if not tf.executing_eagerly():
             return function
         if name not in self._functions:
@@ -162,29 +160,40 @@ class InvertibleModel(keras.Model):
         convolutions = (isinstance(layer, SpectralConv) for layer in self._flatten_layers())
         return not (parts.only_cpus() and any(convolutions))
 
-    def _decode(self, z: Any, condition: Any = None) -> tf.Tensor:
+    def _decode(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         if not tf.executing_eagerly():
             return self.layer.inverse(z, condition)
-        compiled = self._compiles_inverse
-        inverse = self._function("inverse", self.layer.inverse, jit_compile=compiled)
-        number = parts.count(len(z)) if compiled else 1
-        function = functools.partial(_decode_and_count, inverse, number)
-        x, bad = self._function(f"decode in {number}", function)(*as_tensors(z, condition))
-        if bad := int(bad):
+        compiles = self._compiles_inverse
+        inverse = self._function("inverse", self.layer.inverse, jit_compile=compiles)
+        number = parts.count(len(z)) if compiles else 1
+
+        def decode_and_count(*batches: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+            x = parts.apply(inverse, number, *batches)
+            failed = tf.reduce_any(tf.math.is_nan(x), list(range(1, x.shape.rank)))
+            return x, tf.math.count_nonzero(failed)
+
+        function = self._function(f"decode in {number}", decode_and_count)
+        x, failed = function(z, condition)
+        if failed := int(failed):
             warnings.warn(
-                f"{bad} of {x.shape[0]} examples could not be inverted to the blocks' "
-                "tolerance and are NaN. See tf_iresnet.certify(model), or raise the tolerance.",
+                f"{failed} of {len(x)} examples could not be inverted to the blocks' tolerance and "
+                "are NaN. See tf_iresnet.certify(model), or raise the tolerance.",
                 RuntimeWarning,
                 stacklevel=3,
             )
         return x
 
+    def _tensors(self, value: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The arguments as tensors, so that a traced function isn't traced for each value."""
+        self._check_condition(condition)
+        condition = None if condition is None else tf.convert_to_tensor(condition)
+        return tf.convert_to_tensor(value), condition
+
     def _check_condition(self, condition: Any) -> None:
-        expected = self.layer.condition_size
-        if (condition is None) == (expected is None):
-            return
-        shape = "None" if expected is None else f"a tensor of shape [batch, {expected}]"
-        raise ValueError(f"Expected condition to be {shape}. Received: condition={condition!r}")
+        size = self.layer.condition_size
+        if (condition is None) != (size is None):
+            expected = "None" if size is None else f"a tensor of shape [batch, {size}]"
+            raise ValueError(f"Expected condition to be {expected}. Received: {condition=}")
 
     def get_config(self):
         layer = keras.saving.serialize_keras_object(self.layer)
@@ -195,13 +204,10 @@ class InvertibleModel(keras.Model):
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
-def as_tensors(*values: Any) -> list[Any]:
-    """Arrays and lists as tensors, so that a traced function isn't traced for each value."""
-    return [None if value is None else tf.convert_to_tensor(value) for value in values]
+def classification(log_prob: tf.Tensor, y: Any) -> dict[str, tf.Tensor]:
+    """Cross-entropy in nats and whether the likeliest class is the right one, `[batch]` each.
 
-
-def labels_of(y: Any, num_classes: int) -> tf.Tensor:
-    """Targets as integers `[batch]`.
+    `log_prob` `[batch, classes]` need not be normalised; `y` holds integer labels `[batch]`.
 
     Raises:
         ValueError: for targets that are missing, or one-hot.
@@ -209,38 +215,12 @@ def labels_of(y: Any, num_classes: int) -> tf.Tensor:
     if y is None or (len(y.shape) > 1 and y.shape[1:] != (1,)):
         received = "y=None" if y is None else f"y of shape={tuple(y.shape)}"
         raise ValueError(
-            f"Expected y to be integer labels [batch], from 0 to {num_classes - 1}. "
+            f"Expected y to be integer labels [batch], from 0 to {log_prob.shape[-1] - 1}. "
             f"Received: {received}. One-hot targets become labels by numpy.argmax(y, axis=-1)."
         )
-    return tf.cast(tf.reshape(y, [-1]), tf.int32)
-
-
-def classification(log_prob: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Cross-entropy in nats and whether the likeliest class is the right one, `[batch]` each.
-
-    Args:
-        log_prob: of the classes, `[batch, classes]`; need not be normalised.
-        labels: `[batch]`.
-    """
+    labels = tf.cast(tf.reshape(y, [-1]), tf.int32)
     likeliest = tf.argmax(log_prob, axis=-1, output_type=tf.int32)
     return {
         "cross_entropy": tf.nn.sparse_softmax_cross_entropy_with_logits(labels, log_prob),
         "accuracy": tf.cast(likeliest == labels, log_prob.dtype),
     }
-
-
-def _weighted_mean(loss: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
-    """Mean over the global batch of `w·loss`."""
-    if weight is not None:
-        loss = loss * tf.cast(tf.reshape(weight, [-1]), loss.dtype)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return tf.reduce_mean(loss) / replicas
-
-
-def _decode_and_count(
-    inverse: Any, number: int, *batches: tf.Tensor | None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The inverse, in a number of parts, and how many rows of it are NaN."""
-    x = parts.apply(inverse, number, *batches)
-    nan = tf.math.is_nan(x)
-    return x, tf.math.count_nonzero(tf.reduce_any(nan, list(range(1, nan.shape.rank))))

@@ -12,10 +12,10 @@ class LogProb(NamedTuple):
     """Log-densities `[batch]` in nats, and what is known of their errors, each `[batch]`.
 
     Attributes:
-      value: the mean of the draws.
-      standard_error: of that mean, from how the draws differ; 0 where nothing is random.
-      truncation_bound: on the error of the value from cutting series and Krylov spaces short.
-      draws: number of draws.
+        value: the mean of the draws.
+        standard_error: of that mean, from how the draws differ; 0 where nothing is random.
+        truncation_bound: on the error of the value from cutting series and Krylov spaces short.
+        draws: number of draws.
     """
 
     value: np.ndarray
@@ -26,33 +26,23 @@ class LogProb(NamedTuple):
 
 def mean_of_draws(
     draw: Callable[[int, Any, Any], tuple[tf.Tensor, tf.Tensor]],
-    x: Any,
-    condition: Any,
+    x: tf.Tensor,
+    condition: tf.Tensor | None,
     draws: int,
     standard_error: float | None,
     max_draws: int,
 ) -> LogProb:
-    """The mean of as many draws as each example needs.
+    """The mean of as many draws as each example needs; see `ResidualFlow.log_prob_with_error`.
 
-    Args:
-        draw: `(index, x, condition) → values, truncation bounds`, independent for every index.
-        x: `[batch, *event]`.
-        condition: `[batch, size]`, or None.
-        draws: of every example.
-        standard_error: to be reached by further ones, or None.
-        max_draws: of one example.
+    `draw(index, x, condition)` returns values, independent for every index, and truncation bounds,
+    `[batch]` each.
     """
-    x = tf.convert_to_tensor(x)
-    condition = None if condition is None else tf.convert_to_tensor(condition)
     count, mean, squares, bound = (np.zeros(len(x)) for _ in range(4))
     rows, error = np.arange(len(x)), np.zeros(len(x))
+    wanted = np.inf if standard_error is None else standard_error
     for index in range(max_draws):
-        everyone = len(rows) == len(x)
-        values, bounds = draw(
-            index,
-            x if everyone else tf.gather(x, rows),
-            condition if everyone or condition is None else tf.gather(condition, rows),
-        )
+        conditions = None if condition is None else tf.gather(condition, rows)
+        values, bounds = draw(index, tf.gather(x, rows), conditions)
         # Welford's running mean and sum of squared deviations.
         count[rows] += 1
         change = np.asarray(values, np.float64) - mean[rows]
@@ -61,12 +51,10 @@ def mean_of_draws(
         bound[rows] += (np.asarray(bounds, np.float64) - bound[rows]) / count[rows]
         error = np.sqrt(squares / np.maximum(count * (count - 1), 1))
         if index + 1 >= draws:
-            rows = (
-                np.flatnonzero(error > standard_error) if standard_error is not None else rows[:0]
-            )
+            rows = np.flatnonzero(error > wanted)
         if not len(rows):
             break
-    if len(rows) and standard_error is not None:
+    if len(rows):
         warnings.warn(
             f"{len(rows)} of {len(x)} examples didn't reach a standard error of {standard_error} "
             f"nats in {max_draws} draws; the largest is {error.max():.2g}. Allow more by "

@@ -1,5 +1,6 @@
 """Whole flows by name, built and ready to use."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,6 @@ from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
-
-BRANCHES = ("spectral", "lipschitz_mlp")
 
 
 def mlp_flow(
@@ -40,9 +39,9 @@ def mlp_flow(
     tolerance: float = 1e-5,
     dtype: Any = None,
 ) -> ResidualFlow:
-    """A flow of fully connected invertible blocks for vectors `[batch, event_size]`.
+    """A built `ResidualFlow` of fully connected blocks, for vectors `[batch, event_size]`.
 
-    Each has a branch `g`, a perceptron of one of two kinds: "spectral", of layers of norm
+    Each block has a branch `g`, a perceptron of one of two kinds: "spectral", of layers of norm
     `coefficient`, so that `Lip(g) ≤ coefficient ** (len(hidden_units) + 1)`; or "lipschitz_mlp", a
     `LipschitzMLP` with `Lip(g) ≤ coefficient` by construction. There are four kinds of `block`:
 
@@ -66,8 +65,8 @@ def mlp_flow(
         base: distribution of the latents, "normal" or "learned_normal".
         log_det: estimator of `tf_iresnet.log_det`, or its name; of no effect for "triangular".
         seed: of the initial weights and of the training noise; None draws one.
-        block: "residual", "monotone", "implicit" or "triangular".
-        branch: "spectral" or "lipschitz_mlp"; "triangular" blocks have spectral ones.
+        block: "residual", "monotone", "implicit" or "triangular", see above.
+        branch: "spectral" or "lipschitz_mlp", see above; "triangular" blocks have spectral ones.
         normalization: of every layer: "power", or "gram" or "aol", by which the coefficients are
             proven bounds after every training step; see `SpectralDense`.
         act_norm: whether an `ActNorm` goes before each block, or before two that take turns.
@@ -75,89 +74,44 @@ def mlp_flow(
             `Rescale.standardize(mean, deviation)`; densities stay in the units of the data.
         tolerance: bound on the Euclidean error of each block that is solved for.
         dtype: "float32" (the Keras default) or "float64".
-
-    Returns:
-        A built `ResidualFlow`.
     """
     if event_size < 1 or num_blocks < 1:
-        raise ValueError(
-            "Expected event_size and num_blocks to be at least 1. "
-            f"Received: event_size={event_size}, num_blocks={num_blocks}"
-        )
-    if branch not in BRANCHES or (branch != "spectral" and block == "triangular"):
-        raise ValueError(
-            f"Expected branch to be one of {', '.join(BRANCHES)}, or 'spectral' with triangular "
-            f"blocks. Received: branch={branch!r}, block={block!r}"
-        )
+        expected = "event_size and num_blocks to be at least 1"
+        raise ValueError(f"Expected {expected}. Received: {event_size=}, {num_blocks=}")
+    kinds = ("spectral",) if block == "triangular" else ("spectral", "lipschitz_mlp")
+    if branch not in kinds:
+        expected = f"branch to be one of {', '.join(kinds)} in a flow of {block} blocks"
+        raise ValueError(f"Expected {expected}. Received: {branch=}, {block=}")
     if branch == "lipschitz_mlp" and normalization != "power":
-        raise ValueError(
-            "Expected no normalization with branch='lipschitz_mlp', which needs none. "
-            f"Received: normalization={normalization!r}"
-        )
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0] // 2)
-    seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2))
-
-    def draw() -> int:
-        return int(next(seeds) // 2)
+        expected = "no normalization with branch='lipschitz_mlp', which needs none"
+        raise ValueError(f"Expected {expected}. Received: {normalization=}")
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    states = np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2)
+    seeds = (int(state // 2) for state in states)
+    common: dict[str, Any] = {"condition_size": condition_size, "dtype": dtype}
 
     def dense(units: int, nonlinearity: str | None) -> SpectralDense:
-        return SpectralDense(
-            units,
-            coefficient,
-            activation=nonlinearity,
-            condition_size=condition_size,
-            kernel_initializer=keras.initializers.Orthogonal(seed=draw()),
-            normalization=normalization,
-            dtype=dtype,
-        )
-
-    def make_branch() -> Any:
-        if branch == "lipschitz_mlp":
-            return LipschitzMLP(
-                hidden_units,
-                event_size,
-                coefficient,
-                activation,
-                condition_size,
-                draw(),
-                dtype=dtype,
-            )
-        return [dense(units, activation) for units in hidden_units] + [dense(event_size, None)]
+        initializer = keras.initializers.Orthogonal(seed=next(seeds))
+        options = {"kernel_initializer": initializer, "normalization": normalization} | common
+        return SpectralDense(units, coefficient, nonlinearity, **options)
 
     def with_branch(kind: type[BranchBlock]) -> InvertibleLayer:
-        return kind(make_branch(), log_det, tolerance=tolerance, dtype=dtype)
+        if branch == "lipschitz_mlp":
+            g: Any = LipschitzMLP(
+                hidden_units, event_size, coefficient, activation, seed=next(seeds), **common
+            )
+        else:
+            g = [*(dense(units, activation) for units in hidden_units), dense(event_size, None)]
+        return kind(g, log_det, tolerance=tolerance, dtype=dtype)
 
     def triangular(reverse: bool) -> InvertibleLayer:
         units = [max(1, round(width / event_size)) for width in hidden_units]
         return TriangularBlock(
-            units, coefficient, activation, reverse, condition_size, draw(),
-            dense={"normalization": normalization}, tolerance=tolerance, dtype=dtype,
+            units, coefficient, activation, reverse, seed=next(seeds),
+            dense={"normalization": normalization}, tolerance=tolerance, **common,
         )  # fmt: skip
 
-    pattern = _pattern(block, with_branch, triangular)
-    times, rest = divmod(num_blocks, len(pattern))
-    if rest:
-        raise ValueError(
-            f"Expected an even num_blocks for block={block!r}, where two kinds take turns. "
-            f"Received: num_blocks={num_blocks}"
-        )
-    if act_norm:
-        pattern = [ActNorm(dtype=dtype), *pattern]
-    repeated = pattern[0] if len(pattern) == 1 else InvertibleSequential(pattern, dtype=dtype)
-    blocks = Repeated(repeated, times, dtype=dtype)
-    layer = InvertibleSequential([*preprocessing, blocks], dtype=dtype)
-    flow = ResidualFlow(layer, base=base, seed=seed % 2**31, dtype=dtype)
-    flow.build((None, event_size))
-    return flow
-
-
-def _pattern(
-    block: str,
-    with_branch: Callable[[type[BranchBlock]], InvertibleLayer],
-    triangular: Callable[[bool], InvertibleLayer],
-) -> list[InvertibleLayer]:
-    """The blocks that are repeated: one, or two that take turns."""
+    # What is repeated: one block, or two that take turns.
     patterns: dict[str, Callable[[], list[InvertibleLayer]]] = {
         "residual": lambda: [with_branch(ResidualBlock)],
         "monotone": lambda: [with_branch(MonotoneBlock)],
@@ -166,4 +120,16 @@ def _pattern(
     }
     if block not in patterns:
         raise ValueError(f"Expected block to be one of {list(patterns)}. Received: block={block!r}")
-    return patterns[block]()
+    pattern = patterns[block]()
+    times, rest = divmod(num_blocks, len(pattern))
+    if rest:
+        expected = f"an even num_blocks for {block=}, where two kinds take turns"
+        raise ValueError(f"Expected {expected}. Received: {num_blocks=}")
+    if act_norm:
+        pattern = [ActNorm(dtype=dtype), *pattern]
+    repeated = pattern[0] if len(pattern) == 1 else InvertibleSequential(pattern, dtype=dtype)
+    blocks = Repeated(repeated, times, dtype=dtype)
+    layer = InvertibleSequential([*preprocessing, blocks], dtype=dtype)
+    flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
+    flow.build((None, event_size))
+    return flow

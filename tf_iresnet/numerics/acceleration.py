@@ -1,6 +1,6 @@
-"""Methods that get to a fixed point in fewer evaluations than Picard's.
+"""Methods that reach a fixed point in fewer evaluations than Picard's.
 
-Both know pairs (change, step): an amount of `step` taken off a Picard step takes that amount of
+Both keep pairs (change, step): taking an amount of `step` off a Picard step takes that amount of
 `change` off the residual. With orthogonal changes the best amounts need no linear solve.
 """
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_iresnet.numerics.iteration import Map, Method, inner
+from tf_iresnet.numerics.iteration import Method
+from tf_iresnet.numerics.linalg import inner
 
 NEW = 1e-4  # least part of a change, squared, that must be orthogonal to others: a hundredth
 
@@ -22,23 +23,16 @@ class _Pair(NamedTuple):
     weight: tf.Tensor  # 1/‖change‖², `[batch, 1, …, 1]`; 0 if it isn't used
     product: tf.Tensor  # ⟨change, the last residual⟩
 
-    def kept(self, useful: tf.Tensor) -> "_Pair":
-        """The pair for some examples, nothing (no NaN, above all) for the others."""
-        return _Pair(*(tf.where(useful, t, 0) for t in self))
-
 
 @dataclasses.dataclass(frozen=True)
 class Anderson(Method):
-    """Mixes the last steps, in the form of Tang et al., 2024, arXiv 2403.14961.
-
-    Args:
-      depth: how many steps, at least 1.
-    """
+    """Mixes the last `depth` ≥ 1 steps, in the form of Tang et al., 2024, arXiv 2403.14961."""
 
     depth: int = 2
 
     def __post_init__(self):
-        _check_positive("depth", self.depth)
+        if self.depth < 1:
+            raise ValueError(f"Expected depth >= 1. Received: depth={self.depth}")
 
     def memory(self, y):
         zero = tf.zeros_like(inner(y, y))
@@ -48,7 +42,6 @@ class Anderson(Method):
         return [old.residual, *(pair.change for pair in memory)]
 
     def correct(self, old, new, along, memory, useful, jacobian):
-        del jacobian
         change, step = old.residual - new.residual, old.value - new.value
         # ⟨change, new.residual⟩ and ‖change‖² follow without a pass over the large tensors.
         along_old, *products = along
@@ -67,33 +60,39 @@ class Anderson(Method):
             pairs.append(pair._replace(weight=weight, product=product))
         left = squared - common
         weight = tf.where(left > NEW * squared, 1 / left, 0)
-        pair = _Pair(change, step, weight, along_change).kept(useful)
-        memory = (pair, *pairs[:-1])
+        # Where the point isn't useful, any of these may be NaN.
+        latest = _Pair(*(tf.where(useful, t, 0) for t in (change, step, weight, along_change)))
+        memory = (latest, *pairs[:-1])
         return tf.add_n([p.weight * p.product * p.step for p in memory]), memory
 
 
 @dataclasses.dataclass(frozen=True)
 class NewtonKrylov(Method):
-    """Newton's method; each linear system to within a few products, by GMRES.
+    """Newton's method; GMRES solves each linear system by `products` ≥ 1 products with J.
 
-    In the form of generalised conjugate residuals (Eisenstat et al., 1983, SIAM J. Numer. Anal.
-    20, 345), which leaves the same residual.
-
-    Args:
-      products: with the Jacobian, for each point, at least 1.
+    GMRES in the form of generalised conjugate residuals (Eisenstat et al., 1983, SIAM J. Numer.
+    Anal. 20, 345), which leaves the same residual.
     """
 
     products: int = 3
 
     def __post_init__(self):
-        _check_positive("products", self.products)
+        if self.products < 1:
+            raise ValueError(f"Expected products >= 1. Received: products={self.products}")
 
     def evaluate(self, g, x):
-        return evaluate_with_jvp(g, x)
+        # Jv by differentiating u ↦ Jᵀu, which is linear, so that in a graph nothing is left of that
+        # map itself; a ForwardAccumulator there takes the tangent of a custom gradient for zero.
+        nothing, zero = tf.zeros_like(x), tf.UnconnectedGradients.ZERO
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+            outer.watch(nothing)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                image = g(x)
+            pullback = tape.gradient(image, x, nothing, zero)
+        return image, lambda v: outer.gradient(pullback, nothing, v, zero)
 
     def correct(self, old, new, along, memory, useful, jacobian):
-        del old, along
-
         def correction() -> tf.Tensor:
             total, rest = tf.zeros_like(new.value), new.residual
             pairs: list[_Pair] = []
@@ -111,33 +110,7 @@ class NewtonKrylov(Method):
                 rest -= amount * change
             return tf.where(useful, total, 0)
 
-        nothing = lambda: tf.zeros_like(new.value)  # noqa: E731
-        return tf.cond(tf.reduce_any(useful), correction, nothing), memory
+        return tf.cond(tf.reduce_any(useful), correction, lambda: tf.zeros_like(new.value)), memory
 
 
-def evaluate_with_jvp(g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map]:
-    """g(x) and v ↦ Jv there.
-
-    Jv by differentiating u ↦ Jᵀu, which is linear, so that in a graph nothing is left of that map
-    itself; a ForwardAccumulator there takes the tangent of a custom gradient for zero.
-    """
-    nothing = tf.zeros_like(x)
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
-        outer.watch(nothing)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            image = g(x)
-        pullback = tape.gradient(image, x, nothing, tf.UnconnectedGradients.ZERO)
-    return image, lambda v: outer.gradient(pullback, nothing, v, tf.UnconnectedGradients.ZERO)
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"Expected {name} >= 1. Received: {name}={value}")
-
-
-METHODS: dict[str, Method] = {
-    "anderson": Anderson(),
-    "picard": Method(),
-    "newton_krylov": NewtonKrylov(),
-}
+METHODS = {"anderson": Anderson(), "picard": Method(), "newton_krylov": NewtonKrylov()}

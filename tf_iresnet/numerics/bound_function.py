@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
+from tf_iresnet.numerics.structures import TensorDataclass
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -26,7 +27,7 @@ class Linearization(NamedTuple):
     trace: tf.Tensor | None = None
 
 
-class BoundFunction:
+class BoundFunction(TensorDataclass):
     """A pure function of `x` `[batch, *event]`, called as `g(x)`, with the tensors it depends on.
 
     It is a `tf.nest` structure of those tensors, so that loops can slice them, solvers
@@ -53,9 +54,9 @@ class BoundFunction:
     ) -> "BoundFunction":
         """`function(x, *parameters)` whose output `i` depends on input `i` of the last axis alone.
 
-        So may output `units + i`, if there are several times as many outputs as inputs. With
-        `value_and_slope(x, *parameters)`, which returns the derivative of each output as well, none
-        is taken automatically, which would make many more operations of the second one.
+        Where there are several times as many outputs, so do outputs `units + i`, `2·units + i`, ….
+        `value_and_slope(x, *parameters)` also returns the derivative of each output; without it,
+        automatic differentiation takes many more operations.
         """
         return Pointwise(function, parameters, value_and_slope)
 
@@ -83,9 +84,9 @@ class BoundFunction:
             x: `[batch, *event]`.
             copies: how many vectors a product takes for each example: `[copies · batch, *event]`,
                 one batch of them after another.
-            trace: whether to return the Jacobian's trace as well, if it needs no products. Of
+            trace: also return the Jacobian's trace if it needs no products. That of
                 `x ↦ x W₀ → D₁ → W₁ → D₂ → W₂`, with diagonal `D` of at most two pointwise stages,
-                it is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
+                is `Σ_ij (W₂W₀)_ij (W₁)_ji (D₂)_i (D₁)_j`: less than an evaluation.
         """
         outputs, pullbacks, slopes = x, [], []
         for stage in self.stages:
@@ -113,6 +114,7 @@ class Linear(BoundFunction):
 
     linear_map: LinearMap
     shift: tf.Tensor | None = None
+    tensors = ("linear_map", "shift")
 
     def __call__(self, x):
         return shifted(self.linear_map.apply(x), self.shift)
@@ -121,13 +123,6 @@ class Linear(BoundFunction):
         outputs = shifted(self.linear_map.apply(x), self.shift)
         return outputs, functools.partial(self.linear_map.adjoint, size=tuple(x.shape[1:-1]))
 
-    def __tf_flatten__(self):
-        return (), (self.linear_map,) if self.shift is None else (self.linear_map, self.shift)
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        return cls(*components)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Opaque(BoundFunction):
@@ -135,6 +130,7 @@ class Opaque(BoundFunction):
 
     function: Callable[..., tf.Tensor]
     parameters: tuple[Any, ...] = ()
+    tensors = ("parameters",)
 
     def __call__(self, x):
         return self.function(x, *self.parameters)
@@ -142,7 +138,7 @@ class Opaque(BoundFunction):
     def differentiate(self, x, copies):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            outputs = self.function(x, *self.parameters)
+            outputs = self(x)
 
         def pullback(w: tf.Tensor) -> tf.Tensor:
             zero = tf.UnconnectedGradients.ZERO
@@ -150,13 +146,6 @@ class Opaque(BoundFunction):
             return tf.concat([tape.gradient(outputs, x, part, zero) for part in each], 0)
 
         return outputs, pullback
-
-    def __tf_flatten__(self):
-        return (self.function,), self.parameters
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        return cls(*metadata, tuple(components))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,20 +164,13 @@ class Pointwise(Opaque):
             copies = tf.split(outputs, outputs.shape[-1] // x.shape[-1], axis=-1)
         return outputs, tf.concat([tape.gradient(copy, x) for copy in copies], -1)
 
-    def __tf_flatten__(self):
-        return (self.function, self.value_and_slope), self.parameters
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        function, value_and_slope = metadata
-        return cls(function, tuple(components), value_and_slope)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Composition(BoundFunction):
     """Functions one after another, from the first."""
 
     parts: tuple[BoundFunction, ...]
+    tensors: ClassVar[tuple[str, ...]] = ("parts",)
 
     @functools.cached_property
     def stages(self):
@@ -199,13 +181,6 @@ class Composition(BoundFunction):
             x = stage(x)
         return x
 
-    def __tf_flatten__(self):
-        return (), self.parts
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata, components):
-        return cls(tuple(components))
-
 
 def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
     """`x ↦ f_n(… f_1(x))`."""
@@ -213,12 +188,9 @@ def compose(functions: Sequence[BoundFunction]) -> BoundFunction:
 
 
 def scaling(slope: tf.Tensor, features: int = 1, copies: int = 1) -> Function:
-    """The product with the Jacobian of a pointwise function.
+    """`w ↦ Jᵀw` of a pointwise function with `features` outputs for each input.
 
-    Args:
-        slope: `[batch, …, features · units]`, of each output.
-        features: outputs for each input.
-        copies: as of `BoundFunction.linearize`.
+    `slope` is `[batch, …, features · units]`; for `copies`, see `BoundFunction.linearize`.
     """
 
     def product(w: tf.Tensor) -> tf.Tensor:
@@ -238,8 +210,7 @@ def shifted(y: tf.Tensor, shift: tf.Tensor | None) -> tf.Tensor:
     if shift is None:
         return y
     if shift.shape.rank == 2 and y.shape.rank > 2:
-        middle = [1] * (y.shape.rank - 2)
-        shift = tf.reshape(shift, tf.concat([tf.shape(shift)[:1], middle, tf.shape(shift)[1:]], 0))
+        shift = tf.reshape(shift, [-1, *[1] * (y.shape.rank - 2), shift.shape[-1]])
     return y + shift
 
 
@@ -256,34 +227,29 @@ def _has_simple_trace(stages: Sequence[BoundFunction]) -> bool:
 
 def _trace(stages: Sequence[Any], slopes: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     """The trace of the Jacobian of dense and at most two pointwise stages, `[batch]`."""
-    matrices: list[tf.Tensor | None] = [None]  # between the slopes; None stands for the identity
     units, remaining = x.shape[-1], list(slopes)
+    matrices: list[list[tf.Tensor]] = [[]]  # before, between and after the slopes
     for stage in stages:
         if isinstance(stage, Linear):
-            matrices[-1] = _times(matrices[-1], stage.linear_map.kernel)
+            matrices[-1].append(stage.linear_map.kernel)
             units = stage.linear_map.kernel.shape[-1]
-            continue
-        features = remaining.pop(0).shape[-1] // units
-        if features > 1:
-            both = tf.tile(tf.eye(units, dtype=x.dtype), [1, features])
-            matrices[-1] = _times(matrices[-1], both)
-            units *= features
-        matrices.append(None)
-    cyclic = _times(matrices[-1], matrices[0]) if slopes else matrices[0]
-    if cyclic is None:
-        cyclic = tf.eye(units, dtype=x.dtype)
+        else:
+            features = remaining.pop(0).shape[-1] // units
+            if features > 1:
+                matrices[-1].append(tf.tile(tf.eye(units, dtype=x.dtype), [1, features]))
+                units *= features
+            matrices.append([])
+
+    def product(factors: Sequence[tf.Tensor], size: int) -> tf.Tensor:
+        return functools.reduce(tf.matmul, factors) if factors else tf.eye(size, dtype=x.dtype)
+
+    ends = (matrices[-1], matrices[0]) if slopes else matrices
+    cyclic = product([product(factors, units) for factors in ends if factors], units)
     if not slopes:
         each = tf.fill(tf.shape(x)[:-1], tf.linalg.trace(cyclic))
     elif len(slopes) == 1:
         each = tf.reduce_sum(slopes[0] * tf.linalg.diag_part(cyclic), -1)
     else:
-        between = matrices[1]
-        between = tf.eye(units, dtype=x.dtype) if between is None else between
-        pairs = cyclic * tf.transpose(between)
+        pairs = cyclic * tf.transpose(product(matrices[1], cyclic.shape[0]))
         each = tf.reduce_sum(tf.tensordot(slopes[1], pairs, 1) * slopes[0], -1)
     return tf.reduce_sum(each, range(1, each.shape.rank))
-
-
-def _times(a: tf.Tensor | None, b: tf.Tensor | None) -> tf.Tensor | None:
-    """The product of two matrices, of which None is the identity."""
-    return tf.matmul(a, b) if a is not None and b is not None else a if b is None else b

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics.differentiable_norms import in_full_products
+from tf_iresnet.numerics.structures import at_least_float32
 
 SLACK = 3e-5  # shortens links between hidden layers; at 1e-6 proofs of float32 weights fail
 FLOOR = 1e-7  # least eigenvalue that the proof accepts; exact weights leave about 4 SLACK
@@ -21,14 +22,13 @@ CORRECTIONS = 2  # each squares the rounding of a badly conditioned inverse
 LARGEST_SCALE = 1e3  # the corrections converge up to several thousand in float32
 
 
-def orthonormal_pair(
-    square: tf.Tensor, rest: tf.Tensor, scale: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """A and B with `A Aᵀ + B Bᵀ = I`: the Cayley transform of free parameters.
+def orthonormal_rows(square: tf.Tensor, rest: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """`[A B]` of orthonormal rows, `A Aᵀ + B Bᵀ = I`: the Cayley transform of free parameters.
 
     Of U and V, `square` and `rest` over their common Frobenius norm times the scale:
     `Z = U − Uᵀ + VᵀV`, `Aᵀ = 2(I + Z)⁻¹ − I`, `Bᵀ = −2V(I + Z)⁻¹` (Wang and Manchester, section 3;
-    Trockman and Kolter, 2021, arXiv 2104.07167).
+    Trockman and Kolter, 2021, arXiv 2104.07167). It is also the last map to n outputs from n + p
+    units, and its transpose that to n + p from n.
 
     Args:
       square: `[*stack, n, n]`, of any size but the scale; zeros give `A = I`, `B = 0`.
@@ -36,23 +36,11 @@ def orthonormal_pair(
       scale: `[*stack]`, cut off at ±`LARGEST_SCALE`.
 
     Returns:
-      `[*stack, n, n]` and `[*stack, n, p]` in the parameters' dtype (float32 for half precision);
-      NaN for parameters that aren't finite.
-    """
-    rows = orthonormal_rows(square, rest, scale)
-    size = square.shape[-1]
-    return rows[..., :size], rows[..., size:]
-
-
-def orthonormal_rows(square: tf.Tensor, rest: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """`[A B]` of `orthonormal_pair`: `[*stack, n, n + p]`, whose rows are orthonormal.
-
-    It is the last map to n outputs from n + p units, and its transpose that to n + p from n.
+      `[*stack, n, n + p]` in the parameters' dtype (float32 for half precision); NaN for NaN, inf.
     """
     size = square.shape[-1]
-    both = tf.concat([square, rest], -2)
-    dtype = both.dtype if both.dtype.size >= 4 else tf.float32
-    both = in_full_products(both)
+    both = at_least_float32(tf.concat([square, rest], -2))
+    dtype, both = both.dtype, in_full_products(both)
     # Squares of entries could overflow or vanish. The gradient doesn't need the peak's.
     peak = tf.stop_gradient(tf.reduce_max(tf.abs(both), [-2, -1], keepdims=True))
     both /= tf.where(peak > 0, peak, 1)
@@ -78,18 +66,15 @@ def orthonormal_rows(square: tf.Tensor, rest: tf.Tensor, scale: tf.Tensor) -> tf
 
 
 def merged_weights(
-    pairs: Sequence[tuple[tf.Tensor, tf.Tensor]],
-    psis: Sequence[tf.Tensor],
-    last: tf.Tensor,
-    coefficient: float | tf.Tensor,
+    hidden: Sequence, psis: Sequence[tf.Tensor], last: tf.Tensor, coefficient: float | tf.Tensor
 ) -> list[tf.Tensor]:
-    """The matrices of the perceptron, for `x ↦ x W`, of sandwich layers and an orthonormal map.
+    """The matrices, for `x ↦ x W`, of the perceptron of sandwich layers and an orthonormal map.
 
     `W_1 = √2 B_1ᵀ Ψ_1⁻¹`, `W_{k+1} = 2(1 − SLACK) Ψ_k A_k B_{k+1}ᵀ Ψ_{k+1}⁻¹` and
     `W_out = √2 c Ψ_K A_K Qᵀ`. The perceptron's Lipschitz constant is at most c.
 
     Args:
-      pairs: `(A_k, B_k)` of each hidden layer, `[*stack, n_k, n_k]` and `[*stack, n_k, n_{k−1}]`.
+      hidden: `[A_k B_k]` of each hidden layer, `[*stack, n_k, n_k + n_{k−1}]`.
       psis: `ln` of the diagonals of Ψ_k, `[*stack, n_k]`.
       last: Q, `[*stack, outputs, n_K]`, with orthonormal rows or columns.
       coefficient: c, `[]` or `[*stack]`.
@@ -97,15 +82,15 @@ def merged_weights(
     Returns:
       `[*stack, inputs, n_1]`, `[*stack, n_1, n_2]`, …, `[*stack, n_K, outputs]`.
     """
-    root = 2**0.5
     # Without SLACK the proof's block of a layer can be just `2 B Bᵀ`, singular with more units than
     # inputs, and any rounding makes it indefinite. With it the block is at least `2 B Bᵀ + 4 SLACK
     # A Aᵀ`. Rounding of norm e in a link then takes `e/√(2 SLACK) + e²/(4 SLACK)` at most from the
     # block before it: less than the 4 SLACK there for any e up to 9e-7, and it doesn't add up.
+    root, weights = 2**0.5, []
     link = root * (1 - SLACK)
-    weights = []
     before: tf.Tensor | None = None
-    for (a, b), psi in zip(pairs, psis, strict=True):
+    for rows, psi in zip(hidden, psis, strict=True):
+        a, b = rows[..., : rows.shape[-2]], rows[..., rows.shape[-2] :]
         into = root * tf.linalg.matrix_transpose(b) * tf.exp(-psi)[..., None, :]
         weights.append(into if before is None else _product(link * before, into))
         before = tf.exp(psi)[..., :, None] * a
@@ -115,33 +100,27 @@ def merged_weights(
 
 
 def _product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    exact = tf.matmul(in_full_products(left), in_full_products(right))
-    return tf.cast(exact, left.dtype)
+    return tf.cast(tf.matmul(in_full_products(left), in_full_products(right)), left.dtype)
 
 
 def lipschitz_bound(
-    weights: Sequence[np.ndarray],
-    multipliers: Sequence[np.ndarray],
-    coefficient: float | np.ndarray = 1.0,
+    weights: Sequence, multipliers: Sequence, coefficient: float | np.ndarray = 1.0
 ) -> np.ndarray:
     """Proven bound on the Lipschitz constant of a perceptron whose slopes lie in [0, 1].
 
-    The network is `W_outᵀ σ(… σ(W_1ᵀ x + b_1) …)`. LipSDP (Fazlyab et al., 2019, arXiv 1906.04893,
-    theorem 2): L is a bound if `Σ_k 2 z_kᵀ Λ_k (z_k − W_kᵀ z_{k−1}) + L²‖z_0‖² − ‖W_outᵀ z_K‖²` is
-    nonnegative for all z. The form is block tridiagonal, so eliminating z_K, …, z_1 gives the least
-    such L. All rounding is allowed for: the bound is one on the exact numbers that are passed.
+    For `W_outᵀ σ(… σ(W_1ᵀ x + b_1) …)`. LipSDP (Fazlyab et al., 2019, arXiv 1906.04893, theorem 2):
+    L is a bound if `Σ_k 2 z_kᵀ Λ_k (z_k − W_kᵀ z_{k−1}) + L²‖z_0‖² − ‖W_outᵀ z_K‖² ≥ 0` for all z.
+    The form is block tridiagonal, so eliminating z_K, …, z_1 gives the least such L. All rounding
+    is allowed for: the bound is one on the exact numbers that are passed.
 
     Args:
       weights: as `merged_weights` returns them; any dtype, taken to float64.
-      multipliers: the diagonals of Λ_k, positive, `[*stack, n_k]`. Ψ_k² for sandwich layers.
-      coefficient: positive number near the bound to expect, `[]` or `[*stack]`. Others only loosen
-        the bound: it scales the multipliers.
+      multipliers: the diagonals of Λ_k, positive, `[*stack, n_k]`; Ψ_k² for sandwich layers. A
+        ValueError unless there is one per hidden layer.
+      coefficient: positive, `[]` or `[*stack]`, near the bound to expect: others only loosen it.
 
     Returns:
       `[*stack]` in float64; infinite where nothing is proven or something isn't finite.
-
-    Raises:
-      ValueError: there isn't one multiplier per hidden layer.
     """
     if len(weights) != len(multipliers) + 1:
         raise ValueError(
@@ -154,14 +133,14 @@ def lipschitz_bound(
     scales = np.broadcast_to(np.asarray(coefficient, np.float64), stack)
     bounds = np.full(stack, np.inf)
     for i in np.ndindex(stack):
-        member = [w[i] for w in matrices], [d[i] for d in diagonals], float(scales[i])
         with suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
-            bounds[i] = _bound(*member)
+            each = [w[i] for w in matrices], [d[i] for d in diagonals]
+            bounds[i] = _bound(*each, float(scales[i]))
     return bounds
 
 
 def _bound(weights: list[np.ndarray], multipliers: list[np.ndarray], coefficient: float) -> float:
-    # Any positive multipliers prove a bound: rounding their roots only makes it another set.
+    # Any positive multipliers prove a bound: rounding their roots only makes another set.
     roots = [np.ones(len(weights[0])), *(np.sqrt(m) for m in multipliers)]
     scale = coefficient * (1 + SLACK)  # does for the last block what the links' SLACK does
     after = [*roots[1:], np.full(weights[-1].shape[1], 1 / np.float64(scale))]
@@ -179,10 +158,8 @@ def _bound(weights: list[np.ndarray], multipliers: list[np.ndarray], coefficient
 def _eliminate(block: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """A symmetric upper bound on `M P⁻¹ Mᵀ` in spite of rounding, for a block P and a matrix M.
 
-    For `R = Mᵀ − P Y` with any Y close to `P⁻¹ Mᵀ`, it is `M Y + Yᵀ R + Rᵀ P⁻¹ R`.
-
-    Raises:
-      LinAlgError: P isn't proven positive definite, or something isn't finite.
+    For `R = Mᵀ − P Y` with any Y close to `P⁻¹ Mᵀ`, it is `M Y + Yᵀ R + Rᵀ P⁻¹ R`. Raises a
+    LinAlgError where P isn't proven positive definite or something isn't finite.
     """
     if not (np.isfinite(block).all() and np.isfinite(matrix).all()):
         raise np.linalg.LinAlgError("Expected finite numbers.")

@@ -7,20 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 FORMATS = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+Sizes = tuple[int, ...]
 
 
 def convolve(
-    x: tf.Tensor,
-    kernel: tf.Tensor,
-    strides: tuple[int, ...],
-    padding: str,
-    dilation: tuple[int, ...],
+    x: tf.Tensor, kernel: tf.Tensor, strides: Sizes, padding: str, dilation: Sizes
 ) -> tf.Tensor:
-    """A convolution (cross-correlation, as Keras has it) of one to three spatial axes.
+    """A convolution (cross-correlation, as in Keras) of one to three spatial axes.
 
     `[batch, *size, inputs] → [batch, *output_size, outputs]`; the arguments are those of
-    `linear_maps.Convolution`. A dilated kernel is written out with its zeros: TensorFlow has no
-    gradient of a dilated convolution on every device.
+    `linear_maps.Convolution`. A dilated kernel is written out with its zeros, since not every
+    device has the gradient of a dilated convolution.
     """
     kernel = dilated(kernel, dilation)
     if padding == "circular":
@@ -32,12 +29,7 @@ def convolve(
 
 
 def convolve_transpose(
-    y: tf.Tensor,
-    kernel: tf.Tensor,
-    size: Any,
-    strides: tuple[int, ...],
-    padding: str,
-    dilation: tuple[int, ...],
+    y: tf.Tensor, kernel: tf.Tensor, size: Any, strides: Sizes, padding: str, dilation: Sizes
 ) -> tf.Tensor:
     """The adjoint of `convolve`: `[batch, *output_size, outputs] → [batch, *size, inputs]`.
 
@@ -71,18 +63,14 @@ def padding_before(size: int, kernel_size: int, stride: int, padding: str) -> in
     return 0 if padding == "valid" else _around(size, kernel_size, stride)[0]
 
 
-def dilated(kernel: tf.Tensor, dilation: tuple[int, ...]) -> tf.Tensor:
+def dilated(kernel: tf.Tensor, dilation: Sizes) -> tf.Tensor:
     """The kernel with `dilation − 1` zeros between its taps; leading axes are a stack."""
     kernel = tf.convert_to_tensor(kernel)
     for axis, rate in enumerate(dilation, kernel.shape.rank - 2 - len(dilation)):
         if rate > 1 and kernel.shape[axis] > 1:
-            taps = tf.expand_dims(kernel, axis + 1)
-            zeros = [[0, 0]] * taps.shape.rank
-            zeros[axis + 1] = [0, rate - 1]
-            shape = list(kernel.shape)
-            shape[axis] *= rate
-            taps = tf.reshape(tf.pad(taps, zeros), shape)
-            kernel = taps[(slice(None),) * axis + (slice(0, shape[axis] - rate + 1),)]
+            taps = tf.split(kernel, kernel.shape[axis], axis)
+            between = [tf.zeros_like(taps[0])] * (rate - 1)
+            kernel = tf.concat([part for tap in taps for part in (tap, *between)][: 1 - rate], axis)
     return kernel
 
 
@@ -127,7 +115,5 @@ def _folded(x: tf.Tensor, axis: int, size: Any, before: Any) -> tf.Tensor:
     front = -before % size
     padding[axis] = [front, -(length + front) % size]
     shape = tf.shape(x)
-    turns = tf.reshape(
-        tf.pad(x, padding), tf.concat([shape[:axis], [-1, size], shape[axis + 1 :]], 0)
-    )
-    return tf.reduce_sum(turns, axis)
+    turns = tf.concat([shape[:axis], [-1, size], shape[axis + 1 :]], 0)
+    return tf.reduce_sum(tf.reshape(tf.pad(x, padding), turns), axis)

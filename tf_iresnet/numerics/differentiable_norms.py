@@ -1,11 +1,9 @@
 """Bounds of a linear map's norm from above that training can differentiate and divide by.
 
-Gram iteration: Delattre et al., 2023, arXiv 2305.16173. For a matrix `A` of rank r
-
-    ‖A‖₂ ≤ ‖(AᵀA)^(2^(n−1))‖_F^(1/2^n) ≤ r^(1/2^(n+1)) ‖A‖₂.
-
-Rounding is followed from product to product: a computed `AᵀA` is within `γ‖A‖_F²` of the exact one,
-with `γ = kε` for sums of k terms in whatever order, so `‖A‖₂² ≤ ‖computed‖₂ + γ‖A‖_F²`.
+Gram iteration (Delattre et al., 2023, arXiv 2305.16173): for a matrix `A` of rank r
+`‖A‖₂ ≤ ‖(AᵀA)^(2^(n−1))‖_F^(1/2^n) ≤ r^(1/2^(n+1)) ‖A‖₂`. Rounding is followed from product to
+product: a computed `AᵀA` is within `γ‖A‖_F²` of the exact one, with `γ = kε` for sums of k terms in
+whatever order, so `‖A‖₂² ≤ ‖computed‖₂ + γ‖A‖_F²`.
 """
 
 import itertools
@@ -17,39 +15,35 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics import symbols
-from tf_iresnet.numerics.convolutions import dilated
-from tf_iresnet.numerics.linear_maps import Convolution, LinearMap, Matrix, as_one_graph, in_turn
+from tf_iresnet.numerics.linear_maps import Convolution, LinearMap, Matrix
+from tf_iresnet.numerics.map_functions import as_one_graph, in_turn
+from tf_iresnet.numerics.structures import at_least_float32
 
 ITERATIONS = 8
-POINTS = 36  # frequencies an axis and degree of the symbol: 0.4 % high an axis at most
+POINTS = 36  # frequencies per axis and degree of the symbol: at most 0.4 % high per axis
 SIDE, SIDES = 256, 2**26  # smaller side, and side² × other, up to which an operator is written out
 CERTIFICATE = 1e-9  # relative: more than what `norms.upper_bound` allows for its own rounding
 
 
 def differentiable_bound(linear_map: LinearMap, iterations: int = ITERATIONS) -> tf.Tensor:
-    """A number ≥ the norm that follows the kernel smoothly; pure, compiles, no state.
+    """An upper bound of the norm that follows the kernel smoothly.
 
-    A kernel divided by it, or by more, has norm 1 at most, with what rounding does to the kernel's
-    entries, and what a certificate in float64 allows for its own: no step of training leads beyond.
+    A kernel divided by it, or by more, has norm 1 at most: what rounding does to the kernel's
+    entries, and what a certificate in float64 allows for its own, is included.
 
     A matrix' bound is high by 0.8 % at most for 128 on the smaller side, usually by a tenth of
     that; it takes n products of that side. So does a convolution of small images, which is written
     out as a matrix. That of larger ones is bounded by the largest norm at F frequencies, those of
-    `symbols.sampling`: high by a few `((kernel size − 1) / size)²` besides, or 0.4 % an axis
-    where the ring is left out for a grid. It takes F·n products of twice the smaller number of
-    channels (times the phases of a stride), so at hundreds of channels on both sides power
-    iteration is the one to use.
+    `symbols.sampling`: high by a few `((kernel size − 1) / size)²` besides, or 0.4 % per axis where
+    a grid replaces the ring. It takes F·n products of twice the smaller number of channels (times
+    the phases of a stride): with hundreds of channels on both sides, use power iteration.
 
     Args:
         linear_map: kernel finite; any scale.
-        iterations: n ≥ 1.
+        iterations: n ≥ 1, otherwise a ValueError.
 
     Returns:
-        `[*stack]` in the kernel's dtype (float32 for half precision); 0, with gradient 0, for
-        zeros.
-
-    Raises:
-        ValueError: if `iterations` is less than 1.
+        `[*stack]` in the kernel's dtype (float32 for half precision); 0 and gradient 0 for zeros.
     """
     linear_map, epsilon, dtype = _exact(linear_map.simplest())
     shape = linear_map.kernel.shape
@@ -59,32 +53,25 @@ def differentiable_bound(linear_map: LinearMap, iterations: int = ITERATIONS) ->
     return tf.cast(bound, dtype)
 
 
-def gram_iteration(
-    matrices: tf.Tensor, iterations: int = ITERATIONS, epsilon: float | None = None
-) -> tf.Tensor:
-    """Upper bounds of `‖A‖₂` for a stack of matrices, differentiable.
+def gram_iteration(matrices: tf.Tensor, iterations: int = ITERATIONS) -> tf.Tensor:
+    """Differentiable upper bounds of `‖A‖₂` for a stack of matrices.
 
     The last product's largest eigenvalue is bounded by the sum of its eigenvalues and of their
     squares (Wolkowicz and Styan, 1980, Linear Algebra and its Applications 29), which is never more
     than the Frobenius norm, and exact where all singular values are equal, as at an orthogonal
-    start. Most is lost where half of them are: the factor `(½ + ½√d)^(1/2^n)` for d on the smaller
-    side, 0.7 % for d = 128 and n = 8.
+    start. Most is lost where half of them are: the factor `(½ + ½√d)^(1/2^n)`, 0.7 % for d = 128 on
+    the smaller side and n = 8.
 
     Args:
-        matrices: `[…, rows, columns]`, finite; any scale. Products must keep the dtype's digits,
-            see `in_full_products`.
-        iterations: n ≥ 1: products of matrices of the smaller side.
-        epsilon: relative rounding of a product; by default the dtype's.
+        matrices: `[…, rows, columns]`, finite; any scale. In a dtype of `in_full_products`.
+        iterations: n ≥ 1, otherwise a ValueError: products of matrices of the smaller side.
 
     Returns:
         `[…]`; next to nothing for zeros.
-
-    Raises:
-        ValueError: if `iterations` is less than 1.
     """
     if iterations < 1:
         raise ValueError(f"Expected iterations >= 1. Received: iterations={iterations}. Raise it.")
-    epsilon = _epsilon(matrices.dtype) if epsilon is None else epsilon
+    epsilon = _epsilon(matrices.dtype)
     if (matrices.shape[-1] or 0) > (matrices.shape[-2] or 0):
         matrices = tf.linalg.matrix_transpose(matrices)
     peak = Matrix(matrices).peak(keepdims=True)
@@ -107,21 +94,14 @@ def almost_orthogonal(linear_map: LinearMap) -> tf.Tensor:
     Prach and Lampert, 2022, arXiv 2208.03160, theorem 1: `D^(−2)` dominates `WᵀW`, which is
     symmetric, so `D WᵀW D ⪯ I`. D scales the channels of the inputs, or of the outputs if they are
     fewer. For a convolution the sums run over all offsets of the kernel's products with itself.
-    That bounds it on infinite images, and so for every size, padding, stride and dilation, which
-    take a part of the outputs or inputs; strides leave it looser. Rounding is allowed for, that of
-    a certificate in float64 included.
+    This bounds it on infinite images, so for every size, padding, stride and dilation, which take a
+    part of the outputs or inputs; strides loosen it. Rounding, a certificate's too, is included.
 
-    The kernel's scale cancels: small ones are enlarged. A channel of zeros stays so, gradient 0.
-
-    Args:
-        linear_map: kernel finite; any scale.
-
-    Returns:
-        A kernel of the same shape and dtype (float32 for half precision).
+    The kernel must be finite, of any scale, which cancels: small ones are enlarged. A channel of
+    zeros stays so, gradient 0. Shape and dtype remain (float32 for half precision).
     """
     linear_map, epsilon, dtype = _exact(linear_map)
-    # The scale cancels, in the gradient too.
-    kernel = linear_map.kernel / linear_map.peak(keepdims=True)
+    kernel = linear_map.kernel / linear_map.peak(keepdims=True)  # cancels, in the gradient too
     of_inputs = kernel.shape[-2] <= kernel.shape[-1]
     if of_inputs:
         kernel = tf.linalg.matrix_transpose(kernel)  # [*stack, *kernel_size, others, scaled]
@@ -139,19 +119,15 @@ def in_full_products(kernel: tf.Tensor) -> tf.Tensor:
     (TensorFloat-32, on by default) or to seven (bfloat16 on a TPU).
     """
     devices = {device.device_type for device in tf.config.list_physical_devices()}
-    shortens = "TPU" in devices or (
-        "GPU" in devices and tf.config.experimental.tensor_float_32_execution_enabled()
-    )
-    dtype = tf.float64 if shortens or kernel.dtype == tf.float64 else tf.float32
-    return tf.cast(kernel, dtype)
+    cut_on_gpus = tf.config.experimental.tensor_float_32_execution_enabled()
+    cut = "TPU" in devices or ("GPU" in devices and cut_on_gpus)
+    return tf.cast(kernel, tf.float64 if cut or kernel.dtype == tf.float64 else tf.float32)
 
 
 def _exact(linear_map: LinearMap) -> tuple[Any, float, tf.DType]:
     """The map to compute with, the relative rounding to allow for, and the results' dtype."""
-    kernel = tf.convert_to_tensor(linear_map.kernel)
-    exact = in_full_products(kernel)
-    dtype = exact.dtype if kernel.dtype.size < 4 else kernel.dtype
-    return linear_map.with_kernel(exact), _epsilon(dtype), dtype
+    kernel = at_least_float32(linear_map.kernel)
+    return linear_map.with_kernel(in_full_products(kernel)), _epsilon(kernel.dtype), kernel.dtype
 
 
 def _epsilon(dtype: tf.DType) -> float:
@@ -162,7 +138,7 @@ def _epsilon(dtype: tf.DType) -> float:
 def _bound(linear_map: LinearMap, iterations: int, epsilon: float) -> tf.Tensor:
     if isinstance(linear_map, Convolution) and not _is_small(linear_map):
         bound = _sampled(linear_map, iterations)
-    else:  # a certificate knows the exact norm, too, of what is small
+    else:  # written out: a certificate knows the exact norm, too, of what is small
         bound = gram_iteration(linear_map.dense(), iterations)
     # Dividing rounds each entry, and a fast convolution has rounded those it wrote out; the taps'
     # norms add up to more than that of all.
@@ -189,7 +165,7 @@ def _product(matrix: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
 
 
 def _largest_eigenvalue(gram: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
-    """Bounds it for a positive semidefinite `[…, d, d]`, of trace 1, known to ± error."""
+    """Upper bound for a positive semidefinite `[…, d, d]` of trace 1, known to ± error."""
     side = tf.cast(tf.shape(gram)[-1], gram.dtype)
     trace = tf.linalg.trace(gram)[..., None, None]
     # A row at a time, so that rounding doesn't add up.
@@ -201,34 +177,30 @@ def _largest_eigenvalue(gram: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
 
 
 def _is_small(linear_map: Convolution) -> bool:
-    """Whether the operator is written out."""
     if linear_map.size is None:
         return False
-    shapes = linear_map.input_shape, linear_map.output_shape
-    side, other = sorted(math.prod(shape) for shape in shapes)
+    side, other = sorted(map(math.prod, (linear_map.input_shape, linear_map.output_shape)))
     return side <= SIDE and side**2 * other <= SIDES
 
 
 def _sampled(linear_map: Convolution, iterations: int) -> tf.Tensor:
-    kernel = dilated(linear_map.kernel, linear_map.dilation)
+    linear_map = linear_map.undilated()
     geometry = linear_map.size, linear_map.strides, linear_map.padding
-    strides, rings, factor = symbols.sampling(symbols.dilated_size(linear_map), *geometry, POINTS)
-    kernel = symbols.polyphase(kernel, strides)
-    stack, kernel_size = linear_map.stack, kernel.shape[linear_map.num_stacked : -2]
-    taps = tf.reshape(kernel, [*stack, -1, *kernel.shape[-2:]])
-    waves = symbols.waves(tuple(kernel_size), rings)
+    strides, rings, factor = symbols.sampling(linear_map.kernel_size, *geometry, POINTS)
+    kernel = symbols.polyphase(linear_map.kernel, strides)
+    taps = tf.reshape(kernel, [*linear_map.stack, -1, *kernel.shape[-2:]])
+    waves = symbols.waves(tuple(kernel.shape[linear_map.num_stacked : -2]), rings)
     waves = tf.constant(np.stack([waves.real, waves.imag]), kernel.dtype)
 
-    def search(one: LinearMap, taps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def search(_: LinearMap, taps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The largest bound at a frequency, and that frequency's waves."""
-        del one
         bounds = gram_iteration(symbols.blocks(taps, waves), iterations)
         return tf.reduce_max(bounds), waves[:, tf.argmax(bounds), tf.newaxis]
 
     # The largest one has all of the gradient.
     copies = tf.nest.map_structure(tf.stop_gradient, linear_map)
-    largest, wave = in_turn(search, copies, tf.stop_gradient(taps), results=2)
-    largest, wave = tf.stop_gradient(largest), tf.stop_gradient(wave)
+    found = in_turn(search, copies, tf.stop_gradient(taps), results=2)
+    largest, wave = map(tf.stop_gradient, found)
     bound = gram_iteration(symbols.blocks(taps, wave), iterations)[..., 0]
     bound += tf.stop_gradient(largest - bound)
     error = (taps.shape[-3] + 4) * _epsilon(taps.dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from tf_iresnet.numerics.bound_function import BoundFunction, Function, inner
 from tf_iresnet.numerics.jacobian import jacobian, rows_together
 from tf_iresnet.numerics.linalg import log_det_positive
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
-from tf_iresnet.numerics.trace_series import series
+from tf_iresnet.numerics.trace_series import Quadratic, series
 
 GRADIENTS = ("auto", "neumann", "autodiff")
 
@@ -22,10 +23,9 @@ class LogDetEstimate(NamedTuple):
 
     Attributes:
         outputs: `g(x)`.
-        log_det: of each example, `[batch]` nats. A determinant that isn't positive, which no
-            contraction has, comes out of `Exact` as NaN or −inf.
-        truncation: `[batch]` nats, a proven bound on what cutting a series short leaves out; 0 in
-            training, where nobody asks for it.
+        log_det: `[batch]` nats. `Exact` gives NaN or −inf for a determinant that isn't positive,
+            which no contraction has.
+        truncation: `[batch]` nats, a proven bound on what a series leaves out; 0 in training.
     """
 
     outputs: tf.Tensor
@@ -33,39 +33,21 @@ class LogDetEstimate(NamedTuple):
     truncation: tf.Tensor
 
 
-class Quadratic(NamedTuple):
-    """An estimate of `vᵀ f(J) v` from products with a probe `v`.
-
-    Attributes:
-        value: `[batch]`.
-        first: `vᵀ J v`, `[batch]`, which the products give as well.
-        adjoint: approximately `f′(Jᵀ) v`, like the probe.
-        truncation: `[batch]`, see `LogDetEstimate`.
-    """
-
-    value: tf.Tensor
-    first: tf.Tensor
-    adjoint: tf.Tensor
-    truncation: tf.Tensor
-
-
 class LogDet:
-    """An estimator, called as `(g, x, seed, training, lipschitz, proven, function)`.
+    """An estimator of `tr f(J)`; wherever one is expected, its `name` will do.
 
-    A subclass with a `name` can be given by it wherever an estimator is expected. The arguments:
-
+    Call arguments:
         g: `BoundFunction` `[batch, *event] → [batch, *event]`.
         x: `[batch, *event]`.
         seed: int32 `[2]`; the same seed gives the same bits.
         training: which of the two phases `Auto` and `gradient="auto"` choose for.
         lipschitz: upper bound on `Lip(g)` that the estimator may rely on, a number below 1.
         proven: a scalar; the truncation bound holds if `Lip(g)` is at most the larger of the two.
-        function: of `J`, whose trace is estimated: `LOG1P` or `LOG_CAYLEY`.
-
-    It returns a `LogDetEstimate`.
+        function: `f`, `LOG1P` or `LOG_CAYLEY`.
     """
 
     name: ClassVar[str] = ""
+    is_random: ClassVar[bool] = True  # whether another seed gives another value
     registry: ClassVar[dict[str, type["LogDet"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -83,19 +65,11 @@ class LogDet:
         proven: float | tf.Tensor = 0.0,
         function: LogFunction = LOG1P,
     ) -> LogDetEstimate:
-        raise TypeError(
-            f"{type(self).__name__} is an interface; choose an estimator of tf_iresnet.log_det."
-        )
+        raise TypeError(f"{type(self).__name__} is an interface; choose one of tf_iresnet.log_det.")
 
     def resolve(self, event_size: int, training: bool) -> "LogDet":
         """The estimator that is used for events of that many dimensions."""
-        del event_size, training
         return self
-
-    @property
-    def is_random(self) -> bool:
-        """Whether another seed gives another value."""
-        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +77,7 @@ class Exact(LogDet):
     """The Jacobian by `d` products and an exact determinant; any derivative of it is exact too."""
 
     name: ClassVar[str] = "exact"
-    is_random: ClassVar[bool] = False  # type: ignore[assignment]
+    is_random: ClassVar[bool] = False
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
         outputs, product, _ = g.linearize(x, rows_together(x))
@@ -119,8 +93,8 @@ class Probing(LogDet):
 
     Args:
         probes: number of probe vectors for each example, folded into the batch.
-        probe: "rademacher", the least noisy; "gaussian"; or "orthogonal": several at right angles
-            to one another, less noisy than independent Gaussian ones.
+        probe: "rademacher", the least noisy; "gaussian"; or "orthogonal", less noisy than several
+            independent Gaussian ones.
         gradient: "neumann": an unbiased estimate of the exact gradient at the cost of one product,
             with memory that doesn't grow with the number of products; it is not the derivative of
             the returned value at this seed. "autodiff": exactly that derivative, with memory in
@@ -137,30 +111,30 @@ class Probing(LogDet):
 
     def __post_init__(self):
         _check_positive(probes=self.probes)
-        probes.check(self.probe)
-        if self.gradient not in GRADIENTS:
-            raise ValueError(
-                f"Expected gradient to be one of {GRADIENTS}. Received: gradient={self.gradient!r}"
-            )
+        for name, choices in (("probe", probes.NAMES), ("gradient", GRADIENTS)):
+            if (value := getattr(self, name)) not in choices:
+                expected = f"Expected {name} to be one of {choices}."
+                raise ValueError(f"{expected} Received: {name}={value!r}")
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
         outputs, product, trace = g.linearize(x, self.probes, self.exact_trace)
-        seed_probe, seed_terms = tf.unstack(
-            tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
-        )
-        probe = probes.draw(self.probe, x, self.probes, seed_probe)
-        bound = None if training else tf.maximum(tf.cast(proven, x.dtype), lipschitz)
-        found = self._estimate(product, probe, seed_terms, lipschitz, bound, function)
-        value, adjoint = found.value, found.adjoint
+        seeds = tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
+        probe = probes.draw(self.probe, x, self.probes, seeds[0])
+        found, tail = self._estimate(product, probe, seeds[1], lipschitz, function)
+        value, first, adjoint = found
         if trace is not None:
             # Of f(J) = a₁J + …, in place of what the probe makes of the first term.
             slope = function.derivative_coefficient(0, probe.dtype)
-            value, adjoint = value - slope * found.first, adjoint - slope * probe
+            value, adjoint = value - slope * first, adjoint - slope * probe
         if self.gradient == "neumann" or (self.gradient == "auto" and training):
             # The difference of two equal numbers carries the gradient of ⟨a, J v⟩, a held constant.
             carrier = inner(product(tf.stop_gradient(adjoint)), probe)
             value = tf.stop_gradient(value) + (carrier - tf.stop_gradient(carrier))
-        log_det, truncation = self._mean(value), tf.stop_gradient(self._mean(found.truncation))
+        log_det = self._mean(value)
+        truncation = tf.zeros_like(log_det)
+        if not training:
+            bound = tf.maximum(tf.cast(proven, x.dtype), lipschitz)
+            truncation = tf.stop_gradient(self._mean(tail(bound)))
         if trace is not None:
             log_det += slope * tf.cast(trace, value.dtype)
         return LogDetEstimate(outputs, log_det, truncation)
@@ -169,15 +143,9 @@ class Probing(LogDet):
         return tf.reduce_mean(tf.reshape(values, [self.probes, -1]), axis=0)
 
     def _estimate(
-        self,
-        product: Function,
-        probe: tf.Tensor,
-        seed: tf.Tensor,
-        lipschitz: float,
-        bound: tf.Tensor | None,
-        function: LogFunction,
-    ) -> Quadratic:
-        """`vᵀ f(J) v` of each probe; what is cut off if `Lip(g) ≤ bound`, 0 without one."""
+        self, product: Function, probe: Any, seed: Any, lipschitz: float, function: LogFunction
+    ) -> tuple[Quadratic, Callable[[tf.Tensor], tf.Tensor]]:
+        """`vᵀ f(J) v` of each probe, and a bound on what it leaves out, given one on `Lip(g)`."""
         raise TypeError(f"{type(self).__name__} must define _estimate()")
 
 
@@ -197,33 +165,32 @@ class PowerSeries(Probing):
         _check_positive(terms=self.terms)
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, bound, function):
-        found = series(product, probe, function, self.terms, lambda k: 1.0)
-        truncation = tf.zeros_like(found.value)
-        if bound is not None:
-            # What the next powers can make of the last product.
-            sizes = _norm(found.last) * _norm(probe)
-            truncation = tf.math.multiply_no_nan(function.tail(bound, self.terms), sizes)
-        return Quadratic(found.value, found.first, found.adjoint, truncation)
+    def _estimate(self, product, probe, seed, lipschitz, function):
+        found, last = series(product, probe, function, self.terms, lambda k: 1.0)
+
+        def tail(bound: tf.Tensor) -> tf.Tensor:
+            """What the next powers can make of the last product."""
+            sizes = _norm(last) * _norm(probe)
+            return tf.math.multiply_no_nan(function.tail(bound, self.terms), sizes)
+
+        return found, tail
 
 
 @dataclasses.dataclass(frozen=True)
 class RussianRoulette(Probing):
     """The series cut at a random term, reweighted so that its mean is the whole series.
 
-    `exact_terms` are always there, then `N` more with `P(N ≥ j) = survivalʲ`, each divided by its
-    probability. `N` is drawn for each block from the seed, one for all examples of the batch.
+    After `exact_terms` come `N` more with `P(N ≥ j) = survivalʲ`, each divided by its probability.
+    `N` is drawn for each block from the seed, one for all examples of the batch.
 
     The variance is finite for every `survival q > L²`: the j-th further term is at most `C Lʲ` and
     its weight `q⁻ʲ 1[N ≥ j]` has second moment `q⁻ʲ`, so by Minkowski's inequality the standard
-    deviation of the sum is at most `C Σ_j (L/√q)ʲ < ∞`. The default follows the block's bound and
-    so always satisfies that. With a `survival` given at or below `L²` (the papers' ½ is) it
-    may be infinite; it is finite as long as the Jacobian's own norm stays below `√q`.
+    deviation of the sum is at most `C Σ_j (L/√q)ʲ`. At or below `L²`, where the papers' ½ lies, it
+    is finite as long as the Jacobian's own norm stays below `√q`, and may be infinite beyond.
 
     Args:
         exact_terms: number of terms that are always computed.
-        survival: probability of each further term, below 1. None: `(1 + L²)/2`, from the block's
-            bound.
+        survival: probability of each further term, below 1. None: `(1 + L²)/2` for the block's `L`.
         probes, probe, gradient, exact_trace: see `Probing`.
     """
 
@@ -234,13 +201,11 @@ class RussianRoulette(Probing):
     def __post_init__(self):
         _check_positive(exact_terms=self.exact_terms)
         if self.survival is not None and not 0 < self.survival < 1:
-            raise ValueError(
-                "Expected survival to lie between 0 and 1, or None. "
-                f"Received: survival={self.survival}"
-            )
+            expected = "Expected survival to lie between 0 and 1, or None."
+            raise ValueError(f"{expected} Received: survival={self.survival}")
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, bound, function):
+    def _estimate(self, product, probe, seed, lipschitz, function):
         # N ≥ j if a number drawn from 2²⁴ lies below the j-th of these; the last is at least 1.
         survival = self.survival_at(lipschitz)
         longest = int(24 * math.log(2) / -math.log(survival))
@@ -253,11 +218,8 @@ class RussianRoulette(Probing):
             return tf.gather(weights, tf.maximum(k - self.exact_terms, 0))
 
         most = self.exact_terms + longest
-        found = series(product, probe, function, self.exact_terms + further, weight, most)
-        truncation = tf.zeros_like(found.value)
-        if bound is not None:
-            truncation += bound**most * function.tail(bound, most) * inner(probe, probe)
-        return Quadratic(found.value, found.first, found.adjoint, truncation)
+        found, _ = series(product, probe, function, self.exact_terms + further, weight, most)
+        return found, lambda bound: bound**most * function.tail(bound, most) * inner(probe, probe)
 
     def survival_at(self, lipschitz: float) -> float:
         """`survival`, or the one chosen for a block with that bound."""
@@ -269,7 +231,7 @@ class Krylov(Probing):
     """Arnoldi's process from the probe, which makes the most of `n` products (see `krylov`).
 
     With `n` products it is exact for polynomials of degree `n`, as the series of `n` terms is, and
-    its remainder is fitted to the Jacobian at hand. On the trained digits flow 8 products leave out
+    its remainder is fitted to the Jacobian at hand: on the trained digits flow 8 products leave out
     1e-4 nats, 8 terms of the series 0.1 and 20 terms 2e-3. It keeps `n + 1` vectors for each
     example and takes about `n²` of their inner products.
 
@@ -292,15 +254,12 @@ class Krylov(Probing):
             )
         super().__post_init__()
 
-    def _estimate(self, product, probe, seed, lipschitz, bound, function):
+    def _estimate(self, product, probe, seed, lipschitz, function):
         steps = min(self.steps, math.prod(probe.shape[1:]))  # as many are exact
         space = krylov.span(product, probe, steps, self.tolerance, function, lipschitz)
-        truncation = tf.zeros_like(space.value)
-        if bound is not None:
-            truncation = krylov.truncation(space, function, lipschitz, bound)
         adjoint = tf.reshape(krylov.adjoint(space, function), tf.shape(probe))
-        first = space.norm**2 * space.hessenberg[:, 0, 0]
-        return Quadratic(space.value, first, adjoint, truncation)
+        found = Quadratic(space.value, space.norm**2 * space.hessenberg[:, 0, 0], adjoint)
+        return found, lambda bound: krylov.truncation(space, function, lipschitz, bound)
 
 
 def _norm(v: tf.Tensor) -> tf.Tensor:

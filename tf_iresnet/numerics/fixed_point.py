@@ -14,19 +14,9 @@ import tensorflow as tf
 
 from tf_iresnet.numerics.acceleration import METHODS, Anderson
 from tf_iresnet.numerics.bound_function import BoundFunction
-from tf_iresnet.numerics.iteration import (
-    Map,
-    Method,
-    Settings,
-    Solution,
-    certified_error,
-    descend,
-    event_axes,
-    norm,
-    one_per_example,
-)
-
-__all__ = ["METHODS", "Solution", "certified_error", "guaranteed_iterations", "resolution", "solve"]
+from tf_iresnet.numerics.iteration import Map, Method, Settings, Solution, certified_error, descend
+from tf_iresnet.numerics.linalg import event_axes, norm, one_per_example
+from tf_iresnet.numerics.structures import at_least_float32
 
 GRADIENT_TOLERANCE = 1e-5  # relative; a loose tolerance on values must not loosen gradients
 
@@ -45,42 +35,36 @@ def solve(
     "picard" is x ← y − g(x), "anderson" mixes the last steps (`acceleration.Anderson`), and
     "newton_krylov" solves for the next one with a few Jacobian-vector products
     (`acceleration.NewtonKrylov`). Under any method, a point that does not shrink the residual is
-    dropped; after it, and after one that shrinks it by less than (1 + L)/2, a Picard step follows,
-    and what the method had learnt is forgotten. So every two evaluations shrink it that much. A
-    Picard step that doesn't shrink it contradicts L or has met round-off, and ends that example
-    unconverged. Examples neither wait for nor influence each other: a finished one never changes
-    again.
+    dropped; after it, and after one that shrinks it by less than (1 + L)/2, a Picard step follows
+    and the method forgets what it had learnt: every two evaluations shrink the residual that much.
+    A Picard step that doesn't shrink it contradicts L or has met round-off, and ends that example
+    unconverged. Examples neither wait for nor influence each other: a finished one never changes.
 
-    Differentiable in `y`, in the tensors of `g` and in trainable variables that `g` reads, to any
-    order: the gradient is made of functions that are themselves differentiable, each with its own
-    solve. Other *tensors* that `g` closes over get no gradient: make them parameters of
-    `BoundFunction.of`. The adjoint solve runs to the smaller of `tolerance` and 1e-5, relative to
-    the incoming gradient; an example for which it does not converge gets NaN gradients. Only
-    `value` carries gradients. Reverse mode only: within a tf.function TensorFlow takes the
+    Differentiable in `y`, the tensors of `g` and trainable variables that `g` reads, to any order:
+    each gradient has its own solve. Other *tensors* that `g` closes over get no gradient: make them
+    parameters of `BoundFunction.of`. The adjoint solve runs to the smaller of `tolerance` and 1e-5,
+    relative to the incoming gradient; an example for which it doesn't converge gets NaN gradients.
+    Only `value` carries gradients. Reverse mode only: within a tf.function TensorFlow takes the
     ForwardAccumulator's tangent of any custom gradient for zero.
 
-    Works in eager mode, `tf.function` and XLA. Half precision, of `y` and of the tensors of `g`, is
-    lifted to float32.
+    Works in eager mode, `tf.function` and XLA. Half precision, of `y` or in `g`, becomes float32.
 
     Args:
-      g: a contraction of each example by itself, to x's shape and dtype; it must treat the examples
-        (axis 0) independently.
+      g: a contraction to x's shape and dtype; it must treat the examples (axis 0) independently.
       y: `[batch, *event]`, event of any rank.
-      lipschitz: bound L on Lip(g) in x, scalar or `[batch]`; where a tensor isn't below 1 nothing
-        converges.
+      lipschitz: bound L on Lip(g) in x, scalar or `[batch]`; no convergence where a tensor is ≥ 1.
       tolerance: on the certified Euclidean error over the event, scalar or `[batch]`. float32 can't
-        prove 1e-5 for large events: `tf.maximum(1e-5, resolution(y, lipschitz))` asks for no more
-        than the dtype can give.
+        prove 1e-5 for large events, but `tf.maximum(1e-5, resolution(y, lipschitz))`.
       max_iterations: cap on the evaluations of `g`, at least 1.
       method: "anderson", "picard", "newton_krylov", or a `Method`.
 
     Raises:
-      ValueError: if `method` is unknown, a number is out of range, `y` is not a floating-point
-        tensor with a batch axis, or `g` changes the shape or dtype.
+      ValueError: `method` is unknown, a number is out of range, `y` is not a floating-point tensor
+        with a batch axis, or `g` changes the shape or dtype.
     """
     y = tf.convert_to_tensor(y)
     _check(y, lipschitz, max_iterations, method)
-    y, g = _lift(y), tf.nest.map_structure(_lift, g)
+    y, g = at_least_float32(y), tf.nest.map_structure(at_least_float32, g)
     lipschitz, tolerance = (one_per_example(t, y) for t in (lipschitz, tolerance))
     method = METHODS[method] if isinstance(method, str) else method
     settings = Settings(lipschitz, tolerance, max_iterations, method)
@@ -92,7 +76,7 @@ def solve(
             f"Expected g to return {y.shape} {y.dtype.name}, as x. Received: {image.shape} "
             f"{image.dtype.name}. Let g keep the shape and dtype of its first argument."
         )
-    found = descend(constant, target, target, image, settings)
+    found = descend(constant, target, image, settings)
     value = _with_gradient(g, found.value, y, tape.watched_variables(), settings)
     return found._replace(value=value)
 
@@ -103,7 +87,7 @@ def resolution(y: tf.Tensor, lipschitz: float | tf.Tensor) -> tf.Tensor:
     16 ε ‖y‖/(1 − L): four layers of 128 units in float32 got to a seventh of it. An estimate, not a
     proof: it takes the values inside `g` to be about as large as `y`.
     """
-    y = _lift(y)
+    y = at_least_float32(y)
     largest = tf.reduce_max(tf.abs(y), event_axes(y), keepdims=True)
     size = largest * norm(tf.math.divide_no_nan(y, largest))  # squares may overflow
     step = 16 * np.finfo(y.dtype.as_numpy_dtype).eps
@@ -113,15 +97,9 @@ def resolution(y: tf.Tensor, lipschitz: float | tf.Tensor) -> tf.Tensor:
 def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: float) -> int:
     """Picard steps after which the certified error is at most `tolerance`, whatever g is.
 
-    The least n with Lⁿ ‖r₀‖/(1 − L) ≤ tolerance (each step multiplies the residual by L or less).
-
-    Args:
-      lipschitz: L, 0 ≤ L < 1.
-      initial_residual: ‖y − x₀ − g(x₀)‖, which is ‖g(y)‖ when started at y.
-      tolerance: > 0, on the Euclidean error.
-
-    Raises:
-      ValueError: if an argument is out of range.
+    The least n with Lⁿ ‖r₀‖/(1 − L) ≤ tolerance (each step multiplies the residual by L or less),
+    where `initial_residual` is ‖r₀‖ = ‖y − x₀ − g(x₀)‖, or ‖g(y)‖ when started at y. Raises a
+    ValueError unless 0 ≤ L < 1, ‖r₀‖ is finite and tolerance > 0.
     """
     if not (0 <= lipschitz < 1 and 0 <= initial_residual < math.inf and tolerance > 0):
         raise ValueError(
@@ -138,13 +116,9 @@ def guaranteed_iterations(lipschitz: float, initial_residual: float, tolerance: 
 
 
 def _with_gradient(
-    g: BoundFunction,
-    value: tf.Tensor,
-    y: tf.Tensor,
-    variables: Sequence[tf.Variable],
-    settings: Settings,
+    g: BoundFunction, value: tf.Tensor, y: tf.Tensor, variables: Sequence, settings: Settings
 ) -> tf.Tensor:
-    """Returns `value`, the known solution of x + g(x) = y, as a function of y and of g's tensors.
+    """`value`, the known solution of x + g(x) = y, as a function of y and of g's tensors.
 
     The gradient calls this function again, for x and for u, which makes it differentiable in turn.
     """
@@ -178,7 +152,6 @@ def _with_gradient(
 
     @tf.custom_gradient
     def solution(*inputs: tf.Tensor) -> tuple[tf.Tensor, Map]:
-        del inputs
         return tf.identity(value), grad
 
     tensors = [tf.convert_to_tensor(t) for t in (*tf.nest.flatten(g), *variables)]
@@ -196,7 +169,7 @@ def _adjoint(transpose: Map, upstream: tf.Tensor, settings: Settings) -> tf.Tens
     # The problem is linear: Newton's method would differentiate it for nothing.
     method = Anderson() if settings.method.products else settings.method
     settings = settings._replace(tolerance=tolerance, method=method)
-    found = descend(transpose, unit, unit, transpose(unit), settings)
+    found = descend(transpose, unit, transpose(unit), settings)
     converged = one_per_example(found.converged, unit) > 0
     return tf.stop_gradient(tf.where(converged, scale * found.value, math.nan))
 
@@ -208,10 +181,8 @@ def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: object)
             f"{y.dtype.name}. Add the batch axis or cast."
         )
     if not isinstance(method, Method) and method not in METHODS:
-        raise ValueError(
-            f"Expected method to be one of {sorted(METHODS)} or a Method. "
-            f"Received: method={method!r}"
-        )
+        expected = f"Expected method to be one of {sorted(METHODS)} or a Method."
+        raise ValueError(f"{expected} Received: method={method!r}")
     if max_iterations < 1:
         raise ValueError(f"Expected max_iterations >= 1. Received: max_iterations={max_iterations}")
     if isinstance(lipschitz, (int, float, np.number)) and not 0 <= lipschitz < 1:
@@ -219,9 +190,3 @@ def _check(y: tf.Tensor, lipschitz: object, max_iterations: int, method: object)
             f"Expected 0 <= lipschitz < 1. Received: lipschitz={lipschitz} <x + g(x) need not be "
             "invertible: lower the coefficient of g's layers>"
         )
-
-
-def _lift(value: tf.Tensor) -> tf.Tensor:
-    value = tf.convert_to_tensor(value)
-    half = value.dtype.is_floating and value.dtype.size < 4
-    return tf.cast(value, tf.float32) if half else value

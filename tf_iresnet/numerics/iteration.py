@@ -1,7 +1,6 @@
 """The search for a fixed point, example by example: when to stop, when to distrust a method.
 
-A `Method` says where to look next. Of no concern to gradients: `fixed_point.solve` gives the
-solution those of the implicit function theorem.
+Without gradients: `fixed_point.solve` adds those of the implicit function theorem.
 """
 
 import math
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_iresnet.numerics.linalg import event_axes, inners
+
 Map = Callable[..., tf.Tensor]
 
 
@@ -17,10 +18,9 @@ class Solution(NamedTuple):
     """What `solve` found for each example; of a model, what each of its solvers did.
 
     Attributes:
-      value: like `y` (float32 where `y` is of half precision): the x with x + g(x) ≈ y. Of a model,
-        its inverse.
-      evaluations: int32 `[batch]`, of `g` for that example, the one at the start included.
-      products: int32 `[batch]`, Jacobian-vector products for that example.
+      value: the x with x + g(x) ≈ y, like `y` (float32 for half precision); a model's inverse.
+      evaluations: of `g`, int32 `[batch]`, the one at the start included.
+      products: Jacobian-vector products, int32 `[batch]`.
       certified_error: `[batch]`, no less than the Euclidean distance of `value` to the exact
         solution, up to the rounding inside `g`: L‖y − x − g(x)‖/(1 − L) at the last point x where
         `g` was evaluated; `value` is the Picard step y − g(x) from there.
@@ -38,28 +38,20 @@ class Solution(NamedTuple):
 
 
 class Point(NamedTuple):
-    """What an evaluation of `g` at x gave; `[batch, *event]` and, of the size, `[batch, 1, …, 1]`.
+    """What an evaluation of `g` at x gave."""
 
-    A Picard step leads to `value`.
-    """
-
-    value: tf.Tensor  # y − g(x)
+    value: tf.Tensor  # y − g(x), where a Picard step leads; `[batch, *event]`
     residual: tf.Tensor  # y − g(x) − x
-    size: tf.Tensor  # ‖residual‖
+    size: tf.Tensor  # ‖residual‖, `[batch, 1, …, 1]`
 
 
 class Method:
-    """Where to look next. This one is Picard's: at the last point's value.
+    """Where to look next. This one is Picard's: at the last point's value."""
 
-    Attributes:
-      products: Jacobian-vector products made to choose a point.
-    """
-
-    products: int = 0
+    products: int = 0  # Jacobian-vector products made to choose a point
 
     def memory(self, y: tf.Tensor) -> tuple:
         """What the method knows before the first step: tensors in nested tuples."""
-        del y
         return ()
 
     def evaluate(self, g: Map, x: tf.Tensor) -> tuple[tf.Tensor, Map | None]:
@@ -68,17 +60,10 @@ class Method:
 
     def directions(self, old: Point, memory: tuple) -> list[tf.Tensor]:
         """What `correct` needs the new residual's inner products with, `[batch, *event]` each."""
-        del old, memory
         return []
 
     def correct(
-        self,
-        old: Point,
-        new: Point,
-        along: list[tf.Tensor],
-        memory: tuple,
-        useful: tf.Tensor,
-        jacobian: Map | None,
+        self, old: Point, new: Point, along: list, memory: tuple, useful: tf.Tensor, jacobian: Any
     ) -> tuple[tf.Tensor | float, tuple]:
         """What to take off a Picard step, and what is known by then.
 
@@ -89,9 +74,8 @@ class Method:
           memory: what was known when it was chosen.
           useful: bool `[batch, 1, …, 1]`, the examples for which it is to be trusted. For others,
             whose residual may be NaN, the correction must be 0 and the memory as at the start.
-          jacobian: of `evaluate`.
+          jacobian: v ↦ Jv there, or None: see `evaluate`.
         """
-        del old, new, along, useful, jacobian
         return 0.0, memory
 
 
@@ -101,17 +85,13 @@ class Settings(NamedTuple):
     max_iterations: int
     method: Method
 
+    def error(self, size: tf.Tensor) -> tf.Tensor:
+        """Certified after one more Picard step, which costs no evaluation and contracts by L."""
+        return self.lipschitz * certified_error(size, self.lipschitz)
 
-class _State(NamedTuple):
-    """Loop variables; those of one number an example have shape `[batch, 1, …, 1]`."""
-
-    best: Point
-    candidate: tf.Tensor  # where to look next
-    evaluations: tf.Tensor
-    products: tf.Tensor
-    active: tf.Tensor
-    plain: tf.Tensor  # whether the candidate is a Picard step
-    memory: tuple
+    def unfinished(self, size: tf.Tensor) -> tf.Tensor:
+        error = self.error(size)
+        return ~((error <= self.tolerance) & (error < math.inf))  # NaN is unfinished
 
 
 def certified_error(residual_norm: tf.Tensor, lipschitz: tf.Tensor) -> tf.Tensor:
@@ -120,56 +100,39 @@ def certified_error(residual_norm: tf.Tensor, lipschitz: tf.Tensor) -> tf.Tensor
     return tf.where(lipschitz < 1, bound, tf.cast(math.inf, bound.dtype))
 
 
-def descend(
-    g: Map, y: tf.Tensor, start: tf.Tensor, image: tf.Tensor, settings: Settings
-) -> Solution:
-    """Solves x + g(x) = y from x = start, where `image` = g(start); carries no gradient."""
-    first, _ = _point(y, start, image)
-    state = _State(
-        best=first,
-        candidate=first.value,
-        evaluations=tf.ones_like(first.size, tf.int32),
-        products=tf.zeros_like(first.size, tf.int32),
-        active=_unfinished(first.size, settings),
-        plain=tf.ones_like(first.size, tf.bool),
-        memory=settings.method.memory(y),
-    )
-    (end,) = tf.while_loop(
-        lambda state: tf.reduce_any(state.active),
-        lambda state: (_step(g, y, state, settings),),
-        (state,),
-        maximum_iterations=settings.max_iterations - 1,
-    )
-    # One more Picard step costs no evaluation, and contracts the error once more.
-    error = settings.lipschitz * certified_error(end.best.size, settings.lipschitz)
-    solved = ~_unfinished(end.best.size, settings)
-    flat = (tf.squeeze(t, event_axes(y)) for t in (end.evaluations, end.products, error, solved))
-    return Solution(*(tf.stop_gradient(t) for t in (end.best.value, *flat)))
+def descend(g: Map, y: tf.Tensor, image: tf.Tensor, settings: Settings) -> Solution:
+    """Solves x + g(x) = y from x = y, where `image` = g(y); carries no gradient."""
+    lipschitz, _, max_iterations, method = settings
 
+    def step(old, candidate, evaluations, products, active, plain, memory):
+        """Evaluates g at every candidate; only active ones count."""
+        image, jacobian = method.evaluate(g, candidate)
+        new, along = _point(y, candidate, image, method.directions(old, memory))
+        better = new.size < old.size
+        fast = better & (new.size <= (1 + lipschitz) / 2 * old.size)
+        accepted = active & better
+        best = Point(*(tf.where(accepted, *pair) for pair in zip(new, old, strict=True)))
+        evaluations += tf.cast(active, tf.int32)
+        active &= (better | ~plain) & settings.unfinished(best.size)
+        # After a slow step comes one of Picard's, and what was learnt on the way is forgotten.
+        useful = active & fast
+        products += method.products * tf.cast(useful, tf.int32)
+        correction, memory = method.correct(old, new, along, memory, useful, jacobian)
+        return best, best.value - correction, evaluations, products, active, ~fast, memory
 
-def _step(g: Map, y: tf.Tensor, state: _State, settings: Settings) -> _State:
-    """One evaluation of g for every example, which only active ones take notice of."""
-    method, old = settings.method, state.best
-    image, jacobian = method.evaluate(g, state.candidate)
-    directions = method.directions(old, state.memory)
-    new, along = _point(y, state.candidate, image, directions)
-    better = new.size < old.size
-    fast = better & (new.size <= (1 + settings.lipschitz) / 2 * old.size)
-    accepted = state.active & better
-    best = Point(*(tf.where(accepted, *pair) for pair in zip(new, old, strict=True)))
-    active = state.active & (better | ~state.plain) & _unfinished(best.size, settings)
-    # After a slow step comes one of Picard's, and what was learnt on the way is forgotten.
-    useful = active & fast
-    correction, memory = method.correct(old, new, along, state.memory, useful, jacobian)
-    return _State(
-        best=best,
-        candidate=best.value - correction,
-        evaluations=state.evaluations + tf.cast(state.active, tf.int32),
-        products=state.products + method.products * tf.cast(useful, tf.int32),
-        active=active,
-        plain=~fast,
-        memory=memory,
+    first, _ = _point(y, y, image)
+    active = settings.unfinished(first.size)
+    plain = tf.ones_like(first.size, tf.bool)  # whether the candidate is a Picard step
+    counts = tf.ones_like(first.size, tf.int32), tf.zeros_like(first.size, tf.int32)
+    best, _, evaluations, products, *_ = tf.while_loop(
+        lambda old, candidate, evaluations, products, active, *_: tf.reduce_any(active),
+        step,
+        (first, first.value, *counts, active, plain, method.memory(y)),
+        maximum_iterations=max_iterations - 1,
     )
+    error, solved = settings.error(best.size), ~settings.unfinished(best.size)
+    flat = (tf.squeeze(t, event_axes(y)) for t in (evaluations, products, error, solved))
+    return Solution(*(tf.stop_gradient(t) for t in (best.value, *flat)))
 
 
 def _point(
@@ -180,38 +143,3 @@ def _point(
     residual = value - x
     squared, *along = inners(residual, [residual, *directions])
     return Point(value, residual, tf.sqrt(squared)), along
-
-
-def _unfinished(size: tf.Tensor, settings: Settings) -> tf.Tensor:
-    error = settings.lipschitz * certified_error(size, settings.lipschitz)
-    return ~((error <= settings.tolerance) & (error < math.inf))  # NaN is unfinished
-
-
-def event_axes(y: tf.Tensor) -> list[int]:
-    return list(range(1, y.shape.rank))
-
-
-def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Inner products over the event, `[batch, 1, …, 1]`."""
-    return inners(a, [b])[0]
-
-
-def inners(a: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Inner products over the event with each of several, `[batch, 1, …, 1]`, by one sum."""
-    # Not by tf.reduce_sum, of which XLA makes three passes on a CPU.
-    size = a.shape[1:].num_elements() or tf.reduce_prod(tf.shape(a)[1:])
-    products = tf.reshape(tf.concat([a * other for other in others], 0), [-1, size])
-    sums = tf.matmul(products, tf.ones([size, 1], a.dtype))
-    return tf.split(tf.reshape(sums, [-1] + [1] * (a.shape.rank - 1)), len(others))
-
-
-def norm(a: tf.Tensor) -> tf.Tensor:
-    """Euclidean norms over the event, `[batch, 1, …, 1]`."""
-    return tf.sqrt(inner(a, a))
-
-
-def one_per_example(value: Any, y: tf.Tensor) -> tf.Tensor:
-    """Lays a scalar or `[batch]` out as `[1 or batch, 1, …, 1]`."""
-    # Not by tf.cast, which takes a Python number to float32 first.
-    value = tf.cast(value, y.dtype) if tf.is_tensor(value) else tf.constant(value, y.dtype)
-    return tf.reshape(value, [-1] + [1] * (y.shape.rank - 1))

@@ -12,17 +12,15 @@ EXACT_UP_TO = 128  # dimensions of a point up to which the Jacobian is written o
 
 
 def rows_together(x: tf.Tensor) -> int:
-    """How many rows of a Jacobian at `x` `jacobian` takes by one product."""
+    """How many rows of the Jacobian at `x` one product takes in `jacobian`."""
     size = math.prod(x.shape[1:])
     return next(n for n in range(min(size, TOGETHER), 0, -1) if size % n == 0)
 
 
 def jacobian(product: Function, x: tf.Tensor) -> tf.Tensor:
-    """The Jacobian of each example, `[batch, d, d]`, of which row `i` is `Jᵀeᵢ`.
+    """The Jacobian of each example of `x` `[batch, *event]`: `[batch, d, d]`, row `i` is `Jᵀeᵢ`.
 
-    Args:
-        product: of a linearization at `x`, for `rows_together(x)` vectors of each example.
-        x: `[batch, *event]`.
+    `product` is that of a linearization at `x` for `rows_together(x)` vectors per example.
     """
     size, together = math.prod(x.shape[1:]), rows_together(x)
     basis = np.eye(size).reshape(-1, together, 1, *x.shape[1:])
@@ -42,19 +40,12 @@ def jacobian(product: Function, x: tf.Tensor) -> tf.Tensor:
 def norms(
     g: BoundFunction, x: tf.Tensor, tolerance: float = 1e-3, max_passes: int = 100
 ) -> np.ndarray:
-    """`‖∂g/∂x‖₂` of each example: of small ones by an SVD, of others by power iteration from below.
+    """`‖∂g/∂x‖₂`, `[batch]` in float64, of a function of each example by itself, to its shape.
 
-    The latter stops when a pass makes no example's value grow by more than `tolerance` squared,
-    and falls short by about `tolerance` where the leading singular values are close. For eager use.
-
-    Args:
-      g: a function of each example by itself, to its shape.
-      x: `[batch, *event]`.
-      tolerance: relative.
-      max_passes: cap on the passes, each a product with the Jacobian and one with its transpose.
-
-    Returns:
-      `[batch]`, float64.
+    By an SVD for examples of up to `EXACT_UP_TO` dimensions, otherwise by power iteration from
+    below. That stops when a pass (a product with J and one with Jᵀ) makes no example's value grow
+    by more than `tolerance` squared, relatively, and falls short by about `tolerance` where the
+    leading singular values are close. For eager use.
     """
     if math.prod(x.shape[1:]) <= EXACT_UP_TO:
         matrices = jacobian(g.linearize(x, rows_together(x)).product, x)
@@ -63,7 +54,9 @@ def norms(
     product = g.linearize(x).product
     largest = np.zeros(len(x))
     for _ in range(max_passes):
-        image, length = _normalized(_forward(g, x, vector))
+        with tf.autodiff.ForwardAccumulator(x, vector) as accumulator:
+            outputs = g(x)
+        image, length = _normalized(accumulator.jvp(outputs, tf.UnconnectedGradients.ZERO))
         growth, largest = length - largest, np.maximum(length, largest)
         if np.all(growth <= tolerance**2 * largest):
             break
@@ -71,16 +64,7 @@ def norms(
     return largest
 
 
-def _forward(g: BoundFunction, x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    """`J v`."""
-    with tf.autodiff.ForwardAccumulator(x, vector) as accumulator:
-        outputs = g(x)
-    return accumulator.jvp(outputs, tf.UnconnectedGradients.ZERO)
-
-
 def _normalized(vector: tf.Tensor) -> tuple[tf.Tensor, np.ndarray]:
     """Each example divided by its norm, and the norms `[batch]`."""
-    axes = range(1, vector.shape.rank)
-    length = tf.sqrt(tf.reduce_sum(vector**2, axes, keepdims=True))
-    norm = np.asarray(length, np.float64).reshape(-1)
-    return tf.math.divide_no_nan(vector, length), norm
+    length = tf.sqrt(tf.reduce_sum(vector**2, range(1, vector.shape.rank), keepdims=True))
+    return tf.math.divide_no_nan(vector, length), np.asarray(length, np.float64).reshape(-1)

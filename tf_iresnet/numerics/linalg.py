@@ -1,6 +1,7 @@
-"""Dense linear algebra that compiles under XLA, where TensorFlow's own kernel doesn't."""
+"""Linear algebra that XLA compiles, or compiles to faster code than TensorFlow's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,19 +13,14 @@ def log_det_positive(matrix: tf.Tensor) -> tf.Tensor:
 
     Such is `I + J` with `‖J‖₂ < 1`. All leading principal minors are then positive, so Gaussian
     elimination needs no pivoting (Golub and Van Loan, Matrix Computations, section 4.2) and the
-    logarithm of the determinant is the sum of the logarithms of positive pivots. Elsewhere a pivot
-    that isn't positive gives NaN or −inf, never the logarithm of an absolute value.
-
-    Returns:
-        `[...]`, differentiable to any order: the gradient is `M⁻ᵀ`.
+    result, `[...]`, sums the pivots' logarithms. Elsewhere a pivot that isn't positive gives NaN or
+    −inf, never the logarithm of its size. Differentiable to any order: the gradient is `M⁻ᵀ`.
     """
+    return _eliminate(matrix) if matrix.shape[-1] > 4 else _eliminate_unrolled(matrix)
+
+
+def _eliminate_unrolled(matrix: tf.Tensor) -> tf.Tensor:
     size = matrix.shape[-1]
-    if size <= 4:
-        return _eliminate_unrolled(matrix, size)
-    return _eliminate(matrix)
-
-
-def _eliminate_unrolled(matrix: tf.Tensor, size: int) -> tf.Tensor:
     rows = [tf.unstack(row, axis=-1) for row in tf.unstack(matrix, axis=-2)]
     total = tf.math.log(rows[0][0])
     for k in range(size - 1):
@@ -38,8 +34,12 @@ def _eliminate_unrolled(matrix: tf.Tensor, size: int) -> tf.Tensor:
 
 @tf.custom_gradient
 def _eliminate(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    size = -(-matrix.shape[-1] // BLOCK) * BLOCK
-    padded = _pad(matrix, size)
+    own = matrix.shape[-1]
+    extra = -own % BLOCK
+    size = own + extra
+    # To whole blocks, with ones on the diagonal beyond the matrices' own size.
+    padded = tf.pad(tf.reshape(matrix, [-1, own, own]), [[0, 0], [0, extra], [0, extra]])
+    padded += tf.linalg.diag(tf.constant([0.0] * own + [1.0] * extra, matrix.dtype))
     below = tf.range(size)[:, None]
 
     def step(k, rest, total):
@@ -51,23 +51,14 @@ def _eliminate(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         return k + BLOCK, rest - tf.matmul(columns, solved), total + log_det
 
     state = (tf.constant(0), padded, tf.zeros_like(padded[:, 0, 0]))
-    _, _, total = tf.while_loop(
-        lambda k, *_: k < size, step, state, maximum_iterations=size // BLOCK
-    )
+    blocks = size // BLOCK
+    total = tf.while_loop(lambda k, *_: k < size, step, state, maximum_iterations=blocks)[2]
     total = tf.reshape(total, tf.shape(matrix)[:-2])
 
     def grad(upstream: tf.Tensor) -> tf.Tensor:
         return upstream[..., None, None] * tf.linalg.matrix_transpose(tf.linalg.inv(matrix))
 
     return total, grad
-
-
-def _pad(matrix: tf.Tensor, size: int) -> tf.Tensor:
-    """`[batch, size, size]`: the matrices with ones on the diagonal beyond their own size."""
-    extra = size - matrix.shape[-1]
-    flat = tf.reshape(matrix, [-1, *matrix.shape[-2:]])
-    ones = tf.linalg.diag([0.0] * matrix.shape[-1] + [1.0] * extra)
-    return tf.pad(flat, [[0, 0], [0, extra], [0, extra]]) + tf.cast(ones, matrix.dtype)
 
 
 def _solve(pivots: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,3 +71,33 @@ def _solve(pivots: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         factors = both[:, :, i] - tf.one_hot(i, BLOCK, dtype=both.dtype)  # leaves row i as `row`
         both -= factors[:, :, None] * row[:, None]
     return log_det, both[:, :, BLOCK:]
+
+
+def event_axes(y: tf.Tensor) -> list[int]:
+    return list(range(1, y.shape.rank))
+
+
+def inner(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Inner products over the event, `[batch, 1, …, 1]`."""
+    return inners(a, [b])[0]
+
+
+def inners(a: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Inner products over the event with each of several, `[batch, 1, …, 1]`, by one sum."""
+    # Not by tf.reduce_sum, of which XLA makes three passes on a CPU.
+    size = a.shape[1:].num_elements() or tf.reduce_prod(tf.shape(a)[1:])
+    products = tf.reshape(tf.concat([a * other for other in others], 0), [-1, size])
+    sums = tf.matmul(products, tf.ones([size, 1], a.dtype))
+    return tf.split(tf.reshape(sums, [-1] + [1] * (a.shape.rank - 1)), len(others))
+
+
+def norm(a: tf.Tensor) -> tf.Tensor:
+    """Euclidean norms over the event, `[batch, 1, …, 1]`."""
+    return tf.sqrt(inner(a, a))
+
+
+def one_per_example(value: Any, y: tf.Tensor) -> tf.Tensor:
+    """Lays a scalar or `[batch]` out as `[1 or batch, 1, …, 1]`."""
+    # Not by tf.cast, which takes a Python number to float32 first.
+    value = tf.cast(value, y.dtype) if tf.is_tensor(value) else tf.constant(value, y.dtype)
+    return tf.reshape(value, [-1] + [1] * (y.shape.rank - 1))

@@ -1,7 +1,6 @@
 """Linear maps `x ↦ x W` as a kernel with its geometry: a matrix, or a convolution of images."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,15 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics import convolutions
-
-TRACES = 64  # functions kept for eager mode; a function of matrices serves every shape
+from tf_iresnet.numerics.structures import TensorDataclass
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LinearMap:
+class LinearMap(TensorDataclass):
     """A kernel `[*stack, …, inputs, outputs]`: one map, or a stack of maps of the same geometry.
-
-    A `tf.nest` structure of the kernel: `map_structure(lambda t: t[i], linear_map)` is copy i.
 
     Args:
         kernel: tensor or array.
@@ -27,6 +23,7 @@ class LinearMap:
 
     kernel: Any
     error: float = dataclasses.field(default=0.0, kw_only=True)
+    tensors = ("kernel",)
     batched: ClassVar[bool] = True  # whether `apply` and `adjoint` take a stack
 
     @property
@@ -41,17 +38,17 @@ class LinearMap:
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
-        """The spatial axes of the kernel, none for a matrix."""
+        """The sizes of the kernel's spatial axes, none for a matrix."""
         return tuple(self.kernel.shape[self.num_stacked : -2])
 
     @property
     def input_shape(self) -> tuple[Any, ...]:
-        """Of one vector."""
+        """The shape of one input."""
         return (self.kernel.shape[-2],)
 
     @property
     def output_shape(self) -> tuple[Any, ...]:
-        """Of one image."""
+        """The shape of one output."""
         return (self.kernel.shape[-1],)
 
     def apply(self, x: tf.Tensor) -> tf.Tensor:
@@ -84,7 +81,7 @@ class LinearMap:
     def peak(self, keepdims: bool = False) -> tf.Tensor:
         """The largest |entry| of each copy, `[*stack]`, or a tiny number for zeros. No gradient.
 
-        To divide by: squares of entries would overflow or vanish in float32 otherwise.
+        Entries are divided by it before they are squared, which could overflow or vanish.
         """
         kernel = tf.stop_gradient(tf.convert_to_tensor(self.kernel))
         axes = range(self.num_stacked, kernel.shape.rank)
@@ -96,12 +93,23 @@ class LinearMap:
         taps = tf.norm(tf.stop_gradient(self.kernel / self.peak(keepdims=True)), axis=(-2, -1))
         return self.peak() * tf.reduce_sum(taps, range(self.num_stacked, taps.shape.rank))
 
-    def then(self, other: "LinearMap") -> "LinearMap | None":
-        """`x ↦ other(self(x))` as one map, None where it isn't one of these.
+    def squares(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Squared Euclidean norms of vectors `[*stack, n, …]`, all axes kept."""
+        axes = range(self.num_stacked + 1, vectors.shape.rank)
+        return tf.reduce_sum(vectors**2, axes, keepdims=True)
 
-        Two matrices are one; so are a convolution and one of kernel size 1, before or after, and
-        two convolutions of stride 1 that are both "valid" or both "circular". Two that are padded
-        with zeros aren't: the second one sees zeros where the first one's outputs would go on.
+    def lengths(self, vectors: tf.Tensor) -> tf.Tensor:
+        return tf.sqrt(self.squares(vectors))
+
+    def unit(self, vectors: tf.Tensor) -> tf.Tensor:
+        return tf.math.divide_no_nan(vectors, self.lengths(vectors))
+
+    def then(self, other: "LinearMap") -> "LinearMap | None":
+        """`x ↦ other(self(x))` as one map, or None where it isn't a matrix or a convolution.
+
+        It is one for two matrices, for a convolution and one of kernel size 1 in either order, and
+        for two convolutions of stride 1 that are both "valid" or both "circular"; not for two that
+        pad with zeros, since the second one sees zeros where the first one's outputs would go on.
         Both kernels are unstacked and in float64; `error` grows by the rounding.
         """
         if type(self) is not type(other) or len(self.kernel.shape) != len(other.kernel.shape):
@@ -117,14 +125,6 @@ class LinearMap:
 
     def _joined(self, other: Any) -> "LinearMap | None":
         return self.with_kernel(np.asarray(self.kernel) @ np.asarray(other.kernel))
-
-    def __tf_flatten__(self) -> tuple[tuple, tuple]:
-        names = (field.name for field in dataclasses.fields(self) if field.name != "kernel")
-        return tuple((name, getattr(self, name)) for name in names), (self.kernel,)
-
-    @classmethod
-    def __tf_unflatten__(cls, metadata: tuple, components: tuple) -> Any:
-        return cls(*components, **dict(metadata))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,12 +154,8 @@ class Convolution(LinearMap):
 
     Args:
         size: spatial size of the inputs; None for every size.
-        strides: one an axis.
+        strides, dilation: one number per axis.
         padding: "valid", "same", or "circular": like "same", the image continued periodically.
-        dilation: one an axis.
-
-    Raises:
-        ValueError: if there isn't one of each an axis.
     """
 
     size: tuple[int, ...] | None
@@ -244,66 +240,24 @@ class Convolution(LinearMap):
         shape = [*self.stack, *self.kernel.shape[-2:]]
         return Matrix(tf.reshape(self.kernel, shape), error=self.error)
 
+    def undilated(self) -> "Convolution":
+        """The same map, the zeros between the taps written into the kernel."""
+        kernel = convolutions.dilated(self.kernel, self.dilation)
+        return dataclasses.replace(self, kernel=kernel, dilation=(1,) * len(self.dilation))
+
     def _joined(self, other: "Convolution") -> "Convolution | None":
         if self._is_product() or other._is_product():
             product = np.asarray(self.kernel) @ np.asarray(other.kernel)
             return (self if other._is_product() else other).with_kernel(product)
         if max(self.strides + other.strides) > 1 or not self.padding == other.padding != "same":
             return None
-        maps, ones = (self, other), (1,) * len(self.dilation)
-        kernels = (convolutions.dilated(one.kernel, one.dilation).numpy() for one in maps)
-        joined = convolutions.joined_kernels(*kernels)
-        return dataclasses.replace(self, kernel=joined, dilation=ones)
+        first, second = self.undilated(), other.undilated()
+        kernels = first.kernel.numpy(), second.kernel.numpy()
+        return first.with_kernel(convolutions.joined_kernels(*kernels))
 
     def _is_product(self) -> bool:
         """Whether it is the product with a matrix at every position."""
         return max(self.kernel_size) == max(self.strides) == 1
-
-
-def as_one_graph(
-    function: Callable, linear_map: LinearMap, *tensors: tf.Tensor, **static: Any
-) -> Any:
-    """`function(linear_map, *tensors, **static)`; in eager mode as a graph, which takes a tenth.
-
-    One trace serves the matrices of every shape and a rank, one the convolutions of one shape.
-    """
-    if not tf.executing_eagerly():
-        return function(linear_map, *tensors, **static)
-    metadata, components = linear_map.__tf_flatten__()
-    arguments = [tf.convert_to_tensor(t) for t in (*components, *tensors)]
-    shapes = [[None] * t.shape.rank if linear_map.batched else t.shape for t in arguments]
-    signature = tuple(map(tf.TensorSpec, shapes, (t.dtype for t in arguments)))
-    unflatten = type(linear_map).__tf_unflatten__
-    kept = _graph(function, unflatten, metadata, signature, tuple(static.items()))
-    return kept(*arguments)
-
-
-@functools.lru_cache(maxsize=TRACES)
-def _graph(
-    function: Callable, unflatten: Callable, metadata: tuple, signature: tuple, static: tuple
-) -> Callable:
-    def call(kernel: tf.Tensor, *tensors: tf.Tensor) -> Any:
-        return function(unflatten(metadata, (kernel,)), *tensors, **dict(static))
-
-    # Partial, since TensorFlow would take functions of the same code for one that it traces anew.
-    return tf.function(functools.partial(call), input_signature=signature, autograph=False)
-
-
-def in_turn(function: Callable, linear_map: LinearMap, *tensors: tf.Tensor, results: int) -> Any:
-    """`function(linear_map, *tensors)`, of a stack of convolutions one copy after the other.
-
-    The function returns a tuple of `results` tensors in the kernel's dtype, all `[*stack, …]`.
-    """
-    if linear_map.batched or not linear_map.num_stacked:
-        return function(linear_map, *tensors)
-    axes, stacks = linear_map.num_stacked, (linear_map.kernel, *tensors)
-    copies = [tf.reshape(t, [-1, *t.shape[axes:]]) for t in stacks]
-    found = tf.map_fn(
-        lambda copy: function(linear_map.with_kernel(copy[0]), *copy[1:]),
-        tuple(copies),
-        fn_output_signature=(linear_map.kernel.dtype,) * results,
-    )
-    return tuple(tf.reshape(t, [*linear_map.stack, *t.shape[1:]]) for t in found)
 
 
 def _on_batch(function: Callable, x: tf.Tensor, axes: int) -> tf.Tensor:

@@ -34,16 +34,8 @@ from tf_iresnet.numerics.estimators import (
 )
 from tf_iresnet.numerics.log_functions import LOG1P
 
-__all__ = [
-    "Auto",
-    "Exact",
-    "Krylov",
-    "LogDet",
-    "LogDetEstimate",
-    "PowerSeries",
-    "RussianRoulette",
-    "get",
-]
+__all__ = ["Auto", "Exact", "Krylov", "LogDet", "LogDetEstimate", "PowerSeries"]
+__all__ += ["RussianRoulette", "get"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +43,9 @@ class Auto(LogDet):
     """One estimator in training, where noise averages out, another where figures are quoted.
 
     Args:
-        training: an estimator, or None: `Exact` up to three dimensions, where the products cost
-            less than noise, otherwise `RussianRoulette`.
-        evaluation: an estimator, or None: `Exact` up to 128 dimensions, otherwise `Krylov` to a
-            tolerance of 1e-4 nats a block.
+        training: by default `Exact` up to three dimensions, where products cost less than noise,
+            else `RussianRoulette`.
+        evaluation: by default `Exact` up to 128 dimensions, else `Krylov` to 1e-4 nats per block.
     """
 
     training: LogDet | None = None
@@ -70,9 +61,8 @@ class Auto(LogDet):
         if training:
             chosen = self.training or (Exact() if event_size <= 3 else RussianRoulette())
         else:
-            chosen = self.evaluation or (
-                Exact() if event_size <= 128 else Krylov(24, tolerance=1e-4)
-            )
+            default = Exact() if event_size <= 128 else Krylov(24, tolerance=1e-4)
+            chosen = self.evaluation or default
         return chosen.resolve(event_size, training)
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
@@ -96,8 +86,6 @@ def get(identifier: str | dict[str, Any] | LogDet) -> LogDet:
 
 def serialize(estimator: LogDet) -> dict[str, Any]:
     """The JSON form of an estimator; `get` reads it."""
-    settings = vars(estimator).items()
-    return {
-        "name": estimator.name,
-        **{key: serialize(v) if isinstance(v, LogDet) else v for key, v in settings},
-    }
+    values = vars(estimator).items()
+    settings = {key: serialize(v) if isinstance(v, LogDet) else v for key, v in values}
+    return {"name": estimator.name, **settings}

@@ -20,12 +20,10 @@ class LogFunction:
 
     def coefficient(self, k: int | tf.Tensor, dtype: tf.DType) -> Any:
         """`a_k = −Σ w·(−s)ᵏ/k`."""
-        k = tf.convert_to_tensor(k)
         return -sum(w * _power(s, k, dtype) for w, s in self.terms) / tf.cast(k, dtype)
 
     def derivative_coefficient(self, k: int | tf.Tensor, dtype: tf.DType) -> Any:
         """`b_k = Σ w·s·(−s)ᵏ`."""
-        k = tf.convert_to_tensor(k)
         return sum(w * s * _power(s, k, dtype) for w, s in self.terms)
 
     def tail(self, lipschitz: tf.Tensor, terms: int) -> tf.Tensor:
@@ -46,7 +44,7 @@ class LogFunction:
         return tf.where(lipschitz < 1, total, float("inf"))
 
 
-def _power(sign: float, k: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _power(sign: float, k: int | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """`(−s)ᵏ`."""
     return 1.0 - 2.0 * tf.cast(k % 2, dtype) if sign > 0 else tf.ones(tf.shape(k), dtype)
 

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics import symbols
-from tf_iresnet.numerics.convolutions import dilated
 from tf_iresnet.numerics.linear_maps import Convolution, LinearMap
 
 EXACT_UP_TO = 512  # smaller side up to which a float64 SVD costs well under a second
@@ -16,20 +15,17 @@ EIGENVALUES_UP_TO = 96  # side beyond which Gram iteration is faster, when there
 
 
 def upper_bound(linear_map: LinearMap) -> Any:
-    """A number that is certainly ≥ the norm, in exact arithmetic, computed in float64.
+    """A proven upper bound on the exact norm, computed in float64. For eager use.
 
     For a matrix, the largest singular value where the smaller side is at most `EXACT_UP_TO`,
     otherwise by Gram iteration (0.2 % high at worst for 1,024 on the smaller side). For a
     convolution, exact up to rounding with circular padding of sizes that the strides divide, and
     for small images; otherwise high by a few `((kernel size − 1) / image size)²`: axes are kept as
     block Toeplitz matrices as far as `WORK` allows, the others taken at their frequencies. The
-    map's `error` is added. For eager use.
-
-    Args:
-        linear_map: of the dtype that a layer multiplies with. A matrix may be a stack.
+    map's `error` is added; its kernel should have the dtype that a layer multiplies with.
 
     Returns:
-        A float, or an array `[*stack]`; infinite for a kernel with an entry that isn't finite.
+        A float, or `[*stack]` for a stack of matrices; infinite where an entry isn't finite.
 
     Raises:
         ValueError: for a stack of convolutions, and a kernel of less than two axes.
@@ -42,18 +38,16 @@ def upper_bound(linear_map: LinearMap) -> Any:
                 "Expected a kernel [*kernel_size, inputs, outputs] of one convolution. Received: "
                 f"shape={kernel.shape}, strides={linear_map.strides}"
             )
-        if not np.all(np.isfinite(kernel)):
-            return math.inf
-        return _certified_convolution(linear_map) + linear_map.error
+        bound = _certified_convolution(linear_map) if np.all(np.isfinite(kernel)) else math.inf
+        return bound + linear_map.error
     if kernel.ndim < 2:
         raise ValueError(f"Expected a kernel [*stack, inputs, outputs]. Received: {kernel.shape}")
     finite = np.all(np.isfinite(kernel), axis=(-2, -1))
-    if not np.all(finite):
-        kernel = np.where(finite[..., None, None], kernel, 0.0)
+    kernel = np.where(finite[..., None, None], kernel, 0.0)
     if kernel.size == 0:
         norms = np.zeros(kernel.shape[:-2])
     elif min(kernel.shape[-2:]) > EXACT_UP_TO:
-        norms = np.vectorize(_largest, signature="(k,m)->()")(kernel)
+        norms = np.vectorize(lambda w: _largest(w[None], np.eye(1)), signature="(k,m)->()")(kernel)
     else:
         # LAPACK's backward error is a modest multiple of ε ‖W‖; this is a generous one.
         rounding = 4 * sum(kernel.shape[-2:]) * np.finfo(np.float64).eps
@@ -68,8 +62,9 @@ def singular_values(linear_map: LinearMap) -> np.ndarray:
 
 
 def _certified_convolution(linear_map: Convolution) -> float:
+    linear_map = linear_map.with_kernel(np.asarray(linear_map.kernel, np.float64)).undilated()
     size, strides, padding = linear_map.size, linear_map.strides, linear_map.padding
-    kernel = dilated(np.asarray(linear_map.kernel, np.float64), linear_map.dilation).numpy()
+    kernel = linear_map.kernel.numpy()
     if size is not None:
         kept = symbols.exact_axes(kernel.shape, size, strides, padding, WORK)
         for axis in kept:
@@ -82,12 +77,9 @@ def _certified_convolution(linear_map: Convolution) -> float:
     return _largest(taps, symbols.waves(kernel.shape[:-2], rings)) * factor
 
 
-def _largest(taps: np.ndarray, waves: np.ndarray | None = None) -> float:
-    """Upper bound of the norm at every frequency, with all rounding; of a matrix without any."""
-    largest = 0.0
-    if waves is None:
-        taps, waves = taps[None], np.ones((1, 1))
-    step = max(1, 2**22 // math.prod(taps.shape[1:]))
+def _largest(taps: np.ndarray, waves: np.ndarray) -> float:
+    """Upper bound of the norm at every frequency, with all rounding."""
+    largest, step = 0.0, max(1, 2**22 // math.prod(taps.shape[1:]))
     for start in range(0, len(waves), step):
         batch = np.tensordot(waves[start : start + step], taps, 1)
         adjoint = batch.conj().swapaxes(1, 2)
@@ -106,17 +98,16 @@ def _largest(taps: np.ndarray, waves: np.ndarray | None = None) -> float:
 def _hermitian_gram_iteration(gram: np.ndarray, iterations: int = 10) -> float:
     """Upper bound of the largest eigenvalue of Hermitian matrices: `‖G^(2^n)‖_F^(1/2^n)`.
 
-    High by `r^(1/2^(n+1))` at most. Matrices that turn out to be smaller than another one are left
-    out on the way.
+    High by `r^(1/2^(n+1))` at most. Matrices that prove smaller than another are left out.
     """
-    exponent, rank = 1.0, gram.shape[1]
+    exponent, rank, tiny = 1.0, gram.shape[1], np.finfo(np.float64).tiny
     log_scale = np.zeros(len(gram))
     for _ in range(iterations):
-        size = np.maximum(np.linalg.norm(gram, axis=(1, 2)), np.finfo(np.float64).tiny)
+        size = np.maximum(np.linalg.norm(gram, axis=(1, 2)), tiny)
         log_scale = log_scale + exponent * np.log(size)  # an upper bound's logarithm
         possible = log_scale >= log_scale.max() - exponent * math.log(rank) / 2 - 1e-9
         gram, log_scale = gram[possible] / size[possible, None, None], log_scale[possible]
         gram, exponent = gram @ gram, exponent / 2
-    size = np.maximum(np.linalg.norm(gram, axis=(1, 2)), np.finfo(np.float64).tiny)
+    size = np.maximum(np.linalg.norm(gram, axis=(1, 2)), tiny)
     rounding = 4 * iterations * rank**2 * np.finfo(np.float64).eps
     return float(np.exp((log_scale + exponent * np.log(size)).max()) * (1 + rounding))

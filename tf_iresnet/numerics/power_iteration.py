@@ -1,7 +1,7 @@
 """The norm of a linear map by power iteration: an estimate from below that follows training.
 
-A call costs a pass or two, and its value never exceeds the norm. Every function takes a stack of
-maps, whose copies don't depend on each other; `norms` bounds the norm from above.
+A call costs a pass or two, and its value never exceeds the norm; `norms` bounds it from above. The
+copies in a stack of maps don't depend on each other.
 """
 
 import functools
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.linear_maps import LinearMap, Matrix, as_one_graph, in_turn
+from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
+from tf_iresnet.numerics.map_functions import as_one_graph, in_turn
+from tf_iresnet.numerics.structures import at_least_float32
 
 SINGLE = 1  # passes on matrices one by one, which are enough for most steps of training
 OVERTAKE_MARGIN = 1e-3  # relative; a tenth of the usual tolerance
@@ -41,23 +43,20 @@ def power_iteration(
         linear_map: kernel floating point, finite; any scale.
         vector: `[*stack, *output_shape]`, non-zero, of any length: where an earlier call got to.
         tolerance: relative, on σ̃; not below the square root of the dtype's epsilon.
-        max_iterations: of passes, one product with W and one with Wᵀ each, until a copy has met it.
+        max_iterations: cap on the passes, each a product with W and one with Wᵀ.
         iterations: exactly so many passes, whatever the residual (the papers' setting).
 
     Returns:
-        σ̃, `[*stack]`, and the unit vectors it belongs to, which carry no gradient.
-
-    Raises:
-        ValueError: if `iterations` or `max_iterations` is negative.
+        σ̃, `[*stack]`, and the unit vectors it belongs to, which carry no gradient. A ValueError
+        for a negative number of passes.
     """
     passes = max_iterations if iterations is None else iterations
     if passes < 0:
         raise ValueError(f"Expected a number of passes >= 0. Received: {passes}. Raise it.")
     linear_map = lifted(linear_map)
     dtype = linear_map.kernel.dtype
-    epsilon = np.finfo(dtype.as_numpy_dtype).eps
-    growth = -1.0 if iterations is not None else max(tolerance**2 / 2, 2 * epsilon)
-    growth = tf.constant(growth, dtype)
+    least = 2 * np.finfo(dtype.as_numpy_dtype).eps
+    growth = tf.constant(-1.0 if iterations is not None else max(tolerance**2 / 2, least), dtype)
     sigma, u, v = without_gradient(_iterate, linear_map, tf.cast(vector, dtype), growth, passes)
     sigma = _with_gradient(linear_map, sigma, u, v)
     return sigma, tf.squeeze(v, linear_map.num_stacked)
@@ -69,15 +68,12 @@ def swap_if_overtaken(
     """Which of two vectors to start `power_iteration` from, and the second one for the next time.
 
     A vector that has long been the leading one contains next to nothing of another direction, which
-    may then grow for tens of steps before passes find it. So a second one is kept apart: at a right
-    angle to the first, one pass a call, it turns to the second largest singular value and takes
-    over when that becomes the largest. (500 steps of a small flow at a rate of 1e-2: the norm was
-    up to 24 % underestimated without it, half a percent with it.)
+    may then grow for tens of steps before passes find it. So a second one is kept: orthogonal to
+    the first, with one pass per call, it turns to the second largest singular value and takes over
+    when that becomes the largest. (500 steps of a small flow at a rate of 1e-2: the norm was up to
+    24 % underestimated without it, half a percent with it.)
 
-    Args:
-        linear_map: kernel finite; any scale.
-        vector: `[*stack, *output_shape]`, non-zero.
-        second_vector: likewise.
+    The kernel is finite, of any scale; the vectors `[*stack, *output_shape]` are non-zero.
 
     Returns:
         `vector`, or `second_vector` if its image is larger by more than `OVERTAKE_MARGIN`, and the
@@ -97,22 +93,18 @@ def unchanged(
     sketch: tf.Tensor,
     tolerance: float,
 ) -> tf.Tensor:
-    """Whether `stored_vector` still leads: the kernel is the one, nearly, it was stored for.
+    """Whether the kernel is nearly the one that `stored_vector` was stored for, bool `[*stack]`.
 
     A vector from before the weights changed may be as good as orthogonal to the direction that
     grew, and no residual would tell. Two sketches tell: their difference is an unbiased estimate of
     ‖ΔW‖² in the Frobenius norm. The norm can't change by more than ‖ΔW‖, that of an operator whose
-    kernel has many taps by more than √taps ‖ΔW‖. All is relative to the kernel's largest entry, so
-    nothing overflows.
+    kernel has many taps by more than √taps ‖ΔW‖. Divided by the largest entry, nothing overflows.
 
     Args:
         linear_map: with the kernel as it is.
         stored_vector: `[*stack, *output_shape]`, of length 1, of the kernel as it was.
         stored_sketch, sketch: `probes.kernel_sketch` of either kernel.
         tolerance: change of the norm to allow, relative to the stored vector's image.
-
-    Returns:
-        bool `[*stack]`.
     """
     linear_map = tf.nest.map_structure(tf.stop_gradient, lifted(linear_map))
     dtype = linear_map.kernel.dtype
@@ -121,7 +113,7 @@ def unchanged(
     axes = range(linear_map.num_stacked, difference.shape.rank)
     taps = np.prod(linear_map.kernel_size, dtype=np.int64)
     change = tf.reduce_sum(difference**2, axes) * (taps / difference.shape[-1])
-    (image,) = in_turn(_image_length, linear_map, tf.cast(stored_vector, dtype), results=1)
+    image = in_turn(_image_length, linear_map, tf.cast(stored_vector, dtype))
     return tf.stop_gradient(change <= (tolerance * image) ** 2)
 
 
@@ -136,51 +128,40 @@ def _iterate_together(
 ) -> tuple[tf.Tensor, ...]:
     peak = linear_map.peak()
     scale = 1 / peak[..., None, None]
-    start = unit_vectors(linear_map, tf.expand_dims(vector, linear_map.num_stacked))
+    start = linear_map.unit(tf.expand_dims(vector, linear_map.num_stacked))
 
     def one_pass(v: tf.Tensor, active: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = linear_map.adjoint(v * scale)
         back = linear_map.apply(image * scale)
-        squared, length = _squares(linear_map, image), lengths_of(linear_map, back)
+        squared, length = linear_map.squares(image), linear_map.lengths(back)
         v = tf.where(active & (length > 0), back / length, v)
         active &= length - squared > growth * squared
         return tf.ensure_shape(v, start.shape), tf.ensure_shape(active, all_active.shape)
 
-    def body(count: tf.Tensor, v: tf.Tensor, active: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return count + 1, *one_pass(v, active)
-
-    all_active = tf.ones_like(_squares(linear_map, start), tf.bool)
+    all_active = tf.ones_like(linear_map.squares(start), tf.bool)
     of_matrices = isinstance(linear_map, Matrix)
     # The papers' fixed number of passes (growth < 0) is taken one by one.
     single = tf.where(growth < 0, passes, tf.minimum(passes, SINGLE)) if of_matrices else passes
-    count, v, active = tf.while_loop(
+    state = tf.while_loop(
         lambda count, _, active: tf.reduce_any(active) & (count < single),
-        body,
+        lambda count, v, active: (count + 1, *one_pass(v, active)),
         (0, start, all_active),
     )
     if of_matrices:
-        v = _by_squaring(linear_map.kernel * scale, one_pass, count, v, active, passes)
+        state = _by_squaring(linear_map.kernel * scale, one_pass, state, passes)
+    v = state[1]
     image = linear_map.adjoint(v * scale)
-    length = lengths_of(linear_map, image)
+    length = linear_map.lengths(image)
     return tf.reshape(length, tf.shape(peak)) * peak, tf.math.divide_no_nan(image, length), v
 
 
-def _by_squaring(
-    kernel: tf.Tensor,
-    one_pass: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
-    count: tf.Tensor,
-    v: tf.Tensor,
-    active: tf.Tensor,
-    passes: tf.Tensor,
-) -> tf.Tensor:
-    """Goes on with `v`, by 2, 4, 8, … passes at once and one that judges the result.
+def _by_squaring(kernel: tf.Tensor, one_pass: Callable, state: tuple, passes: tf.Tensor) -> tuple:
+    """Goes on from (count, v, active), by 2, 4, 8, … passes at once and one that judges the result.
 
     A stack waits for the copy that takes most passes; so they are only logarithmic in its number.
     """
 
-    def body(
-        count: tf.Tensor, v: tf.Tensor, active: tf.Tensor, power: tf.Tensor, n: tf.Tensor
-    ) -> Any:
+    def body(count, v, active, power, n):
         power = tf.cond(n > 1, lambda: power, lambda: tf.matmul(kernel, kernel, transpose_a=True))
         power = tf.matmul(power, power)
         power /= tf.maximum(tf.reduce_max(tf.abs(power), [-2, -1], keepdims=True), tiny)
@@ -190,13 +171,13 @@ def _by_squaring(
         v, active = one_pass(ahead, active)
         return count + 2 * n + 1, v, active, tf.ensure_shape(power, shape), 2 * n
 
-    none_yet = tf.matmul(v, v, transpose_a=True)
+    none_yet = tf.matmul(state[1], state[1], transpose_a=True)
     shape, tiny = none_yet.shape, np.finfo(kernel.dtype.as_numpy_dtype).tiny
     return tf.while_loop(
         lambda count, v, active, *_: tf.reduce_any(active) & (count < passes),
         body,
-        (count, v, active, none_yet, 1),
-    )[1]
+        (*state, none_yet, 1),
+    )
 
 
 def _with_gradient(
@@ -205,28 +186,20 @@ def _with_gradient(
     """`sigma = ⟨u, W v⟩` with its gradient in the kernel; u and v are constants."""
 
     @tf.custom_gradient
-    def norm(kernel: tf.Tensor) -> Any:
-        del kernel
-
+    def norm(_: tf.Tensor) -> Any:
         def grad(upstream: tf.Tensor) -> tf.Tensor:
-            stack = linear_map.stack
-            upstream = tf.reshape(upstream, [*stack, *[1] * (u.shape.rank - len(stack))])
-            return in_turn(_kernel_gradient, linear_map, upstream * u, v, results=1)[0]
+            ones = [1] * (u.shape.rank - linear_map.num_stacked)
+            upstream = tf.reshape(upstream, [*linear_map.stack, *ones])
+            return in_turn(lambda one, *uv: one.kernel_gradient(*uv), linear_map, upstream * u, v)
 
         return tf.identity(sigma), grad
 
     return norm(linear_map.kernel)
 
 
-def _kernel_gradient(linear_map: LinearMap, u: tf.Tensor, v: tf.Tensor) -> tuple[tf.Tensor]:
-    return (linear_map.kernel_gradient(u, v),)
-
-
-def _swapped(
-    linear_map: LinearMap, vector: tf.Tensor, second: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    axis, scale = linear_map.num_stacked, 1 / linear_map.peak()[..., None, None]
-    unit, lengths = (functools.partial(f, linear_map) for f in (unit_vectors, lengths_of))
+def _swapped(linear_map: LinearMap, vector: tf.Tensor, second: tf.Tensor) -> tuple:
+    unit, lengths, axis = linear_map.unit, linear_map.lengths, linear_map.num_stacked
+    scale = 1 / linear_map.peak()[..., None, None]
     first, second = unit(tf.expand_dims(vector, axis)), tf.expand_dims(second, axis)
     axes = range(axis + 1, first.shape.rank)
     second = unit(second - tf.reduce_sum(first * second, axes, keepdims=True) * first)
@@ -239,11 +212,11 @@ def _swapped(
     return tf.squeeze(tf.where(overtaken, second, first), axis), tf.squeeze(loser, axis)
 
 
-def _image_length(linear_map: LinearMap, vector: tf.Tensor) -> tuple[tf.Tensor]:
+def _image_length(linear_map: LinearMap, vector: tf.Tensor) -> tf.Tensor:
     """The length of the vector's image relative to the kernel's largest entry."""
     peak = linear_map.peak()
     vector = tf.expand_dims(vector, linear_map.num_stacked) / peak[..., None, None]
-    return (tf.reshape(lengths_of(linear_map, linear_map.adjoint(vector)), tf.shape(peak)),)
+    return tf.reshape(linear_map.lengths(linear_map.adjoint(vector)), tf.shape(peak))
 
 
 def without_gradient(function: Any, linear_map: LinearMap, *tensors: Any) -> Any:
@@ -258,20 +231,4 @@ def without_gradient(function: Any, linear_map: LinearMap, *tensors: Any) -> Any
 
 
 def lifted(linear_map: LinearMap) -> LinearMap:
-    kernel = tf.convert_to_tensor(linear_map.kernel)
-    kernel = tf.cast(kernel, tf.float32) if kernel.dtype.size < 4 else kernel
-    return linear_map.with_kernel(kernel)
-
-
-def _squares(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
-    axes = range(linear_map.num_stacked + 1, vectors.shape.rank)
-    return tf.reduce_sum(vectors**2, axes, keepdims=True)
-
-
-def lengths_of(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each vector of `[*stack, n, …]`; the axes stay."""
-    return tf.sqrt(_squares(linear_map, vectors))
-
-
-def unit_vectors(linear_map: LinearMap, vectors: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(vectors, lengths_of(linear_map, vectors))
+    return linear_map.with_kernel(at_least_float32(linear_map.kernel))

@@ -1,18 +1,15 @@
 """Random probe vectors `v` with `E[v] = 0` and `Cov[v] = I`, drawn from stateless seeds.
 
 Hutchinson's identity `tr(A) = E[vᵀ A v]` holds for every such distribution. Rademacher probes have
-the smaller variance (Hutchinson 1990); Gaussian ones are those of the i-ResNet paper (arXiv
-1811.00995).
+the smaller variance (Hutchinson 1990); the i-ResNet paper (arXiv 1811.00995) uses Gaussian ones.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 Seed = int | Any | None  # an int32 tensor or array of shape [2]
-Sampler = Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]
 
 # Two stateless algorithms exist and XLA may choose another one than eager mode does: with one
 # named, the same seed gives the same integers everywhere.
@@ -24,18 +21,11 @@ def as_seed(seed: Any) -> tf.Tensor:
     if seed is None:
         return tf.constant([0, 0], tf.int32)
     seed = tf.convert_to_tensor(seed)
-    if seed.dtype.is_floating:
-        raise TypeError(
-            f"Expected seed to be an int or an int32 tensor of shape [2]. Received: seed={seed}"
-        )
+    if seed.dtype.is_floating or seed.shape not in ((), (2,)):
+        error = TypeError if seed.dtype.is_floating else ValueError
+        raise error(f"Expected seed to be an int or an int32 tensor [2]. Received: seed={seed}")
     seed = tf.cast(seed, tf.int32)
-    if seed.shape.rank == 0:
-        return tf.stack([tf.zeros([], tf.int32), seed])
-    if seed.shape != (2,):
-        raise ValueError(
-            f"Expected seed to be an int or an int32 tensor of shape [2]. Received: seed={seed}"
-        )
-    return seed
+    return seed if seed.shape.rank else tf.stack([tf.zeros([], tf.int32), seed])
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
@@ -69,7 +59,7 @@ def gaussian(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def orthogonal(x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
-    """`count` probes an example, orthogonal to each other, each uniform on the sphere of radius √d.
+    """`count` orthogonal probes per example, each uniform on the sphere of radius √d.
 
     The mean over them has less variance than over as many independent Gaussian ones.
     """
@@ -81,14 +71,12 @@ def orthogonal(x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
         )
     shape = tf.concat([tf.shape(x)[:1], [size, count]], 0)
     basis, triangle = tf.linalg.qr(gaussian(shape, seed, x.dtype))
-    basis *= tf.sign(tf.linalg.diag_part(triangle))[
-        :, tf.newaxis, :
-    ]  # the sign that Gram–Schmidt gives
-    vectors = math.sqrt(size) * tf.transpose(basis, [2, 0, 1])
+    signs = tf.sign(tf.linalg.diag_part(triangle))[:, tf.newaxis]  # those that Gram–Schmidt gives
+    vectors = math.sqrt(size) * tf.transpose(basis * signs, [2, 0, 1])
     return tf.reshape(vectors, tf.concat([[-1], tf.shape(x)[1:]], 0))
 
 
-SAMPLERS: dict[str, Sampler] = {"rademacher": rademacher, "gaussian": gaussian}
+SAMPLERS = {"rademacher": rademacher, "gaussian": gaussian}
 NAMES = (*SAMPLERS, "orthogonal")
 
 
@@ -100,23 +88,11 @@ def draw(name: str, x: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([SAMPLERS[name](tf.shape(x), s, x.dtype) for s in seeds], 0)
 
 
-def check(name: str) -> None:
-    """Raises a ValueError for a name that `draw` doesn't know."""
-    if name not in NAMES:
-        raise ValueError(f"Expected probe to be one of {NAMES}. Received: probe={name!r}")
-
-
 def kernel_sketch(kernel: tf.Tensor, random_vectors: tf.Tensor) -> tf.Tensor:
-    """Random combinations of a kernel's columns, by which `unchanged` notices a change of it.
+    """Random combinations `[…, inputs, vectors]` of the columns of a kernel `[…, inputs, outputs]`.
 
-    Args:
-        kernel: `[…, inputs, outputs]`.
-        random_vectors: `[vectors, outputs]`, standard normal, the same at every call.
-
-    Returns:
-        `[…, inputs, vectors]`.
+    By them `power_iteration.unchanged` notices a change of the kernel, if `random_vectors`
+    `[vectors, outputs]`, standard normal, are the same at every call.
     """
     kernel = tf.convert_to_tensor(kernel)
-    rows = tf.reshape(kernel, [-1, kernel.shape[-1]])
-    sketch = tf.matmul(rows, tf.cast(random_vectors, kernel.dtype), transpose_b=True)
-    return tf.reshape(sketch, [*kernel.shape[:-1], sketch.shape[-1]])
+    return tf.tensordot(kernel, tf.cast(random_vectors, kernel.dtype), [[-1], [1]])

@@ -1,8 +1,7 @@
 """Logarithms of small Hessenberg matrices, by quadrature of their resolvents.
 
-    ln(I + sH) = ∫₀¹ (I − (I + stH)⁻¹)/t dt
-
-`I + stH` has a positive definite symmetric part where `‖H‖₂ < 1`, so nothing needs a pivot.
+`ln(I + sH) = ∫₀¹ (I − (I + stH)⁻¹)/t dt`, where `I + stH` has a positive definite symmetric part if
+`‖H‖₂ < 1`, so nothing needs a pivot.
 """
 
 import math
@@ -15,41 +14,31 @@ from tf_iresnet.numerics.log_functions import LogFunction
 
 
 class Quadrature(NamedTuple):
-    """Nodes `t` and weights of the integral of each term of a function, `[T, 1]` each.
+    """Quadrature of the integrals of all terms of a function, `[T, 1]` each."""
 
-    `tau` is `±t`, and `f(H) ≈ Σ factor·(I − (I + τH)⁻¹)`.
-    """
-
-    tau: tf.Tensor
-    nodes: tf.Tensor
+    tau: tf.Tensor  # `±t`
+    nodes: tf.Tensor  # `t`
     weights: tf.Tensor
-    factor: tf.Tensor
+    factor: tf.Tensor  # `f(H) ≈ Σ factor·(I − (I + τH)⁻¹)`
 
     @classmethod
     def of(cls, function: LogFunction, lipschitz: float, dtype: tf.DType) -> "Quadrature":
-        nodes, weights = _nodes(lipschitz, dtype)
-        rows = [
-            (s * nodes, nodes, abs(w) * weights, w * weights / nodes) for w, s in function.terms
-        ]
-        columns = (np.concatenate(column)[:, None] for column in zip(*rows, strict=True))
+        t, weights = _nodes(lipschitz, dtype)
+        terms = [(s * t, t, abs(w) * weights, w * weights / t) for w, s in function.terms]
+        columns = (np.concatenate(column)[:, None] for column in zip(*terms, strict=True))
         return cls(*(tf.constant(column, dtype) for column in columns))
 
 
 class Resolvents(NamedTuple):
-    """Of `I + τH` for each `τ`, `[T]`: what the next step of the process needs of its inverse.
+    """What the next step of the process needs of `(I + τH)⁻¹` for each `τ`, `[T]`."""
 
-    Attributes:
-      first, last: its first and last row, `[T, batch, m]`.
-      deficit: one less its first entry, `[T, batch]`.
-    """
-
-    first: tf.Tensor
-    last: tf.Tensor
-    deficit: tf.Tensor
+    first: tf.Tensor  # row, `[T, batch, m]`
+    last: tf.Tensor  # row, `[T, batch, m]`
+    deficit: tf.Tensor  # one less the first entry, `[T, batch]`
 
 
 def extended(
-    old: Resolvents, column: tf.Tensor, below: tf.Tensor, new: tf.Tensor, quadrature: Quadrature
+    old: Resolvents, column: tf.Tensor, below: tf.Tensor, new: tf.Tensor, tau: tf.Tensor
 ) -> Resolvents:
     """The resolvents of `H` with one column more, by its Schur complement.
 
@@ -58,27 +47,25 @@ def extended(
         column: of `H` down to the diagonal, `[batch, m]`.
         below: the entry below the diagonal of the column before, `[batch]`.
         new: the unit vector of the new index, `[m]`.
-        quadrature: has the `τ`.
+        tau: `τ`, `[T, 1]`.
     """
-    tau = quadrature.tau
     diagonal = tau * tf.linalg.matvec(column, new)
     above = tau[:, :, tf.newaxis] * (column * (1 - new))
     left, under = tau * below, tf.reduce_sum(old.last * above, -1)
     complement = 1 + diagonal - left * under
     begins = new[0]
     of_first = (begins - tf.reduce_sum(old.first * above, -1)) / complement
-    of_first = of_first[:, :, tf.newaxis]
     row = new - left[:, :, tf.newaxis] * old.last  # of the complement's side
-    corner = old.last[:, :, 0] * left * of_first[:, :, 0]
+    corner = old.last[:, :, 0] * left * of_first
     return Resolvents(
-        old.first + of_first * row,
+        old.first + of_first[:, :, tf.newaxis] * row,
         row / complement[:, :, tf.newaxis],
         old.deficit + corner + begins * diagonal / complement,
     )
 
 
 def resolvent(hessenberg: tf.Tensor, tau: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `x = (I + τH)⁻¹ e₁` for each `τ`, `[T]`: `1 − x₁`, `[T, batch]`, and `x`, `[T, batch, m]`.
+    """`1 − x₁`, `[T, batch]`, and `x`, `[T, batch, m]`, of `x = (I + τH)⁻¹ e₁` for `τ`, `[T]`.
 
     Columns are eliminated from the last one on: each clears the entry below the diagonal of the one
     before. What is left is upper triangular, and the solution follows from its ratios alone.
@@ -92,11 +79,10 @@ def resolvent(hessenberg: tf.Tensor, tau: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         ratio = below / (1 + column[k][:, :, k])
         column[k - 1] -= column[k][:, :, :k] * ratio[:, :, tf.newaxis]
         ratios.insert(0, ratio)
-    first = 1 / (1 + column[0][:, :, 0])
-    entries = [first]
+    entries = [1 / (1 + column[0][:, :, 0])]
     for ratio in ratios:
         entries.append(-entries[-1] * ratio)
-    return column[0][:, :, 0] * first, tf.stack(entries, 2)
+    return column[0][:, :, 0] * entries[0], tf.stack(entries, 2)
 
 
 def _nodes(lipschitz: float, dtype: tf.DType) -> tuple[np.ndarray, np.ndarray]:

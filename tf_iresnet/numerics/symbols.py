@@ -1,12 +1,12 @@
 """A convolution at its frequencies: what bounds of its norm rest on.
 
-Everything is reduced to a convolution of stride 1: a strided one is such a convolution of the
-image whose phases are channels (space to depth), its kernel folded alike (`polyphase`).
+Strides reduce to 1: a strided convolution is one of stride 1 of the image whose phases are channels
+(space to depth), its kernel folded alike (`polyphase`).
 
-Along an axis whose padding is zeros, the operator is a compression of the circulant one on any ring
-that is long enough not to wrap around, and the circulant is block diagonal in the Fourier basis:
-blocks [inputs, outputs], one a frequency (Sedghi et al., 2019, arXiv 1805.10408). A compression has
-no larger norm. It may have one that is smaller by a term of order (kernel size / size)².
+Along an axis padded with zeros, the operator is a compression of the circulant one on any ring that
+is long enough not to wrap around, and the circulant is block diagonal in the Fourier basis: one
+block [inputs, outputs] per frequency (Sedghi et al., 2019, arXiv 1805.10408). A compression has no
+larger norm, but it may be smaller by a term of order (kernel size / size)².
 """
 
 import dataclasses
@@ -19,16 +19,14 @@ import tensorflow as tf
 from tf_iresnet.numerics.convolutions import output_size, padding_before
 from tf_iresnet.numerics.linear_maps import Convolution
 
-POINTS = 16  # points an axis and degree of the symbol, without a size: 2 % high an axis at most
+Axes = tuple[int, ...]  # spatial axes, or one number for each
+
+POINTS = 16  # per axis and degree of the symbol, without a size: at most 2 % high per axis
 
 
 def sampling(
-    kernel_size: tuple[int, ...],
-    size: tuple[int, ...] | None,
-    strides: tuple[int, ...],
-    padding: str,
-    points: int | None = None,
-) -> tuple[tuple[int, ...], tuple[int, ...], float]:
+    kernel_size: Axes, size: Axes | None, strides: Axes, padding: str, points: int | None = None
+) -> tuple[Axes, Axes, float]:
     """Frequencies that bound the norm for a size, or without one for every size.
 
     Those of the shortest ring along each axis. Without a size, or where fewer points are allowed,
@@ -39,12 +37,12 @@ def sampling(
 
     Args:
         kernel_size: dilated.
-        size, strides, padding: as of `Convolution`.
-        points: at most so many for each degree along an axis; None: `POINTS` without a size.
+        size, strides, padding: see `Convolution`.
+        points: at most so many per degree and axis; None: `POINTS` without a size.
 
     Returns:
-        The strides to take `polyphase` of, the frequencies along each axis afterwards, and the
-        factor to apply to the largest norm there.
+        The strides to take `polyphase` of, the number of frequencies along each axis afterwards,
+        and the factor to apply to the largest norm there.
     """
     steps, rings, factor = [], [], 1.0
     for k, n, stride in zip(kernel_size, size or (None,) * len(strides), strides, strict=True):
@@ -61,24 +59,15 @@ def sampling(
 
 
 def for_every_size(linear_map: Convolution) -> tuple[Convolution, float]:
-    """A circular convolution of one size; its norm times the factor bounds that of every size.
-
-    For what needs a size, as power iteration does.
-    """
-    geometry = dilated_size(linear_map), None, linear_map.strides, linear_map.padding
-    strides, rings, factor = sampling(*geometry)
+    """For power iteration: a circular convolution whose norm times the factor bounds any size's."""
+    strides, padding = linear_map.strides, linear_map.padding
+    kernel_size = linear_map.undilated().kernel_size
+    strides, rings, factor = sampling(kernel_size, None, strides, padding)
     size = tuple(n * stride for n, stride in zip(rings, strides, strict=True))
-    ringed = dataclasses.replace(linear_map, size=size, strides=strides, padding="circular")
-    return ringed, factor
+    return dataclasses.replace(linear_map, size=size, strides=strides, padding="circular"), factor
 
 
-def dilated_size(linear_map: Convolution) -> tuple[int, ...]:
-    """Spatial size of the kernel with its zeros."""
-    taps = zip(linear_map.kernel_size, linear_map.dilation, strict=True)
-    return tuple((k - 1) * rate + 1 for k, rate in taps)
-
-
-def polyphase(kernel: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
+def polyphase(kernel: tf.Tensor, strides: Axes) -> tf.Tensor:
     """Stride-1 kernel `[*stack, *⌈k/stride⌉, phases × inputs, outputs]` for the image's phases."""
     if max(strides, default=1) == 1:
         return kernel
@@ -100,18 +89,17 @@ def ring(kernel_size: int, size: int, stride: int, padding: str) -> int:
     if padding == "circular":
         return size
     before = padding_before(size, kernel_size, stride, padding)
-    outputs = output_size(size, kernel_size, stride, padding, 1)
-    assert outputs is not None
+    outputs = output_size(size, kernel_size, stride, padding, 1) or 0
     # Windows reach from −before to the second of these; below 0 they fall beyond the image's end.
     needed = max(size + before, (outputs - 1) * stride - before + kernel_size)
     return -(-needed // stride) * stride
 
 
-def waves(kernel_size: tuple[int, ...], rings: tuple[int, ...]) -> np.ndarray:
+def waves(kernel_size: Axes, rings: Axes) -> np.ndarray:
     """`e^{iωt}` of each frequency of the rings and each tap, `[frequencies, taps]`.
 
-    Times the taps it is the symbol, `K̂(ω) = Σ_t K_t e^{iωt}`. One of each pair of conjugates, as
-    the kernel is real.
+    Times the taps it is the symbol, `K̂(ω) = Σ_t K_t e^{iωt}`. For a real kernel one of each pair of
+    conjugates is enough.
     """
     turns = np.zeros((1, 1))
     for axis, (k, length) in enumerate(zip(kernel_size, rings, strict=True)):
@@ -123,27 +111,22 @@ def waves(kernel_size: tuple[int, ...], rings: tuple[int, ...]) -> np.ndarray:
 
 
 def blocks(taps: tf.Tensor, waves: tf.Tensor) -> tf.Tensor:
-    """The symbol at each frequency as real matrices `[[Re, −Im], [Im, Re]]`.
+    """The symbol as real matrices `[[Re, −Im], [Im, Re]]`, with each of its singular values twice.
 
-    Args:
-        taps: `[*stack, taps, inputs, outputs]`.
-        waves: `[2, frequencies, taps]` or one for each copy; real and imaginary parts.
-
-    Returns:
-        `[*stack, frequencies, 2 inputs, 2 outputs]`, with each singular value of the symbol twice.
+    `[*stack, frequencies, 2 inputs, 2 outputs]`, of taps `[*stack, taps, inputs, outputs]` and the
+    real and imaginary parts of waves, `[2, frequencies, taps]`, or these for each copy.
     """
     shape = taps.shape
     flat = tf.reshape(taps, [*shape[:-3], 1, shape[-3], shape[-2] * shape[-1]])
     parts = tf.matmul(waves, flat)
     parts = tf.reshape(parts, [*parts.shape[:-1], *shape[-2:]])
     real, imaginary = tf.unstack(parts, axis=-4)
-    left = tf.concat([real, imaginary], -2)
-    right = tf.concat([-imaginary, real], -2)
-    return tf.concat([left, right], -1)
+    rows = tf.concat([real, -imaginary], -1), tf.concat([imaginary, real], -1)
+    return tf.concat(rows, -2)
 
 
 def toeplitz(kernel: np.ndarray, axis: int, size: int, stride: int, padding: str) -> np.ndarray:
-    """The kernel with one axis of length 1, in its channels all positions of the image there."""
+    """The kernel with an axis of length 1, whose channels hold all positions of the image there."""
     taps = kernel.shape[axis]
     before = padding_before(size, taps, stride, padding)
     outputs = output_size(size, taps, stride, padding, 1) or 0
@@ -157,20 +140,14 @@ def toeplitz(kernel: np.ndarray, axis: int, size: int, stride: int, padding: str
     return np.expand_dims(result.reshape(*others, size * inputs, -1), axis)
 
 
-def exact_axes(
-    kernel_shape: tuple[int, ...],
-    size: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: str,
-    work: float,
-) -> tuple[int, ...]:
-    """The axes to write out by `toeplitz`, those that it matters most for.
+def exact_axes(kernel_shape: Axes, size: Axes, strides: Axes, padding: str, work: float) -> Axes:
+    """The axes to write out by `toeplitz`: those that matter most, of a dilated kernel.
 
-    As many as keep matrices × side² × other side within `work`. The kernel is dilated.
+    As many as keep matrices × side² × other side within `work`.
     """
     geometry = list(zip(kernel_shape, size, strides, strict=False))
 
-    def cost(kept: tuple[int, ...]) -> float:
+    def cost(kept: Axes) -> float:
         (rows, columns), matrices = kernel_shape[-2:], 1.0
         for axis, (k, n, stride) in enumerate(geometry):
             if axis in kept:
@@ -181,7 +158,7 @@ def exact_axes(
                 matrices *= ring(k, n, stride, padding) / stride / 2 + 1
         return matrices * min(rows, columns) ** 2 * max(rows, columns)
 
-    def gain(kept: tuple[int, ...]) -> float:
+    def gain(kept: Axes) -> float:
         if padding == "circular":  # a ring is exact, unless the strides don't divide it
             return sum(size[axis] % strides[axis] > 0 for axis in kept)
         return sum(((kernel_shape[axis] - 1) / size[axis]) ** 2 for axis in kept)

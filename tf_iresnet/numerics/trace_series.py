@@ -11,21 +11,19 @@ from tf_iresnet.numerics.log_functions import LogFunction
 UNROLLED = 32  # terms up to which a loop isn't worth its overhead
 
 
-class Series(NamedTuple):
-    """The first terms of `vᵀ f(J) v` for a probe `v`, with `w_k = (Jᵀ)ᵏ v`.
+class Quadratic(NamedTuple):
+    """An estimate of `vᵀ f(J) v` from products with a probe `v`.
 
     Attributes:
-        value: `Σ_{k≥1} a_k c_k ⟨w_k, v⟩`, `[batch]`.
-        first: `⟨w_1, v⟩`, `[batch]`.
-        adjoint: `a = Σ_{k≥0} b_k c_k w_k`, `[batch, *event]`: the gradient of `tr f(J)`, which is
+        value: `[batch]`.
+        first: `vᵀ J v`, `[batch]`.
+        adjoint: `a ≈ f′(Jᵀ) v`, `[batch, *event]`. The gradient of `tr f(J)`, which is
             `tr(f′(J) dJ)`, is that of `⟨a, J v⟩` with `a` held constant.
-        last: the last `w_k`, `[batch, *event]`.
     """
 
     value: tf.Tensor
     first: tf.Tensor
     adjoint: tf.Tensor
-    last: tf.Tensor
 
 
 def series(
@@ -35,16 +33,12 @@ def series(
     terms: int | tf.Tensor,
     weight: Callable[[Any], Any],
     maximum: int | None = None,
-) -> Series:
-    """The first terms of the series.
+) -> tuple[Quadratic, tf.Tensor]:
+    """The first `terms` ≥ 1 terms of the series, and the last product `(Jᵀ)ᵏ v`.
 
-    Args:
-        product: `w ↦ Jᵀw`.
-        probe: `v`, `[batch, *event]`.
-        function: `f`, with the coefficients `a_k` and `b_k`.
-        terms: number of terms, at least 1; for a tensor, `maximum` bounds it.
-        weight: `k ↦ c_k`; `c_0` and `c_1` are 1.
-        maximum: see `terms`.
+    They are `Σ_{k≥1} a_k c_k ⟨w_k, v⟩` with `w_k = (Jᵀ)ᵏ v`, and the adjoint `Σ_{k≥0} b_k c_k w_k`;
+    `weight(k)` is `c_k`, of which `c_0` and `c_1` are 1. `product` is `w ↦ Jᵀw`, and `maximum`
+    bounds `terms` where that is a tensor.
     """
 
     def step(k, w, value, adjoint):
@@ -64,4 +58,4 @@ def series(
         most = terms if isinstance(terms, int) else maximum
         state = tf.while_loop(lambda k, *_: k <= terms, step, state, maximum_iterations=most)
     _, last, value, adjoint = state
-    return Series(value, first, adjoint, last)
+    return Quadratic(value, first, adjoint), last

@@ -1,11 +1,10 @@
 """A search for the leading singular vector of a map of which nothing is known."""
 
-import functools
-
 import tensorflow as tf
 
-from tf_iresnet.numerics.linear_maps import LinearMap, in_turn
-from tf_iresnet.numerics.power_iteration import lengths_of, lifted, unit_vectors, without_gradient
+from tf_iresnet.numerics.linear_maps import LinearMap
+from tf_iresnet.numerics.map_functions import in_turn
+from tf_iresnet.numerics.power_iteration import lifted, without_gradient
 
 DEGREE = 24  # of the polynomial that looks for larger singular values
 
@@ -20,16 +19,13 @@ def leading_vector(
     its degree of 24: to 37 for ε = 0.4 %. So `T(WᵀW)` makes a random vector longer only if there is
     a larger singular value, and then turns it that way. One may be as good as orthogonal to that
     direction: hence several. Power iteration from here ended at most 0.6 % low, for kernels with
-    and without gaps, of up to 512 on a side.
+    and without gaps, of up to 512 on a side. The result is of length 1 and carries no gradient.
 
     Args:
         linear_map: kernel finite; any scale.
         vector: `[*stack, *output_shape]`, non-zero.
         random_vectors: `[vectors, *output_shape]`, the same for all copies.
         rounds: how often to do it, each time to the last result, which comes closer.
-
-    Returns:
-        Unit vectors of the shape of `vector`. No gradient.
     """
     linear_map = lifted(linear_map)
     vectors = (tf.cast(t, linear_map.kernel.dtype) for t in (vector, random_vectors))
@@ -39,24 +35,23 @@ def leading_vector(
 def _searched(
     linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor, rounds: tf.Tensor
 ) -> tf.Tensor:
-    def search(linear_map: LinearMap, vector: tf.Tensor) -> tuple[tf.Tensor]:
-        _, vector = tf.while_loop(
+    def search(linear_map: LinearMap, vector: tf.Tensor) -> tf.Tensor:
+        return tf.while_loop(
             lambda count, _: count < rounds,
             lambda count, vector: (count + 1, _better(linear_map, vector, random_vectors)),
             (0, vector),
-        )
-        return (vector,)
+        )[1]
 
-    return in_turn(search, linear_map, vector, results=1)[0]
+    return in_turn(search, linear_map, vector)
 
 
 def _better(linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor) -> tf.Tensor:
-    axis, scale = linear_map.num_stacked, 1 / linear_map.peak()[..., None, None]
-    unit = functools.partial(unit_vectors, linear_map)
+    axis, unit = linear_map.num_stacked, linear_map.unit
+    scale = 1 / linear_map.peak()[..., None, None]
     # After a pass, nothing is left of the map's null space.
     start = unit(linear_map.apply(linear_map.adjoint(random_vectors * scale) * scale))
     known = tf.concat([unit(tf.expand_dims(vector, axis)), start], axis)
-    images = lengths_of(linear_map, linear_map.adjoint(known * scale))
+    images = linear_map.lengths(linear_map.adjoint(known * scale))
     scale = tf.math.divide_no_nan(scale, tf.reduce_max(images, axis, keepdims=True))
     results, growth = _chebyshev(linear_map, scale, start)
     # Eight times its length, at most an eighth of it is of directions that a known one outdoes.
@@ -65,26 +60,21 @@ def _better(linear_map: LinearMap, vector: tf.Tensor, random_vectors: tf.Tensor)
     return tf.ensure_shape(tf.squeeze(best, axis), vector.shape)
 
 
-def _chebyshev(
-    linear_map: LinearMap, scale: tf.Tensor, start: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _chebyshev(linear_map: LinearMap, scale: tf.Tensor, start: tf.Tensor) -> tuple:
     """T on [0, 1] of `WᵀW scale²` applied to each unit vector, and how often its length it got."""
 
     def multiply(vectors: tf.Tensor) -> tf.Tensor:
         return linear_map.apply(linear_map.adjoint(vectors * scale) * scale)
 
-    def body(count: tf.Tensor, before: tf.Tensor, now: tf.Tensor, growth: tf.Tensor) -> tuple:
+    def body(count, before, now, growth):
         following = 4 * multiply(now) - 2 * now - before
-        step = tf.maximum(tf.ones_like(growth), lengths_of(linear_map, following))  # no overflow
+        step = tf.maximum(tf.ones_like(growth), linear_map.lengths(following))  # no overflow
         vectors = (tf.ensure_shape(t, start.shape) for t in (now / step, following / step))
         return count + 1, *vectors, tf.ensure_shape(growth * step, ones.shape)
 
-    ones = tf.ones_like(lengths_of(linear_map, start))
+    ones = tf.ones_like(linear_map.lengths(start))
     now = tf.ensure_shape(2 * multiply(start) - start, start.shape)
-    _, _, results, growth = tf.while_loop(
-        lambda count, *_: count < DEGREE, body, (1, start, now, ones)
-    )
-    return results, growth
+    return tf.while_loop(lambda count, *_: count < DEGREE, body, (1, start, now, ones))[2:]
 
 
 def _largest(axis: int, vectors: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

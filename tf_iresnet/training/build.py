@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.workdir import RunError
+from tf_iresnet.training.workdir import Config, RunError
 
 
 @contextlib.contextmanager
@@ -30,20 +30,19 @@ def _naming(section: str) -> Iterator[None]:
         raise RunError(f"config.{section}: {error}") from error
 
 
-def make_dataset(config: Mapping[str, Any]) -> data.Dataset:
-    """Returns the data set of the config's section `data`: `name` and the options of `data.load`.
+def make_dataset(config: Config) -> data.Dataset:
+    """Returns the data set of the config's section `data`: the `name` and options of `data.load`.
 
-    Raises:
-        RunError: for an unknown name or option.
-        tf_iresnet.data.DataError: for a bad table, or images that can't be used.
+    Raises RunError for an unknown name or option, DataError for unusable files.
     """
     options = dict(config["data"])
+    name = options.pop("name", None)
     examples = {"table": ("table", "my.csv"), "image_folder": ("folder of images", "my/images")}
-    if options.get("name") in examples and not options.get("path"):
-        what, path = examples[options["name"]]
+    if name in examples and not options.get("path"):
+        what, path = examples[name]
         raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")
     with _naming("data"):
-        return data.load(options.pop("name", None), **options)
+        return data.load(name, **options)
 
 
 def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
@@ -52,39 +51,33 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
     "standardize" subtracts the training data's mean and divides by its standard deviation, entry
     by entry. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
     (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) maps them to the real
-    line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735).
-
-    Raises:
-        ValueError, TypeError: for an unknown name or argument, or data without levels.
+    line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735). Raises
+    ValueError or TypeError for an unknown name or argument, or data without levels.
     """
     arguments = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = arguments.pop("name", None)
     if name == "standardize":
         return [Rescale.standardize(dataset.shift, dataset.scale, **arguments)]
     if name not in ("centered", "logit"):
-        raise ValueError(
-            f"Expected preprocessing 'standardize', 'centered' or 'logit'. Received: {choice!r}."
-        )
+        expected = "Expected preprocessing 'standardize', 'centered' or 'logit'."
+        raise ValueError(f"{expected} Received: {choice!r}.")
     if dataset.levels is None:
-        raise ValueError(
-            f"Expected data of a known number of levels for preprocessing={choice!r}. "
-            f"Received: {dataset.name}, which is continuous; use 'standardize'."
-        )
+        expected = f"Expected data of a known number of levels for preprocessing={choice!r}."
+        found = f"Received: {dataset.name}, which is continuous; use 'standardize'."
+        raise ValueError(f"{expected} {found}")
     if name == "centered":
         return [Rescale(1 / dataset.levels, -0.5, **arguments)]
     return [Rescale(1 / dataset.levels), Logit(**arguments)]
 
 
-def make_model(config: Mapping[str, Any], dataset: data.Dataset) -> InvertibleModel:
+def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     """Returns the compiled model of the config's sections `model` and `training`.
 
-    Its first layers are the `preprocessing`, so that its inputs, samples and densities are in the
-    units of the data. The section's `task` is "density", the default, "classifier" or "hybrid";
-    the latter two need labelled images. A section that names an `architecture` is given to
-    `image_flow`, `image_classifier` or `image_hybrid`; any other one, for vectors, to `mlp_flow`.
-
-    Raises:
-        RunError: for an argument that these refuse, or data that doesn't suit the task.
+    Its first layers are the `preprocessing`: inputs, samples and densities are in the data's units.
+    The `task` is "density" (the default) or, on labelled images, "classifier" or "hybrid". A
+    section that names an `architecture` goes to `image_flow`, `image_classifier` or `image_hybrid`;
+    any other, for vectors, to `mlp_flow`. Raises RunError for an argument that these refuse, or
+    data that don't suit the task.
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
@@ -108,19 +101,19 @@ def make_model(config: Mapping[str, Any], dataset: data.Dataset) -> InvertibleMo
 def make_optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimizers.Optimizer:
     """Returns AdamW (arXiv 1711.05101), Adamax (arXiv 1412.6980, section 7.1) or SGD with momentum.
 
-    It clips gradients, averages weights and, before each step, lets the kernels of the built
-    `model`, but not its other weights, decay by `w ← w − rate·decay·w`.
+    It clips gradients, averages weights and, before each step, decays the kernels of the built
+    `model`, but not its other weights, by `w ← w − rate·decay·w`.
     """
     kinds = {"adamw": keras.optimizers.AdamW, "adamax": keras.optimizers.Adamax}
     make: Any = kinds.get(options.optimizer, keras.optimizers.SGD)
-    adaptive = {"beta_1": options.beta_1, "beta_2": options.beta_2}
+    betas = {"beta_1": options.beta_1, "beta_2": options.beta_2}
     optimizer = make(
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         global_clipnorm=options.clip_norm,
         use_ema=options.ema_momentum > 0,
         ema_momentum=options.ema_momentum,
-        **(adaptive if options.optimizer in kinds else {"momentum": options.momentum}),
+        **(betas if options.optimizer in kinds else {"momentum": options.momentum}),
     )
     others = [v for v in model.trainable_variables if "kernel" not in v.path]
     optimizer.exclude_from_weight_decay(var_list=others)
@@ -129,44 +122,38 @@ def make_optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimi
 
 def _check_data(dataset: data.Dataset, task: str, images: bool) -> None:
     if task not in ("density", "classifier", "hybrid"):
-        raise ValueError(
-            f"Expected task to be 'density', 'classifier' or 'hybrid'. Received: task={task!r}."
-        )
+        expected = "Expected task to be 'density', 'classifier' or 'hybrid'."
+        raise ValueError(f"{expected} Received: task={task!r}.")
     if task != "density" and dataset.labels is None:
-        raise ValueError(
-            f"Expected labelled data for task={task!r}. Received: {dataset.name}, without labels."
-        )
+        expected = f"Expected labelled data for task={task!r}."
+        raise ValueError(f"{expected} Received: {dataset.name}, without labels.")
     if len(dataset.event_shape) != (3 if images else 1):
-        expected = "vectors, or config.model.architecture for images"
-        if images:
-            expected = "images [height, width, channels], or no config.model.architecture"
-        raise ValueError(
-            f"Expected examples that are {expected}. "
-            f"Received: {dataset.name} of shape {dataset.event_shape}."
-        )
+        vectors = "vectors, or config.model.architecture for images"
+        pictures = "images [height, width, channels], or no config.model.architecture"
+        expected = f"Expected examples that are {pictures if images else vectors}."
+        raise ValueError(f"{expected} Received: {dataset.name} of shape {dataset.event_shape}.")
 
 
 def make_batches(
     dataset: data.Dataset, options: TrainingOptions, first_step: int, labelled: bool = False
 ) -> tf.data.Dataset:
-    """Returns the training batches [batch_size, *event] from step `first_step` (from 0) on.
+    """Returns the training batches from step `first_step` (0, 1, …) on.
 
-    With `labelled`, each is a pair with its labels [batch_size].
+    Each is [batch_size, *event] or, with `labelled`, a pair of that and its labels [batch_size].
     """
     make = dataset.labelled_batches if labelled else dataset.train_batches
     batch = make(options.batch_size, options.seed)  # type: ignore[misc]
     shape = tf.TensorShape([options.batch_size, *dataset.event_shape])
     shapes = (shape, shape[:1]) if labelled else shape
     steps = tf.data.Dataset.range(first_step, options.total_steps)
-    return steps.map(
-        lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes)
-    ).prefetch(2)
+    batches = steps.map(lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes))
+    return batches.prefetch(2)
 
 
 def make_validation_batches(
     dataset: data.Dataset, options: TrainingOptions, labelled: bool = False
 ) -> tf.data.Dataset:
-    """Returns the validation examples in batches of unknown size, for which one graph is traced."""
+    """Returns the validation examples in batches of unknown size: all share one traced graph."""
     examples: Any = dataset.validation
     if labelled and dataset.labels is not None:
         examples = (examples, dataset.labels.validation)
@@ -174,12 +161,9 @@ def make_validation_batches(
 
 
 def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
-    """Returns a digest of finite data: of the held-out examples and the first training batch.
-
-    It is empty for a known density, whose samples may differ in their last bit between devices.
-    """
+    """Returns a digest of the held-out examples and the first training batch of finite data."""
     if dataset.log_prob is not None:
-        return ""
+        return ""  # samples of a known density may differ in their last bit between devices
     first = dataset.train_batches(options.batch_size, options.seed)(0)
     digest = hashlib.sha256()
     for array in (dataset.validation, dataset.test, first):

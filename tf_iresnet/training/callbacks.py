@@ -1,9 +1,9 @@
 """Keras callbacks of a run.
 
-Keras' `EarlyStopping` and `SwapEMAWeights` lose their state when the process ends, and the latter
-swaps by adding and subtracting, which rounds the weights at each validation. `CSVLogger` appends:
-a kill between checkpoint and table would repeat or cut a row. The time left of `Progbar` and tqdm
-ignores a time limit.
+Why not Keras' own: `EarlyStopping` and `SwapEMAWeights` lose their state when the process ends, and
+the latter swaps by adding and subtracting, which rounds the weights at each validation; `CSVLogger`
+appends, so a kill between checkpoint and table would repeat or cut a row; the time left of
+`Progbar` (and tqdm) ignores a time limit.
 """
 
 import csv
@@ -27,9 +27,9 @@ from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
     """Returns the fraction of a run, in [0, 1], that is done after `step` steps, `elapsed` seconds.
 
-    It is the fraction of the steps or, if larger, that of the time limit `max_minutes`, which
-    rises from 0 to 1 in the second half of the limit: a run too slow for its limit is annealed
-    there, and a faster one follows its steps alone, even if tracing made its first step slow.
+    It is the fraction of the steps or, if larger, one that rises from 0 to 1 in the second half of
+    the time limit: a run too slow for its limit is annealed there, and a faster one follows its
+    steps alone, even if tracing made its first step slow.
     """
     by_steps = step / options.total_steps
     by_time = 2 * elapsed / (60 * (options.max_minutes or math.inf)) - 1
@@ -40,10 +40,10 @@ def learning_rate(step: int, fraction: float, options: TrainingOptions) -> float
     """Returns the learning rate of the step after `step` steps, at a `progress` of `fraction`.
 
     It is the peak, times a linear ramp over `warmup_steps` (not 0 at the first step), times the
-    decay: a half cosine from 1 at fraction 0 to `final_learning_rate` at 1 (SGDR, arXiv
-    1608.03983, equation 5), `decay_factor` for each of the `decay_epochs` passed, or none.
+    decay: a half cosine from 1 to `final_learning_rate` (SGDR, arXiv 1608.03983, equation 5),
+    `decay_factor` for each of the `decay_epochs` passed, or none.
     """
-    ramp = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    ramp = min(1.0, (step + 1) / (options.warmup_steps or 1))
     decay = 1.0
     if options.decay == "steps":
         # Half a step of tolerance, for the rounding of the fraction.
@@ -56,8 +56,6 @@ def learning_rate(step: int, fraction: float, options: TrainingOptions) -> float
 
 
 class _RunCallback(keras.callbacks.Callback):
-    """A callback that reads and updates the state of a run."""
-
     def __init__(self, state: RunState, options: TrainingOptions):
         super().__init__()
         self.state = state
@@ -65,10 +63,7 @@ class _RunCallback(keras.callbacks.Callback):
 
 
 class Schedule(_RunCallback):
-    """Sets the learning rate before each step, and ends training at the time limit.
-
-    It keeps `elapsed`, `capped` and `stopped` of the state up to date.
-    """
+    """Sets the learning rate before each step, and ends training at the time limit."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.start = time.monotonic() - self.state.elapsed
@@ -93,8 +88,7 @@ class Schedule(_RunCallback):
 class Recorder(_RunCallback):
     """Validates with averaged weights, keeps the best, stops early, writes checkpoints.
 
-    All it remembers is in the state, and so in each checkpoint: a resumed run stops at the same
-    epoch with the same weights.
+    A resumed run stops at the same epoch with the same weights: all that matters is in the state.
     """
 
     def __init__(self, state: RunState, options: TrainingOptions, workdir: Workdir):
@@ -112,18 +106,17 @@ class Recorder(_RunCallback):
             variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        state, logs = self.state, dict(logs or {})
+        state, logs = self.state, {name: float(value) for name, value in (logs or {}).items()}
         state.epoch = epoch + 1
+        state.wait += 1
         if logs["val_loss"] < state.best:
-            state.best, state.best_epoch, state.wait = float(logs["val_loss"]), epoch + 1, 0
+            state.best, state.best_epoch, state.wait = logs["val_loss"], state.epoch, 0
             state.best_weights = self._averaged
-        else:
-            state.wait += 1
         optimizer = self.model.optimizer
-        row: dict[str, Any] = {"epoch": epoch + 1, "step": int(optimizer.iterations)}
+        row: dict[str, Any] = {"epoch": state.epoch, "step": int(optimizer.iterations)}
         row["learning_rate"] = float(optimizer.learning_rate)
-        state.rows.append(row | {k: float(v) for k, v in logs.items() if k not in row})
-        self._stop_if_done(float(logs["loss"]))
+        state.rows.append(row | {k: v for k, v in logs.items() if k not in row})
+        self._stop_if_done(logs["loss"])
         checkpoints.save(self.workdir.checkpoint, self.model, state)
         write_metrics(self.workdir, state)
 
@@ -140,12 +133,11 @@ class Recorder(_RunCallback):
             state.stopped = state.stopped or "all epochs were done"
         elif patience is not None and state.wait >= patience:
             state.stopped = state.stopped or f"no better validation in {patience} epochs"
-        if state.stopped:
-            self.model.stop_training = True
+        self.model.stop_training |= bool(state.stopped)
 
 
 def write_metrics(workdir: Workdir, state: RunState) -> None:
-    """Writes the rows of the run to metrics.csv, to full digits: nats and bits per dimension."""
+    """Writes the rows of the run to metrics.csv, to full digits."""
     if state.rows:
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(state.rows[0]), lineterminator="\n")
@@ -158,14 +150,10 @@ FORMATS = {"loss": "{:.3f} nats", "bits_per_dim": "{:.3f} bits/dim", "accuracy":
 
 
 class ProgressBar(_RunCallback):
-    """One line of progress: epoch, step, time left, losses in nats and milliseconds per step.
+    """One line of progress, rewritten in place on a terminal; elsewhere a line per epoch.
 
-    On a terminal it is rewritten in place; elsewhere, as in a log file, one is written per epoch.
     `metrics`, keys of `FORMATS`, are shown beside the loss; `stream` is standard output by default.
     """
-
-    WIDTH = 20
-    SECONDS_BETWEEN_UPDATES = 0.25
 
     def __init__(
         self,
@@ -180,14 +168,11 @@ class ProgressBar(_RunCallback):
         self.shown = 0.0
         self.validation = ""
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch = epoch + 1
-
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
         if not self.shown:  # the first step is mostly tracing, and not counted in the speed
             self.first, self.began = int(self.model.optimizer.iterations), now
-        if self.stream.isatty() and now - self.shown > self.SECONDS_BETWEEN_UPDATES:
+        if self.stream.isatty() and now - self.shown > 0.25:  # seconds
             self._write(logs or {})
         self.shown = self.shown or now
 
@@ -201,34 +186,26 @@ class ProgressBar(_RunCallback):
             self.stream.write("\n")
 
     def _write(self, logs: dict[str, Any]) -> None:
-        line, self.shown = self._line(logs), time.monotonic()
-        if self.stream.isatty():  # cut, because only an unbroken line can be rewritten
-            line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
-        else:
-            line = f"{line}\n"
-        self.stream.write(line)
-        self.stream.flush()
-
-    def _line(self, logs: dict[str, Any]) -> str:
         options, step = self.options, int(self.model.optimizer.iterations)
-        full = int(self.WIDTH * progress(step, self.state.elapsed, options))
-        steps = step - self.first
-        seconds = (time.monotonic() - self.began) / steps if steps else 0.0  # per step
+        self.shown = time.monotonic()
+        bar = "=" * int(20 * progress(step, self.state.elapsed, options))
+        epoch, steps = math.ceil(step / options.steps_per_epoch), step - self.first
+        seconds = (self.shown - self.began) / steps if steps else 0.0  # per step
         left = seconds * (options.total_steps - step)
         if options.max_minutes is not None:
             left = min(left, 60 * options.max_minutes - self.state.elapsed)
-        return (
-            f"epoch {self.epoch}/{options.epochs} "
-            f"[{'=' * full}{'.' * (self.WIDTH - full)}] "
+        line = (
+            f"epoch {epoch}/{options.epochs} [{bar:.<20}] "
             f"step {step}/{options.total_steps}  ETA {clock_time(max(0.0, left))}  "
             f"train {self._losses(logs)}{self.validation}  {1e3 * seconds:.0f} ms/step"
         )
+        if self.stream.isatty():  # cut, because only an unbroken line can be rewritten
+            line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
+        print(line, end="" if self.stream.isatty() else "\n", file=self.stream, flush=True)
 
     def _losses(self, logs: dict[str, Any], prefix: str = "") -> str:
-        return " ".join(
-            FORMATS[name].format(float(logs.get(f"{prefix}{name}", math.nan)))
-            for name in ("loss", *self.metrics)
-        )
+        shown = {name: logs.get(prefix + name, math.nan) for name in ("loss", *self.metrics)}
+        return " ".join(FORMATS[name].format(float(value)) for name, value in shown.items())
 
 
 def clock_time(seconds: float) -> str:

@@ -37,10 +37,8 @@ class RunState:
 def _variables(model: keras.Model) -> dict[str, Any]:
     """Key → variable that training depends on: weights, seeds and optimizer, but not metrics."""
     metrics = {id(v) for v in model.metrics_variables}
-    groups = {
-        "model": [v for v in model.variables if id(v) not in metrics],
-        "optimizer": model.optimizer.variables,
-    }
+    own = [v for v in model.variables if id(v) not in metrics]
+    groups = {"model": own, "optimizer": model.optimizer.variables}
     return {f"{group}/{i:05d}": v for group, found in groups.items() for i, v in enumerate(found)}
 
 
@@ -58,8 +56,7 @@ def save(path: pathlib.Path, model: keras.Model, state: RunState) -> None:
 def load(path: pathlib.Path, model: keras.Model) -> RunState:
     """Restores a built and compiled model, and returns the state; a new one if there is no file.
 
-    Raises:
-        RunError: if the file is unreadable or belongs to another architecture.
+    Raises RunError if the file is unreadable or belongs to another architecture.
     """
     model.optimizer.build(model.trainable_variables)
     if not path.exists():
@@ -77,9 +74,9 @@ def load(path: pathlib.Path, model: keras.Model) -> RunState:
     wanted = _variables(model)
     if {k: tuple(v.shape) for k, v in wanted.items()} != {k: v.shape for k, v in arrays.items()}:
         raise RunError(
-            f"Expected {path} to hold the variables of this model. Received: "
-            f"{len(arrays)} arrays where the model and its optimizer have {len(wanted)}, or other "
-            "shapes. Choose another --workdir."
+            f"Expected {path} to hold the variables of this model. Received: {len(arrays)} arrays "
+            f"where the model and its optimizer have {len(wanted)}, or other shapes. "
+            "Choose another --workdir."
         )
     for key, variable in wanted.items():
         variable.assign(arrays[key])

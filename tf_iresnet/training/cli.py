@@ -21,24 +21,31 @@ def run(main: Callable[[], int | None]) -> None:
 
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
-            return complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
+            return _complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
         try:
             return main() or 0
         except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
-            return complain(argv, error)
+            return _complain(argv, error)
         except KeyboardInterrupt:
             print("\nInterrupted.", file=sys.stderr)
             return INTERRUPTED
 
-    app.run(guarded, flags_parser=parse)
+    app.run(guarded, flags_parser=_parse)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses absl flags; exits with one line for an error in them or in the config they name."""
+def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
+    # Errors in the flags, or in the config that they name.
     except (flags.Error, OSError, ValueError, AttributeError, TypeError, ImportError) as error:
-        sys.exit(complain(argv, error))
+        sys.exit(_complain(argv, error))
+
+
+def _complain(argv: Sequence[str], error: Any) -> int:
+    while isinstance(error, (AttributeError, KeyError)) and error.args:
+        error = error.args[0]  # ml_collections nests them, and str() of a KeyError is quoted
+    print(f"{argv[0].rpartition('/')[2]}: {' '.join(str(error).split())}", file=sys.stderr)
+    return USAGE_ERROR
 
 
 def define_optional(
@@ -53,11 +60,3 @@ def define_optional(
     flag = flags.Flag(Parser(), flags.ArgumentSerializer(), name, None, text)
     flag.boolean = True  # so that absl takes --name alone, as "true"
     return flags.DEFINE_flag(flag, values)
-
-
-def complain(argv: Sequence[str], error: Any) -> int:
-    """Writes one line to standard error and returns the exit status."""
-    while isinstance(error, (AttributeError, KeyError)) and error.args:
-        error = error.args[0]  # ml_collections nests them, and str() of a KeyError is quoted
-    print(f"{argv[0].rpartition('/')[2]}: {' '.join(str(error).split())}", file=sys.stderr)
-    return USAGE_ERROR

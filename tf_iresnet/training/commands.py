@@ -41,19 +41,16 @@ def evaluate(
     if output is None and not saved.run.config.exists():
         raise RunError("Expected --output=figures.json for a model without a workdir.")
     meta, trained = saved.meta(), saved.invertible
-    figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
     options: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
+    figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
     if table is None:
-        dataset = saved.dataset()
-        figures |= {"data": dataset.name, "split": split}
-        labels = None if dataset.labels is None else getattr(dataset.labels, split)
-        points = getattr(dataset, split)
-        options |= {"truth": dataset.log_prob, "labels": labels}
+        dataset, certificate = saved.dataset(), make_certificate(trained)
+        figures |= evaluation.evaluate_split(trained, dataset, split, certificate, **options)
     else:
         figures |= {"data": str(table), "split": "table"}
-        points = saved.rows(table)
-    certificate, deviation = make_certificate(trained), meta["deviation"]
-    figures |= evaluation.evaluate(trained, points, certificate, deviation=deviation, **options)
+        points, certificate = saved.rows(table), make_certificate(trained)
+        options["deviation"] = meta["deviation"]
+        figures |= evaluation.evaluate(trained, points, certificate, **options)
     print(report.text(figures))
     path = pathlib.Path(output) if output else saved.run.path / "evaluation.json"
     write_atomically(path, json.dumps(figures, indent=2) + "\n")
@@ -96,15 +93,13 @@ def certify(
     """Prints the certificate of a model's inverse; any Keras model with spectral layers will do.
 
     With `enforce`, writes a copy whose blocks are all certified to `output`. With `data` ("test" or
-    "validation" of the run's, or the path of a table), the branches of the blocks are also measured
-    there, on so many `examples` at most. Returns the exit status: 0 if every block (of the copy,
-    with `enforce`) is certified invertible, else 1.
+    "validation" of the run's, or the path of a table), also measures the branches there, on so many
+    `examples` at most. Returns the exit status: 0 if every block (of the copy, with `enforce`) is
+    certified invertible, else 1.
     """
     if enforce != (output is not None):
-        raise RunError(
-            "Expected --enforce and --output=copy.keras together or neither. "
-            f"Received: enforce={enforce}, output={output}."
-        )
+        expected = "Expected --enforce and --output=copy.keras together or neither."
+        raise RunError(f"{expected} Received: enforce={enforce}, output={output}.")
     if output is not None:
         check_output(pathlib.Path(output), overwrite, (".keras",))
     saved = SavedRun(workdir, model)
@@ -132,9 +127,8 @@ def check_output(
     if path.suffix.lower() not in endings:
         raise RunError(f"Expected --output to end in {' or '.join(endings)}. Received: {path}.")
     if not path.parent.is_dir():
-        raise RunError(
-            f"Expected --output in a directory that exists. Received: {path}; make {path.parent}."
-        )
+        expected = "Expected --output in a directory that exists."
+        raise RunError(f"{expected} Received: {path}; make {path.parent}.")
     if path.exists() and not overwrite:
         raise RunError(f"Expected a new file. Received: {path}, which exists; add --overwrite.")
 

@@ -1,6 +1,6 @@
 """Figures of a trained model on held-out data, with their standard errors."""
 
-import itertools
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,22 @@ from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb
+from tf_iresnet.training.sampling import describe_data
+
+
+def evaluate_split(
+    model: InvertibleModel,
+    dataset: data.Dataset,
+    split: str,
+    certificate: Certificate,
+    **sizes: Any,
+) -> dict[str, Any]:
+    """Returns what `evaluate` measures on a split, "test" or "validation", and which data it is."""
+    known: dict[str, Any] = {"truth": dataset.log_prob}
+    known["deviation"] = describe_data(dataset)["deviation"]
+    known["labels"] = dataset.labels and getattr(dataset.labels, split)
+    figures = evaluate(model, getattr(dataset, split), certificate, **known, **sizes)
+    return {"data": dataset.name, "split": split, "levels": dataset.levels, **figures}
 
 
 def evaluate(
@@ -26,16 +42,12 @@ def evaluate(
     deviation: Any = None,
     labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Returns all figures of a model on points [n, *event], the same at every call.
+    """Returns all figures of a model on held-out points [n, *event], the same at every call.
 
     Args:
         model: a flow, a classifier or both, in the units of the points.
-        points: held out from training.
-        certificate: of the model.
         truth: the true log-density, [n, *event] → [n] in nats, if known.
-        batch_size: examples per call.
-        examples: at most so many are used to check the inverse.
-        deviation: see `reconstruction`.
+        examples: at most so many check the inverse, by their `deviation`: see `reconstruction`.
         labels: of the points [n], for a model that classifies.
 
     Returns:
@@ -52,57 +64,46 @@ def evaluate(
         figures |= likelihood(density.value, model.event_size)
         if truth is not None:
             figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
-        figures["estimator_standard_error"] = float(
-            np.sqrt(np.sum(density.standard_error**2)) / len(points)
-        )
+        noise = np.sqrt(np.sum(density.standard_error**2)) / len(points)
+        figures["estimator_standard_error"] = float(noise)
         figures["truncation_bound"] = float(density.truncation_bound.max())
     if labels is not None and hasattr(model, "class_log_prob"):
         figures |= classification(model, points, labels, batch_size)
     figures |= reconstruction(model, points[:examples], batch_size, deviation)
-    figures["lipschitz_bound"] = largest
-    figures["invertible"] = certificate.invertible
-    return figures
+    return figures | {"lipschitz_bound": largest, "invertible": certificate.invertible}
 
 
-def map_batches(function: Callable[[np.ndarray], Any], points: np.ndarray, size: int) -> Any:
+def map_batches(
+    function: Callable[..., Any], points: np.ndarray, size: int, seed: int | None = None
+) -> Any:
     """Returns `function(batch)` of all points [n, …], joined along the first axis.
 
-    Every batch has exactly `size` rows, because a graph is traced per shape: the last one is
-    filled up with its first row, and what the function returns for the filling is dropped.
+    A graph is traced per shape, so every batch has `size` rows: the last one is filled up with its
+    first row, and what the function returns for the filling is dropped. With a `seed`, it is called
+    as `function(batch, seed=[seed, index of the batch])`.
     """
     results = []
-    for start in range(0, len(points), size):
+    for index, start in enumerate(range(0, len(points), size)):
         batch = points[start : start + size]
         count = len(batch)
         full = np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)])
-        result = tf.nest.map_structure(np.asarray, function(full))
+        options = {} if seed is None else {"seed": [seed, index]}
+        result = tf.nest.map_structure(np.asarray, function(full, **options))
         results.append(tf.nest.map_structure(lambda part, count=count: part[:count], result))
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
 
 
 def log_prob(flow: ResidualFlow, points: np.ndarray, batch_size: int, seed: int = 0) -> np.ndarray:
-    """Returns the log-density, float64 [n] in nats, of points [n, *event].
-
-    The same `seed` of an estimated log-det gives the same bits.
-    """
-    index = itertools.count()
-    found = map_batches(lambda x: flow.log_prob(x, seed=[seed, next(index)]), points, batch_size)
-    return found.astype(np.float64)
+    """Returns the log-density, float64 [n] in nats, of points [n, *event]; `seed` decides it."""
+    return map_batches(flow.log_prob, points, batch_size, seed).astype(np.float64)
 
 
 def log_prob_with_error(
     flow: ResidualFlow, points: np.ndarray, batch_size: int, lipschitz: float
 ) -> LogProb:
-    """Returns `flow.log_prob_with_error` of points [n, *event] from two draws, every field [n].
-
-    `lipschitz` is a certified bound on the branch of every block.
-    """
-    index = itertools.count()
-
-    def estimate(x: np.ndarray) -> LogProb:
-        return flow.log_prob_with_error(x, seed=[0, next(index)], draws=2, lipschitz=lipschitz)
-
-    return map_batches(estimate, points, batch_size)
+    """Returns `flow.log_prob_with_error` of points [n, *event] from two draws, every field [n]."""
+    estimate = functools.partial(flow.log_prob_with_error, draws=2, lipschitz=lipschitz)
+    return map_batches(estimate, points, batch_size, seed=0)
 
 
 def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
@@ -116,26 +117,21 @@ def _mean(name: str, values: np.ndarray) -> dict[str, float]:
 
 
 def likelihood(log_q: np.ndarray, event_size: int) -> dict[str, float]:
-    """Returns negative log-likelihood (nats per example) and bits/dim, with standard errors.
+    """Returns negative log-likelihood (nats) and bits/dim, with their standard errors.
 
     The errors are those of the finite number of examples, and include the noise of the log-det's
     probes. Dequantised examples give the variational bound on the discrete likelihood (Theis et
     al., arXiv 1511.01844, section 3.1). `log_q` are log-densities of the examples [n], nats.
     """
-    mean, error = mean_and_standard_error(-log_q)
-    return {
-        **_mean("negative_log_likelihood", -log_q),
-        "bits_per_dim": data.bits_per_dim(-mean, event_size),
-        "bits_per_dim_standard_error": data.bits_per_dim(-error, event_size),
-    }
+    bits = data.bits_per_dim(log_q, event_size)
+    return _mean("negative_log_likelihood", -log_q) | _mean("bits_per_dim", bits)
 
 
 def divergence(log_p: np.ndarray, log_q: np.ndarray) -> dict[str, float]:
-    """Returns KL(p‖q) = E_p[ln p(x) − ln q(x)] in nats and its standard error.
+    """Returns KL(p‖q) = E_p[ln p(x) − ln q(x)] and its standard error, nats, from [n] samples of p.
 
     The mean is that of −H(p) − E_p[ln q], but the difference of two log-densities varies far less
-    between points than either of them. `log_p` are true log-densities of samples of p [n], nats,
-    `log_q` those of the model [n].
+    between points than either of them.
     """
     return _mean("kl_divergence", log_p - log_q)
 
@@ -143,10 +139,7 @@ def divergence(log_p: np.ndarray, log_q: np.ndarray) -> dict[str, float]:
 def classification(
     model: Any, points: np.ndarray, labels: np.ndarray, batch_size: int
 ) -> dict[str, float]:
-    """Returns `accuracy` and `cross_entropy` (nats per example), each with its standard error.
-
-    The model has a `class_log_prob`; points are [n, *event], labels [n].
-    """
+    """Returns `accuracy` and `cross_entropy` (nats per example), each with its standard error."""
     log_probs = map_batches(model.class_log_prob, points, batch_size).astype(np.float64)
     right = (log_probs.argmax(axis=1) == labels).astype(np.float64)
     entropy = -log_probs[np.arange(len(labels)), labels]
@@ -156,10 +149,10 @@ def classification(
 def reconstruction(
     model: InvertibleModel, points: np.ndarray, batch_size: int, deviation: Any = None
 ) -> dict[str, Any]:
-    """Returns the errors of the inverse on points and, for a flow, on as many samples.
+    """Returns the errors of the inverse on points [n, *event] and, for a flow, on as many samples.
 
-    Points are [n, *event]. Errors are measured in the `deviation` of each entry [*event], for
-    entries of different units, or in the data's units if it is None.
+    Errors are measured in the `deviation` of each entry [*event], for entries of different units,
+    or in the data's units if it is None.
 
     Returns:
         `reconstruction_error`: largest |decode(encode(x)) − x| of any entry of the examples whose
@@ -170,7 +163,6 @@ def reconstruction(
     """
     unit = 1.0 if deviation is None else np.asarray(deviation)
     reports: list[InverseReport] = []
-    index = itertools.count()
 
     def invert(z: tf.Tensor) -> np.ndarray:
         reports.append(inverse_report(model, z))
@@ -179,13 +171,13 @@ def reconstruction(
     def error(x: np.ndarray) -> np.ndarray:
         return _largest_errors((invert(model.encode(x)) - x) / unit)
 
-    def sample_error(x: np.ndarray) -> np.ndarray:
-        z = model.base.sample(len(x), tf.constant([1, next(index)]))
+    def sample_error(x: np.ndarray, seed: list[int]) -> np.ndarray:
+        z = model.base.sample(len(x), tf.constant(seed))
         return _largest_errors(model.encode(invert(z)) - z)
 
     errors, samples = map_batches(error, points, batch_size), {}
     if isinstance(model, ResidualFlow):
-        largest = np.max(map_batches(sample_error, points, batch_size))
+        largest = np.max(map_batches(sample_error, points, batch_size, seed=1))
         samples["sample_reconstruction_error"] = float(largest)
     found = errors[np.isfinite(errors)]
     return {

@@ -2,30 +2,24 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from tf_iresnet.training.workdir import RunError
 
-OPTIMIZERS = ("adamw", "adamax", "sgd")
-DECAYS = ("cosine", "constant", "steps")
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """The options of training; a config may leave out any of them.
-
-    Raises:
-        RunError: for an invalid value.
-    """
+    """The options of training, each with a default. Raises RunError for an invalid value."""
 
     seed: int = 0  # of the weights, the batches and the noise of the log-det estimator
     batch_size: int = 256  # examples per step
     steps_per_epoch: int = 200  # steps between two validations, each followed by a checkpoint
     epochs: int = 50  # at most
-    # Limit on the wall-clock time in `fit`, all resumed parts together; None for none. The learning
-    # rate follows the steps or the time, whichever is further, so that a run cut short is annealed
-    # too. The result is bit-reproducible only while the time is behind.
+    # Limit on the wall-clock time in `fit`, over all restarts; None for none. The learning rate
+    # follows the steps or the time, whichever is further, so that a run cut short is annealed too.
+    # The result is bit-reproducible only while the time is behind.
     max_minutes: float | None = None
     patience: int | None = None  # epochs without a better validation to end after; None for none
     learning_rate: float = 1e-3  # the peak, reached after the warm-up
@@ -37,16 +31,14 @@ class TrainingOptions:
     decay_epochs: tuple[int, ...] = ()  # increasing
     decay_factor: float = 0.2
     optimizer: str = "adamw"  # or "adamax" or "sgd"
-    # Decoupled decay of the kernels, `w ← w − rate·weight_decay·w` per step; other weights don't
-    # decay. An L2 penalty `λ/2·‖w‖²` in the loss differs: SGD adds up its gradient `λw` by the
-    # momentum, to `λ/(1 − momentum)` in the long run.
+    # Decoupled decay of the kernels alone, `w ← w − rate·weight_decay·w` per step. An L2 penalty
+    # `λ/2·‖w‖²` differs: SGD's momentum adds up its gradient, to a decay of `λ/(1 − momentum)`.
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0  # bound on the global norm of the gradient; None for none
     beta_1: float = 0.9  # decay rate of the mean gradient, of "adamw" and "adamax"
     beta_2: float = 0.99  # of the mean squared gradient ("adamw") or of the largest ("adamax")
     momentum: float = 0.9  # of "sgd"
-    # Of the moving average of the weights, which validation, the best weights and the final model
-    # use; 0 for none.
+    # Of the moving average of the weights, which is validated, kept and saved; 0 for none.
     ema_momentum: float = 0.99
     jit_compile: str | bool = "auto"  # "auto" (on accelerators), True or False
     evaluation_batch_size: int = 500  # examples per call in validation and evaluation
@@ -67,23 +59,22 @@ class TrainingOptions:
             self._expect(name, getattr(self, name) >= 0, "0 or more")
         self._expect("final_learning_rate", 0 <= self.final_learning_rate <= 1, "in [0, 1]")
         self._expect("jit_compile", self.jit_compile in ("auto", True, False), '"auto" or a bool')
-        for name, choices in (("optimizer", OPTIMIZERS), ("decay", DECAYS)):
+        optimizers, decays = ("adamw", "adamax", "sgd"), ("cosine", "constant", "steps")
+        for name, choices in (("optimizer", optimizers), ("decay", decays)):
             self._expect(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         epochs = self.decay_epochs
         if self.decay != "steps":
             self._expect("decay_epochs", not epochs, 'empty, or decay to be "steps"')
             return
-        increasing = epochs and all(a < b for a, b in zip((0, *epochs), epochs, strict=False))
+        increasing = epochs and all(a < b for a, b in itertools.pairwise((0, *epochs)))
         example = 'increasing numbers of epochs, such as (60, 120, 160), with decay="steps"'
         self._expect("decay_epochs", bool(increasing), example)
         self._expect("decay_factor", 0 < self.decay_factor <= 1, "in (0, 1]")
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
         if not holds:
-            raise RunError(
-                f"Expected config.training.{name} to be {what}. "
-                f"Received: {name}={getattr(self, name)!r}."
-            )
+            expected = f"Expected config.training.{name} to be {what}."
+            raise RunError(f"{expected} Received: {name}={getattr(self, name)!r}.")
 
     @property
     def total_steps(self) -> int:
@@ -94,17 +85,13 @@ class TrainingOptions:
     def from_config(cls, section: Mapping[str, Any]) -> "TrainingOptions":
         """Returns the options of a config's section `training`.
 
-        Raises:
-            RunError: naming the field that is unknown or has an invalid value.
+        Raises RunError that names the field that is unknown or has an invalid value.
         """
         known = [field.name for field in dataclasses.fields(cls)]
-        for name in section:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
-                raise RunError(
-                    f"Expected only known fields in config.training. Received: {name} ({hint})"
-                )
+        for name in (key for key in section if key not in known):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
+            raise RunError(f"Expected known fields in config.training. Received: {name} ({hint})")
         try:
             return cls(**section)
         except TypeError as error:  # a comparison of, say, a string with 0

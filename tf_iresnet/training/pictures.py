@@ -1,7 +1,7 @@
 """The pictures of a trained model, chosen by what it and its data are."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ POINTS = 2000
 SAMPLES_PER_CLASS = 10
 CLASSES = 20  # shown, at most
 ENTRIES = 2**22  # of an operator's dense matrix, at most, for its singular values
+Panels = Mapping[str, np.ndarray]
 
 
 class Picture(NamedTuple):
@@ -32,10 +33,6 @@ class Picture(NamedTuple):
     name: str
     caption: str
     png: bytes
-
-
-def _picture(name: str, caption: str, figure: Figure) -> Picture:
-    return Picture(name, caption, plots.png(figure))
 
 
 def run_pictures(
@@ -47,48 +44,45 @@ def run_pictures(
 ) -> list[Picture]:
     """Returns the pictures of a finished run: of the data, of the training and of the blocks."""
     metric = "bits_per_dim" if dataset.bits_per_dim and isinstance(model, ResidualFlow) else "loss"
+    curve = plots.learning_curve(state.rows, state.best_epoch, metric)
+    caption = "Training and validation loss; the marked epoch's weights were kept."
+    made = [*data_pictures(model, dataset, batch_size), _picture("learning_curve", caption, curve)]
     bounds = {
         block.name: (block.lipschitz, [layer.upper_bound for layer in certificate.layers_of(block)])
         for block in certificate.blocks
     }
-    return [
-        *data_pictures(model, dataset, batch_size),
-        _picture(
-            "learning_curve",
-            "Training and validation loss; the marked epoch's weights were kept.",
-            plots.learning_curve(state.rows, state.best_epoch, metric),
-        ),
-        _picture(
-            "lipschitz",
-            "Upper bounds: on the Lipschitz constant of each residual block (bars) and on the "
-            "spectral norm of each of its layers (dots).",
-            plots.lipschitz_bounds(bounds),
-        ),
-        *_spectra(model),
-    ]
+    caption = (
+        "Upper bounds: on the Lipschitz constant of each residual block (bars) and on the spectral "
+        "norm of each of its layers (dots)."
+    )
+    made.append(_picture("lipschitz", caption, plots.lipschitz_bounds(bounds)))
+    if spectra := singular_values(model):
+        stored = singular_values(model, stored=True)
+        panels = {"as used": spectra, "kernels as they are stored": stored}
+        caption = (
+            "All singular values of each layer's linear operator, by a dense SVD: as the model "
+            "uses it and of its kernel before it is normalised."
+        )
+        made.append(_picture("spectra", caption, plots.spectra(panels)))
+    return made
 
 
 def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures that compare a model with held-out data."""
-    if not isinstance(model, ResidualFlow):
-        return [_reconstructions(model, dataset, batch_size)]
-    if dataset.image_shape is not None:
-        return [
-            _images(model, dataset),
-            *([_class_samples(model, dataset)] if isinstance(model, HybridFlow) else []),
-            _reconstructions(model, dataset, batch_size),
-            _interpolations(model, dataset, batch_size),
-        ]
-    if dataset.event_shape == (2,):
-        return [_density(model, dataset, batch_size)]
-    return [_marginals(model, dataset)]
+    if isinstance(model, ResidualFlow) and dataset.image_shape is None:
+        plane = dataset.event_shape == (2,)
+        return [_density(model, dataset, batch_size) if plane else _marginals(model, dataset)]
+    meta, made = sampling.describe_data(dataset), []
+    for name, caption, panels, columns in _image_panels(model, dataset, batch_size):
+        whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
+        made.append(_picture(name, caption, _image_grids(whole, meta, columns)))
+    return made
 
 
 def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
     """Returns a figure of samples [n, *event], quantised as their data of `describe_data` was."""
     if meta["image_shape"] is not None:
-        shown = {"samples": samples[:IMAGES]}
-        return plots.image_grids(shown, meta["image_shape"], **_scale(meta))
+        return _image_grids({"samples": samples[:IMAGES]}, meta)
     columns = meta["columns"]
     if samples.shape[1:] == (2,):
         extent = np.ravel(meta["ranges"]) if meta["ranges"] else plots.window(samples)
@@ -105,24 +99,27 @@ def singular_values(model: InvertibleModel, stored: bool = False) -> list[np.nda
         if isinstance(layer, SpectralLayer):
             kernel = layer.kernel.value if stored else layer.normalized_kernel()
             linear_map, _ = layer.norm_map(kernel)
-            shape = (*linear_map.input_shape, *linear_map.output_shape)
-            if np.prod(shape) <= ENTRIES:
+            if np.prod((*linear_map.input_shape, *linear_map.output_shape)) <= ENTRIES:
                 values = norms.singular_values(linear_map)
                 found += list(values.reshape(-1, values.shape[-1]))
     return found
 
 
+def _picture(name: str, caption: str, figure: Figure) -> Picture:
+    return Picture(name, caption, plots.png(figure))
+
+
 def _density(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
-    extent = dataset.ranges.ravel()
+    extent, test = dataset.ranges.ravel(), dataset.test
     cells = plots.grid(extent, CELLS).astype(np.float32)
     density = np.exp(evaluation.log_prob(flow, cells, batch_size))
-    samples = sampling.draw(flow, len(dataset.test), seed=0)
+    samples = sampling.draw(flow, len(test), seed=0)
     panels = {
-        "held-out data (histogram)": plots.histogram(dataset.test, extent, CELLS // 2),
+        "held-out data (histogram)": plots.histogram(test, extent, CELLS // 2),
         "model density": density.reshape(CELLS, CELLS),
         "samples (histogram)": plots.histogram(samples, extent, CELLS // 2),
     }
-    caption = f"{len(dataset.test)} held-out points, the density of the model, and as many samples."
+    caption = f"{len(test)} held-out points, the density of the model, and as many samples."
     return _picture("density", caption, plots.densities(panels, extent, dataset.columns))
 
 
@@ -133,25 +130,20 @@ def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     return _picture("marginals", caption, plots.marginals(panels, dataset.columns))
 
 
-def _images(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
-    panels = {"held-out": dataset.test[:IMAGES], "samples": sampling.draw(flow, IMAGES, seed=0)}
-    caption = f"{IMAGES} held-out images and as many samples."
-    return _picture("samples", caption, _image_grids(panels, dataset))
-
-
-def _class_samples(flow: HybridFlow, dataset: data.Dataset) -> Picture:
-    shown, count = dataset.classes[:CLASSES], SAMPLES_PER_CLASS
-    drawn = [
-        sampling.draw(flow, count, seed=0, batch_size=count, label=label)
-        for label in range(len(shown))
-    ]
-    panels = {"samples given the class, one per row": np.concatenate(drawn)}
-    caption = f"Samples of each class, one per row, from the top: {', '.join(shown)}."
-    return _picture("class_samples", caption, _image_grids(panels, dataset, count))
-
-
-def _reconstructions(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> Picture:
+def _image_panels(
+    model: InvertibleModel, dataset: data.Dataset, batch_size: int
+) -> Iterator[tuple[str, str, Panels, int | None]]:
+    """Name, caption, panels and number of columns of each picture of images."""
     originals = dataset.test[:IMAGES]
+    if isinstance(model, ResidualFlow):
+        panels = {"held-out": originals, "samples": sampling.draw(model, IMAGES, seed=0)}
+        yield "samples", f"{IMAGES} held-out images and as many samples.", panels, None
+    if isinstance(model, HybridFlow):
+        shown, num = dataset.classes[:CLASSES], SAMPLES_PER_CLASS
+        drawn = [sampling.draw(model, num, 0, batch_size=num, label=i) for i in range(len(shown))]
+        panels = {"samples given the class, one per row": np.concatenate(drawn)}
+        caption = f"Samples of each class, one per row, from the top: {', '.join(shown)}."
+        yield "class_samples", caption, panels, num
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # failures are seen, as NaN
         z = evaluation.map_batches(model.encode, originals, batch_size)
@@ -159,42 +151,18 @@ def _reconstructions(model: InvertibleModel, dataset: data.Dataset, batch_size: 
     panels = {"held-out": originals, "decode(encode(held-out))": back}
     what = "latents" if isinstance(model, ResidualFlow) else "features"
     caption = f"Held-out images and their reconstructions from the {what}; blank where that fails."
-    return _picture("reconstructions", caption, _image_grids(panels, dataset))
+    yield "reconstructions", caption, panels, None
+    if isinstance(model, ResidualFlow):
+        pairs = min(PAIRS, len(dataset.test) // 2)
+        ends = evaluation.map_batches(model.encode, dataset.test[: 2 * pairs], batch_size)
+        latents = np.concatenate(sampling.between(model, ends[:pairs], ends[pairs:], STEPS))
+        decoded = evaluation.map_batches(model.decode, latents, batch_size)
+        panels = {"decode(from encode(left) to encode(right))": decoded}
+        caption = "Each row: an arc in equal steps between the latents of two held-out images."
+        yield "interpolations", caption, panels, STEPS
 
 
-def _interpolations(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Picture:
-    count = min(PAIRS, len(dataset.test) // 2)
-    ends = evaluation.map_batches(flow.encode, dataset.test[: 2 * count], batch_size)
-    latents = np.concatenate(sampling.between(flow, ends[:count], ends[count:], STEPS))
-    decoded = evaluation.map_batches(flow.decode, latents, batch_size)
-    panels = {"decode(from encode(left) to encode(right))": decoded}
-    caption = "Each row: an arc in equal steps between the latents of two held-out images."
-    return _picture("interpolations", caption, _image_grids(panels, dataset, STEPS))
-
-
-def _image_grids(
-    panels: dict[str, np.ndarray], dataset: data.Dataset, columns: int | None = None
-) -> Figure:
-    meta = sampling.describe_data(dataset)
-    whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
-    return plots.image_grids(whole, meta["image_shape"], **_scale(meta), columns=columns)
-
-
-def _scale(meta: Mapping[str, Any]) -> dict[str, Any]:
+def _image_grids(panels: Panels, meta: Mapping[str, Any], columns: int | None = None) -> Figure:
     top = (meta["levels"] or 2) - 1  # without levels, an intensity in [0, 1]
     unit = f"grey level, 0 to {top}" if meta["levels"] else "intensity"
-    return {"limits": (0, top), "unit": unit}
-
-
-def _spectra(model: InvertibleModel) -> list[Picture]:
-    panels = {
-        "as used": singular_values(model),
-        "kernels as they are stored": singular_values(model, stored=True),
-    }
-    if not panels["as used"]:
-        return []
-    caption = (
-        "All singular values of each layer's linear operator, by a dense SVD: as the model uses it "
-        "and of its kernel before it is normalised."
-    )
-    return [_picture("spectra", caption, plots.spectra(panels))]
+    return plots.image_grids(panels, meta["image_shape"], (0, top), unit, columns=columns)

@@ -1,17 +1,16 @@
 """The pictures of a run, as matplotlib figures made from arrays; nothing here knows a model.
 
-In all of them `panels` maps a title to what is drawn below it, one panel beside another.
+In all of them `panels` maps a title to what is drawn below it, one panel beside another. An
+`extent` is `(left, right, bottom, top)`; square maps [size, size] on it have rows from the bottom.
 """
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.cm
-import matplotlib.patches
-import matplotlib.ticker
 import numpy as np
+from matplotlib import cm, colormaps, patches, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,14 +27,14 @@ def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
 
 
 def window(points: np.ndarray, margin: float = 0.15) -> np.ndarray:
-    """Returns a square `(left, right, bottom, top)` around points [n, 2], except 0.2 % outliers."""
+    """Returns the square extent around points [n, 2], except 0.2 % outliers."""
     low, high = np.quantile(points, [0.001, 0.999], axis=0)
     centre, half = (low + high) / 2, (high - low).max() * (0.5 + margin)
     return np.ravel([[c - half, c + half] for c in centre])
 
 
 def grid(extent: np.ndarray, size: int) -> np.ndarray:
-    """Returns the centres [size², 2] of a square grid of cells, rows from the bottom up."""
+    """Returns the centres [size², 2] of the cells of a square map."""
     left, right, bottom, top = extent
     cells = (np.arange(size) + 0.5) / size
     x, y = np.meshgrid(left + (right - left) * cells, bottom + (top - bottom) * cells)
@@ -43,19 +42,15 @@ def grid(extent: np.ndarray, size: int) -> np.ndarray:
 
 
 def histogram(points: np.ndarray, extent: np.ndarray, size: int) -> np.ndarray:
-    """Returns the density [size, size] of points [n, 2] as a histogram over the window."""
+    """Returns the density of points [n, 2] as a square map, a histogram."""
     left, right, bottom, top = extent
-    counts, _, _ = np.histogram2d(
-        points[:, 1], points[:, 0], bins=size, range=[[bottom, top], [left, right]]
-    )
+    limits = [[bottom, top], [left, right]]
+    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=size, range=limits)
     return counts / (len(points) * (right - left) * (top - bottom) / size**2)
 
 
 def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequence[str]) -> Figure:
-    """Draws square density maps [size, size], per unit of area, on one colour scale.
-
-    Their rows are from the bottom up, `extent` is `(left, right, bottom, top)`, `axes` two names.
-    """
+    """Draws square maps of densities, per unit of area, on one scale; `axes` are two names."""
     figure, plots = _panels(panels, 3.4, 3.7, extra=0.9, sharex=True, sharey=True)
     # A histogram's noise and a sharp mode's peak would leave the rest in the dark.
     top = max(float(np.quantile(panel[panel > 0], 0.995)) for panel in panels.values())
@@ -71,7 +66,7 @@ def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequen
 def _panels(
     panels: Mapping[str, Any], width: float, height: float, extra: float = 0.6, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with titled axes beside one another; sizes in inches, the width that of one."""
+    """A figure with titled axes beside one another; sizes in inches, `width` that of one."""
     figure = Figure(figsize=(width * len(panels) + extra, height), layout="constrained")
     plots = list(figure.subplots(1, len(panels), squeeze=False, **options)[0])
     for plot, title in zip(plots, panels, strict=True):
@@ -126,21 +121,17 @@ def tile(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: str) -> Figure:
-    """Draws training and validation loss over the epochs, the kept `best_epoch` marked.
-
-    The `metric`, "bits_per_dim" or "loss", and its "val_" twin are read from rows of metrics.csv.
-    """
+    """Draws "loss" or "bits_per_dim" of training and validation, from rows of metrics.csv."""
     figure, (plot,) = _panels({"Learning curve (lower is better)": rows}, 7.0, 3.8, extra=0)
     epochs = [row["epoch"] for row in rows]
-    train = np.array([row[metric] for row in rows])
-    validation = np.array([row[f"val_{metric}"] for row in rows])
+    train, validation = (np.array([row[k] for row in rows]) for k in (metric, f"val_{metric}"))
     dot = "." if len(rows) < 3 else ""  # a line needs two points to be seen
     plot.plot(epochs, train, color=DATA, marker=dot, label="training (mean over the epoch)")
     plot.plot(epochs, validation, color=MODEL, marker=dot, label="validation")
-    best = [row[f"val_{metric}"] for row in rows if row["epoch"] == best_epoch]
-    if best:
-        label = f"kept: epoch {best_epoch}, {best[0]:.3f}"
-        plot.plot([best_epoch], best, "o", color=MODEL, markeredgecolor="black", label=label)
+    if best_epoch in epochs:
+        best = validation[epochs.index(best_epoch)]
+        label = f"kept: epoch {best_epoch}, {best:.3f}"
+        plot.plot([best_epoch], [best], "o", color=MODEL, markeredgecolor="black", label=label)
     unit = "bits per dimension" if metric == "bits_per_dim" else "nats per example"
     plot.set(xlabel="epoch", ylabel=unit)
     values = np.concatenate([train, validation])
@@ -149,18 +140,17 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: s
         low, high = float(values.min()), float(np.quantile(values, 0.9))
         if high > low:
             plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
-    plot.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     plot.grid(alpha=0.3)
     plot.legend()
     return figure
 
 
-def curves(
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-    xlabel: str,
-    ylabel: str,
-) -> Figure:
-    """Draws lines, label → its x and its y > 0, over a linear axis against a logarithmic one."""
+Line = tuple[Sequence[float], Sequence[float]]  # x, and y > 0
+
+
+def curves(panels: Mapping[str, Mapping[str, Line]], xlabel: str, ylabel: str) -> Figure:
+    """Draws lines, by their labels, over a linear axis against a logarithmic one."""
     figure, plots = _panels(panels, 3.9, 3.9, sharey=True)
     for plot, lines in zip(plots, panels.values(), strict=True):
         for marker, (label, (x, y)) in zip("os^vD*", lines.items(), strict=False):
@@ -180,23 +170,20 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
     """
     title = "Certified Lipschitz bound of each block and norm of each layer"
     figure, (plot,) = _panels({title: blocks}, 7.0, 1.9 + 0.26 * len(blocks), extra=0)
-    bounds = np.array([bound for bound, _ in blocks.values()])
+    bounds, norms = zip(*blocks.values(), strict=True)
     bars = plot.barh(list(blocks), bounds, color=[DATA if b < 1 else MODEL for b in bounds])
     plot.bar_label(bars, [f"{b:.3f}" for b in bounds], label_type="center", color="white")
-    depth = max(len(layers) for _, layers in blocks.values())
-    shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.25, 0.85, depth))
+    layers = list(itertools.zip_longest(*norms, fillvalue=np.nan))  # of all blocks the first, …
+    depth = len(layers)
+    shades = colormaps["YlOrBr"](np.linspace(0.25, 0.85, depth))
     handles: list[Any] = [plot.axvline(1.0, color="black", linestyle="--")]
-    for index, shade in enumerate(shades):
-        norms = [layers[index] if index < len(layers) else np.nan for _, layers in blocks.values()]
+    for index, (shade, layer) in enumerate(zip(shades, layers, strict=True)):
         # Equal norms side by side, not hidden.
         places = np.arange(len(blocks)) + 0.7 * ((index + 1) / (depth + 1) - 0.5)
         style: dict[str, Any] = {"color": shade, "markeredgecolor": "black", "linestyle": ""}
-        handles += plot.plot(norms, places, "o", markersize=4, clip_on=False, **style)
-    top = max(1.0, bounds.max(), *(norm for _, layers in blocks.values() for norm in layers))
-    plot.set(
-        xlabel="upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers",
-        xlim=(0, 1.15 * top),
-    )
+        handles += plot.plot(layer, places, "o", markersize=4, clip_on=False, **style)
+    plot.set_xlabel("upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers")
+    plot.set_xlim(0, 1.15 * max(1.0, *bounds, *itertools.chain(*norms)))
     plot.invert_yaxis()
     names = ["below 1 the block is invertible", *(f"layer {index}" for index in range(depth))]
     figure.legend(handles, names, loc="outside lower center", ncols=min(6, depth + 1))
@@ -206,7 +193,7 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
 def spectra(panels: Mapping[str, Sequence[np.ndarray]]) -> Figure:
     """Draws the singular values [n] of layers, from the largest; one line per layer."""
     figure, plots = _panels(panels, 4.2, 3.9, sharey=True)
-    colours = matplotlib.colormaps["viridis"]
+    colours = colormaps["viridis"]
     for plot, layers in zip(plots, panels.values(), strict=True):
         for values, shade in zip(layers, colours(np.linspace(0, 0.9, len(layers))), strict=True):
             places = np.linspace(0, 1, len(values))
@@ -215,19 +202,18 @@ def spectra(panels: Mapping[str, Sequence[np.ndarray]]) -> Figure:
         plot.set_xlabel("rank of the singular value, as a fraction")
         plot.grid(alpha=0.3)
     plots[0].set(ylabel="singular value", ylim=(0, None))
-    bar = figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colours), ax=plots, ticks=[0, 1])
+    bar = figure.colorbar(cm.ScalarMappable(cmap=colours), ax=plots, ticks=[0, 1])
     bar.ax.set_yticklabels(["first layer", "last layer"])
     return figure
 
 
 def marginals(groups: Mapping[str, np.ndarray], columns: Sequence[str], most: int = 6) -> Figure:
-    """Draws the histogram of each column and the scatter of each pair, one or two groups in each.
+    """Draws the histogram of each column and the scatter of each pair of one or two groups.
 
     `groups` maps a title to rows [n, d], `columns` are the d names; the first `most` are drawn.
     """
     count = min(most, len(columns))
-    side = 1.75 * count + 0.8
-    figure = Figure(figsize=(side, side + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.75 * count + 0.8, 1.75 * count + 1.2), layout="constrained")
     plots = figure.subplots(count, count, squeeze=False, sharex="col")
     limits = np.quantile(np.concatenate(list(groups.values())), [0.002, 0.998], axis=0)
     for row, column in np.ndindex(count, count):
@@ -250,6 +236,6 @@ def marginals(groups: Mapping[str, np.ndarray], columns: Sequence[str], most: in
         plots[-1, index].set_xlabel(name, fontsize=9)
     some = f" (first {count} of {len(columns)} columns)" if count < len(columns) else ""
     figure.suptitle(f"Pairwise marginals{some}")
-    handles = [matplotlib.patches.Patch(color=c) for c in COLOURS[: len(groups)]]
+    handles = [patches.Patch(color=c) for c in COLOURS[: len(groups)]]
     figure.legend(handles, list(groups), loc="outside lower right", ncols=2)
     return figure

@@ -8,7 +8,7 @@ import pathlib
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -22,82 +22,52 @@ from tf_iresnet.training import evaluation, sampling
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.pictures import Picture, run_pictures
-from tf_iresnet.training.workdir import Workdir, write_atomically
+from tf_iresnet.training.workdir import Config, Workdir, write_atomically
 
-# Name → value with its unit, and how to read it; {fields} are figures. In reading order.
-_ROWS = {
-    "negative log-likelihood": (
-        "{negative_log_likelihood:.4f} ± {negative_log_likelihood_standard_error:.4f} nats",
-        "mean over {examples} {split} examples, ± its standard error",
-    ),
-    "bits per dimension": (
-        "{bits_per_dim:.4f} ± {bits_per_dim_standard_error:.4f} bits/dim",
-        "the same per dimension; of data of {levels} levels with uniform noise",
-    ),
-    "KL(data‖model)": (
-        "{kl_divergence:.4f} ± {kl_divergence_standard_error:.4f} nats",
-        "0 for the data's own density",
-    ),
-    "noise of the log-det": (
-        "± {estimator_standard_error:.2g} nats",
-        "part of the mean's standard error, due to random probes; 0 if the log-det is exact",
-    ),
-    "truncation bound": (
-        "{truncation_bound:.2g} nats",
-        "proven bound on the change of a log-density by truncating the log-det's series",
-    ),
-    "accuracy": (
-        "{accuracy:.2%} ± {accuracy_standard_error:.2%}",
-        "share of {examples} {split} examples whose most probable class is right",
-    ),
-    "cross-entropy": (
-        "{cross_entropy:.4f} ± {cross_entropy_standard_error:.4f} nats",
-        "mean -ln p(class | x)",
-    ),
-    "reconstruction error": (
-        "{reconstruction_error:.2g}",
-        "largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}",
-    ),
-    "not reconstructed": (
-        "{reconstruction_failures}",
-        "of {reconstructed_examples} examples, as no inverse was found for them",
-    ),
-    "samples encoded again": (
-        "{sample_reconstruction_error:.2g}",
-        "largest |encode(decode(z)) - z| in as many samples",
-    ),
-    "iterations of the inverse": (
-        "{inverse_iterations}",
-        "the most that a block took for an example",
-    ),
-    "Lipschitz bound": (
-        "{lipschitz_bound:.4f}",
-        "the largest of a block, certified from above; invertible below 1",
-    ),
-    "weights": (
-        "epoch {best_epoch} of {epochs}",
-        "the best validation; training ended because {stopped}",
-    ),
-}
+# "name: value" and how to read it, in reading order. {fields} are figures, {error[x]} is the
+# standard error of x.
+_ROWS = """\
+negative log-likelihood: {negative_log_likelihood:.4f} ± {error[negative_log_likelihood]:.4f} nats
+    mean over {examples} {split} examples, ± its standard error
+bits per dimension: {bits_per_dim:.4f} ± {error[bits_per_dim]:.4f} bits/dim
+    the same per dimension; of data of {levels} levels with uniform noise
+KL(data‖model): {kl_divergence:.4f} ± {error[kl_divergence]:.4f} nats
+    0 for the data's own density
+noise of the log-det: ± {error[estimator]:.2g} nats
+    part of the mean's standard error, due to random probes; 0 if the log-det is exact
+truncation bound: {truncation_bound:.2g} nats
+    proven bound on the change of a log-density by truncating the log-det's series
+accuracy: {accuracy:.2%} ± {error[accuracy]:.2%}
+    share of {examples} {split} examples whose most probable class is right
+cross-entropy: {cross_entropy:.4f} ± {error[cross_entropy]:.4f} nats
+    mean -ln p(class | x)
+reconstruction error: {reconstruction_error:.2g}
+    largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}
+not reconstructed: {reconstruction_failures}
+    of {reconstructed_examples} examples, as no inverse was found for them
+samples encoded again: {sample_reconstruction_error:.2g}
+    largest |encode(decode(z)) - z| in as many samples
+iterations of the inverse: {inverse_iterations}
+    the most that a block took for an example
+Lipschitz bound: {lipschitz_bound:.4f}
+    the largest of a block, certified from above; invertible below 1
+weights: epoch {best_epoch} of {epochs}
+    the best validation; training ended because {stopped}
+"""
 
 
-class Row(NamedTuple):
-    """One figure: its name, its value with the unit, and how to read it."""
-
-    name: str
-    value: str
-    note: str
-
-
-def rows(figures: Mapping[str, Any]) -> list[Row]:
-    """Returns the rows all of whose figures, of `evaluation.evaluate`, are known."""
+def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns name, value with its unit and explanation of the `_ROWS` whose figures are known."""
     known = {key: value for key, value in figures.items() if value is not None}
     if known.get("reconstruction_failures") == 0:
         del known["reconstruction_failures"]  # not worth a row
-    found = []
-    for name, (value, note) in _ROWS.items():
+    ending = "_standard_error"
+    known["error"] = {k.removesuffix(ending): v for k, v in known.items() if k.endswith(ending)}
+    found, lines = [], _ROWS.splitlines()
+    for head, note in zip(lines[::2], lines[1::2], strict=True):
+        name, _, value = head.partition(": ")
         with contextlib.suppress(KeyError):
-            found.append(Row(name, value.format(**known), note.format(**known)))
+            found.append((name, value.format(**known), note.strip().format(**known)))
     return found
 
 
@@ -108,31 +78,21 @@ def text(figures: Mapping[str, Any]) -> str:
 
 
 def write_report(
-    model: InvertibleModel,
-    dataset: data.Dataset,
-    config: Mapping[str, Any],
-    state: RunState,
-    run: Workdir,
+    model: InvertibleModel, dataset: data.Dataset, config: Config, state: RunState, run: Workdir
 ) -> dict[str, Any]:
-    """Evaluates a trained model, and writes its figures, pictures and report.
+    """Evaluates a trained model, writes its figures, pictures and report; returns the figures.
 
-    The test split is used here for the first time. Written last, figures.json marks the run as
-    finished. Returns the figures: those of `evaluation.evaluate`, and how training went.
+    They are those of `evaluation.evaluate_split`, and how training went. The test split is used
+    here for the first time. Written last, figures.json marks the run as finished.
     """
     meta = sampling.describe_data(dataset)
     write_atomically(run.dataset, json.dumps(meta | {"digest": state.data}) + "\n")
     certificate = certify(model)
     options = TrainingOptions(**config["training"])
     batch_size, examples = options.evaluation_batch_size, options.evaluation_examples
-    known = {"truth": dataset.log_prob, "deviation": meta["deviation"]}
-    known["labels"] = None if dataset.labels is None else dataset.labels.test
+    sizes = {"batch_size": batch_size, "examples": examples}
     figures = {
-        "data": dataset.name,
-        "split": "test",
-        "levels": dataset.levels,
-        **evaluation.evaluate(
-            model, dataset.test, certificate, batch_size=batch_size, examples=examples, **known
-        ),
+        **evaluation.evaluate_split(model, dataset, "test", certificate, **sizes),
         "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "best_epoch": state.best_epoch,
         "epochs": state.epoch,
@@ -145,15 +105,9 @@ def write_report(
     for picture in pictures:
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)
     _write_tensorboard(run, figures, pictures, step=state.epoch)
-    page = html(
-        figures,
-        pictures=pictures,
-        certificate=certificate,
-        config=config,
-        run=run,
-        event_size=dataset.event_size,
-        minutes=state.elapsed / 60,
-    )
+    shown = {"pictures": pictures, "certificate": certificate, "config": config, "run": run}
+    minutes = state.elapsed / 60
+    page = html(figures, event_size=dataset.event_size, minutes=minutes, **shown)
     write_atomically(run.report, page)
     write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
     return figures
@@ -186,8 +140,8 @@ def html(figures: Mapping[str, Any], **parts: Any) -> str:
     `run` (a `Workdir`), `event_size`, the dimensions of an event, and `minutes` of training.
     """
     source = pathlib.Path(__file__).with_name("report.html.jinja").read_text()
-    options: Any = {"undefined": jinja2.StrictUndefined, "trim_blocks": True}
-    environment = jinja2.Environment(autoescape=True, **options)
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(autoescape=True, undefined=strict, trim_blocks=True)
     environment.filters["base64"] = lambda png: base64.b64encode(png).decode()
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["python"] = lambda path: repr(str(path))

@@ -23,33 +23,27 @@ def draw(
     """Returns samples, float [num, *event], in the units of the data.
 
     The same seed gives the same samples; fewer of them are the first of more. `label` is their
-    class, of a `HybridFlow`; see `ResidualFlow.sample` for the temperature.
-
-    Raises:
-        ValueError: for a negative temperature, or a label that isn't a class.
+    class, of a `HybridFlow`; see `ResidualFlow.sample` for the temperature. Raises ValueError for a
+    negative one, or a label that isn't a class.
     """
-    options = {} if label is None else {"label": label}
-
-    def sample(index: int) -> np.ndarray:
-        key = tf.constant([seed, index])
-        return flow.sample(batch_size, seed=key, temperature=temperature, **options).numpy()
-
-    return np.concatenate([sample(i) for i in range(-(-num // batch_size))])[:num]
+    options: dict[str, Any] = {"temperature": temperature}
+    if label is not None:
+        options["label"] = label
+    keys = [tf.constant([seed, index]) for index in range(-(-num // batch_size))]
+    return np.concatenate([flow.sample(batch_size, seed=key, **options) for key in keys])[:num]
 
 
 def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray:
-    """Returns latents from some to others, [n, steps, *latent], both ends included.
+    """Returns latents [n, steps ≥ 2, *latent] from `first` to `last` [n, *latent], both included.
 
-    They are on an arc about the mean of the base, `(sin((1 − t)θ) u₀ + sin(tθ) u₁) / sin θ` of
+    They lie on an arc about the mean of the base, `(sin((1 − t)θ) u + sin(tθ) v) / sin θ` of
     standardised latents at an angle θ (Shoemake 1985, "Animating rotation with quaternion curves").
     In d dimensions almost all normal latents are about √d from their mean; a straight line would
-    pass through the middle, where there are none. `first` and `last` are [n, *latent], `steps` is
-    at least 2.
+    pass through the middle, where there are none.
     """
     mean, scale = (np.asarray(moment) for moment in flow.base.moments())
-    u, v = (
-        ((np.asarray(z, np.float64) - mean) / scale).reshape(len(z), 1, -1) for z in (first, last)
-    )
+    ends = (np.stack([first, last]).astype(np.float64) - mean) / scale
+    u, v = ends.reshape(2, len(first), 1, -1)
     lengths = np.linalg.norm(u, axis=-1, keepdims=True) * np.linalg.norm(v, axis=-1, keepdims=True)
     cosine = np.sum(u * v, axis=-1, keepdims=True) / np.maximum(lengths, 1e-30)
     angle = np.arccos(np.clip(cosine, -1, 1))
@@ -62,10 +56,10 @@ def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray
 
 
 def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
-    """Returns values [n, *event] without the noise that dequantised their kind of data.
+    """Returns values [n, *event] without dequantisation noise; `meta` is their `describe_data`.
 
-    Entries with a `bin_width` in `meta`, of `describe_data`, become the value whose cell they are
-    in; those beyond the levels become the nearest level.
+    Entries with a bin width become the value whose cell they are in, those beyond the levels the
+    nearest level.
     """
     if meta["bin_width"] is not None:
         width = np.asarray(meta["bin_width"], values.dtype)
@@ -75,7 +69,7 @@ def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
 
 
 def describe_data(dataset: data.Dataset) -> dict[str, Any]:
-    """Returns the form of the data, in JSON's types: all that samples need to be written in it."""
+    """Returns what is needed to write samples in the form of the data, in JSON's types."""
     own_units = dataset.levels is None and dataset.log_prob is None  # a table's columns
     return {
         "name": dataset.name,
@@ -89,7 +83,7 @@ def describe_data(dataset: data.Dataset) -> dict[str, Any]:
 
 
 def describe_unknown_data(event_shape: Sequence[int]) -> dict[str, Any]:
-    """Returns the `describe_data` of data of which only the shape is known."""
+    """Returns `describe_data` where only the shape is known."""
     columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
     return {"name": "data", "columns": columns, **unknown}

@@ -19,49 +19,44 @@ from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
 
 class SavedRun:
-    """A trained model and what is known of its training data.
+    """A trained model, in the `workdir` of a finished run or, alternatively, the file `model`.
 
-    It is that in the `workdir` of a finished run or, alternatively, in the .keras file `model`; for
-    one in a workdir, the data are known too. Raises RunError without exactly one of them.
+    For one in a workdir the training data are known, too. What can't be done raises RunError.
     """
 
     def __init__(self, workdir: str | None = None, model: str | None = None):
         if bool(workdir) == bool(model):
-            raise RunError(
-                "Expected either --workdir (of a run) or --model (a .keras file). "
-                f"Received: workdir={workdir!r}, model={model!r}."
-            )
+            expected = "Expected either --workdir (of a run) or --model (a .keras file)."
+            raise RunError(f"{expected} Received: workdir={workdir!r}, model={model!r}.")
         self.run = Workdir(workdir or pathlib.Path(str(model)).parent)
         if workdir:
             self.run.read_config()  # says what a workdir is, if this isn't one
         self.path = path = self.run.model if workdir else pathlib.Path(str(model))
         if not path.is_file():
             advice = "rerun its training command" if workdir else "check the path"
-            raise RunError(
-                f"Expected a trained model. Received: {path}, which isn't there; {advice}."
-            )
+            found = f"{path}, which isn't there; {advice}"
+            raise RunError(f"Expected a trained model. Received: {found}.")
         try:
             self.model = keras.models.load_model(path)
         except (ValueError, TypeError, OSError, KeyError) as error:
-            raise RunError(
-                f"Expected {path} to be a .keras file of this version. Received: {error}"
-            ) from error
+            expected = f"Expected {path} to be a .keras file of this version."
+            raise RunError(f"{expected} Received: {error}") from error
 
     @property
     def invertible(self) -> InvertibleModel:
-        """The model. Raises RunError unless it is a density or a classifier of this library."""
+        """The model, if it is a density or a classifier of this library."""
         return self._expect(InvertibleModel, "a flow or an invertible classifier")
 
     @property
     def flow(self) -> ResidualFlow:
-        """The model. Raises RunError unless it is a density."""
+        """The model, if it is a density."""
         return self._expect(ResidualFlow, "a density, a ResidualFlow")
 
     def _expect(self, kind: type, what: str) -> Any:
-        if isinstance(self.model, kind):
-            return self.model
-        found = type(self.model).__name__
-        raise RunError(f"Expected {self.path} to hold {what}. Received: a {found}.")
+        if not isinstance(self.model, kind):
+            found = type(self.model).__name__
+            raise RunError(f"Expected {self.path} to hold {what}. Received: a {found}.")
+        return self.model
 
     def meta(self) -> dict[str, Any]:
         """Returns the `sampling.describe_data` of the run, or that of unknown data."""
@@ -70,12 +65,7 @@ class SavedRun:
         return sampling.describe_unknown_data(self.invertible.event_shape)
 
     def dataset(self) -> data.Dataset:
-        """Returns the data of the run, read anew.
-
-        Raises:
-            RunError: for a model without a run, or data that changed since.
-            tf_iresnet.data.DataError: if its files can't be read any more.
-        """
+        """Returns the data of the run, read anew. Raises DataError if that isn't possible."""
         if not self.run.config.exists():
             raise RunError(
                 f"Expected a config.json beside {self.path}, which names its data. Received: none. "
@@ -92,27 +82,18 @@ class SavedRun:
         return dataset
 
     def rows(self, path: str) -> np.ndarray:
-        """Returns the rows [n, d] of another table, with the model's columns in its order.
-
-        Raises:
-            RunError: for another number of columns, or a model of images.
-            tf_iresnet.data.TableError: for a bad table.
-        """
-        shape = self.invertible.event_shape
+        """Returns the rows [n, d] of another table, by the model's columns. TableError if bad."""
+        shape, meta = self.invertible.event_shape, self.meta()
         if len(shape) != 1:
+            expected = "Expected a model of vectors to measure on a table."
             raise RunError(
-                "Expected a model of vectors to measure on a table. "
-                f"Received: {self.path}, a model of examples of shape {shape}."
+                f"{expected} Received: {self.path}, a model of examples of shape {shape}."
             )
-        meta, size = self.meta(), shape[0]
-        known = meta["columns"] if self.run.dataset.exists() else None
-        table = data.tables.load_table(path, known)
-        if table.values.shape[1] != size:
-            raise RunError(
-                f"Expected a table of {size} columns, as the model was trained on. "
-                f"Received: {path} with {table.values.shape[1]}."
-            )
-        width = np.zeros(size) if meta["bin_width"] is None else np.asarray(meta["bin_width"])
+        table = data.tables.load_table(path, meta["columns"] if self.run.dataset.exists() else None)
+        if table.values.shape[1:] != shape:
+            expected = f"Expected a table of {shape[0]} columns, as the model was trained on."
+            raise RunError(f"{expected} Received: {path} with {table.values.shape[1]}.")
+        width = np.zeros(shape) if meta["bin_width"] is None else np.asarray(meta["bin_width"])
         return dequantize(table.values, width, TEST, 0).numpy()
 
 

@@ -14,6 +14,7 @@ except ImportError:  # Windows: a second process on one workdir goes unnoticed t
 
 PARTIAL = ".partial"  # ending of a file that is still being written
 LOCK = ".lock"
+Config = Mapping[str, Any]  # plain: nested mappings, lists, strings, numbers
 
 
 class RunError(ValueError):
@@ -25,40 +26,33 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     path = pathlib.Path(path)
     # Always the same name, so that the next write replaces what a killed process left.
     partial = path.with_name(f".{path.name}{PARTIAL}")
-    data = content.encode() if isinstance(content, str) else content
     with open(partial, "wb") as file:
-        file.write(data)
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
 def to_plain(config: Any) -> Any:
-    """Returns a config (`ConfigDict` or nested mapping) as its JSON reads back.
-
-    Raises RunError for a value that JSON doesn't have.
-    """
+    """Returns a config (`ConfigDict` or mapping) as its JSON reads back; RunError without one."""
     if hasattr(config, "to_dict"):
         config = config.to_dict()
     try:
         return json.loads(json.dumps(config))
     except TypeError as error:
-        raise RunError(
-            f"Expected a config of numbers, strings, lists and dictionaries. Received: {error}."
-        ) from error
+        expected = "Expected a config of numbers, strings, lists and dictionaries."
+        raise RunError(f"{expected} Received: {error}.") from error
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns `dotted.name: old → new` for each leaf in which two nested mappings differ."""
-    before, after, absent = dict(_leaves(old)), dict(_leaves(new)), "absent"
-    return [
-        f"{name}: {before.get(name, absent)!r} → {after.get(name, absent)!r}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, absent) != after.get(name, absent)
-    ]
+def differences(old: Config, new: Config) -> list[str]:
+    """Returns `dotted.name: old → new` for each leaf in which two configs differ."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    names = sorted(before.keys() | after.keys())
+    pairs = {name: [leaves.get(name, "absent") for leaves in (before, after)] for name in names}
+    return [f"{name}: {was!r} → {now!r}" for name, (was, now) in pairs.items() if was != now]
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         nested = isinstance(value, Mapping) and value
         yield from _leaves(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
@@ -80,20 +74,28 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
 
     @contextlib.contextmanager
-    def claim(self, config: Mapping[str, Any]) -> Iterator[None]:
-        """Holds the directory for a run with `config`, which is written there the first time.
+    def claim(self, config: Config) -> Iterator[None]:
+        """Locks the directory for a run with `config`, which is written there the first time.
 
         Raises RunError if it belongs to another config, no run at all or a process training there.
         """
         self._check(config)
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._lock():
+        # The system releases the lock however the process ends.
+        with open(self.path / LOCK, "w") as file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                expected = "Expected no other process to train in this workdir."
+                found = f"workdir={self.path}, in use now; wait for it or stop it."
+                raise RunError(f"{expected} Received: {found}") from None
             self._check(config)
             if not self.config.exists():
                 write_atomically(self.config, json.dumps(config, indent=2) + "\n")
             yield
 
-    def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    def finished(self, config: Config) -> dict[str, Any] | None:
         """Returns the figures of the run if it has ended, else None; raises as `claim` does."""
         self._check(config)
         return self.read_figures() if self.figures.exists() else None
@@ -110,21 +112,18 @@ class Workdir:
         try:
             return json.loads(path.read_text())
         except FileNotFoundError:
-            raise RunError(
-                f"Expected the workdir of a run, with {path.name} in it. "
-                f"Received: workdir={self.path} ({advice})."
-            ) from None
+            expected = f"Expected the workdir of a run, with {path.name} in it."
+            raise RunError(f"{expected} Received: workdir={self.path} ({advice}).") from None
         except (OSError, ValueError) as error:
             raise RunError(f"Expected {path} to be readable JSON. Received: {error}.") from error
 
-    def _check(self, config: Mapping[str, Any]) -> None:
+    def _check(self, config: Config) -> None:
         if not self.path.exists():
             return
         if not self.path.is_dir():
             raise RunError(f"Expected workdir to be a directory. Received: workdir={self.path}.")
         if self.config.exists():
-            changed = differences(self.read_config(), config)
-            if changed:
+            if changed := differences(self.read_config(), config):
                 raise RunError(
                     f"Expected the config that {self.path} was started with, to resume there. "
                     f"Received: {'; '.join(changed)}. Put these back, or choose another --workdir."
@@ -134,20 +133,6 @@ class Workdir:
         if foreign:
             raise RunError(
                 "Expected a new or empty workdir, or that of a run. "
-                f"Received: workdir={self.path}, which holds {sorted(foreign)[0]} but no "
-                "config.json; nothing was written there. Choose another --workdir."
+                f"Received: workdir={self.path}, which holds {min(foreign)} but no config.json; "
+                "nothing was written there. Choose another --workdir."
             )
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Locks the directory; the system releases the lock however the process ends."""
-        with open(self.path / LOCK, "w") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise RunError(
-                        "Expected no other process to train in this workdir. "
-                        f"Received: workdir={self.path}, in use now; wait for it or stop it."
-                    ) from None
-            yield

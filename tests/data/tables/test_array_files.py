@@ -117,6 +117,23 @@ def test_files_of_another_kind(tmp_path, name, content):
         load_table(tmp_path / name)
 
 
+def test_a_damaged_compressed_file(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, table=np.random.default_rng(0).normal(size=(100, 3)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = b"x" * (len(content) // 2 - len(content) // 3)
+    path.write_bytes(content)
+    with pytest.raises(TableError, match="Save it again"):
+        load_table(path)
+
+
+def test_columns_that_are_named_twice_are_refused_before_the_file_is_blamed(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    with pytest.raises(ValueError, match="columns to be a list of different names") as error:
+        load_table(tmp_path / "a.npy", columns=["x0", "x0"])
+    assert not isinstance(error.value, TableError)
+
+
 @pytest.mark.parametrize(("is_", "named"), [("npz", "npy"), ("npy", "npz")])
 def test_array_under_the_other_name(tmp_path, is_, named):
     with open(tmp_path / f"a.{named}", "wb") as file:

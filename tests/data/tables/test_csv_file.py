@@ -62,6 +62,10 @@ def test_values_keep_the_digits_of_float64(tmp_path):
 BAD = {
     "empty file": ("", "table.csv: .*an empty file"),
     "blank lines": ("\n \n", "table.csv: .*blank lines only"),
+    "a cell beyond what the csv module takes": (
+        "a,b\n1,2\n" + "x" * 140_000 + ",3\n4,5\n",
+        "lines of cells.*field larger than field limit",
+    ),
     "header only": ("a,b\n", "table.csv: Expected rows .*zero rows"),
     "one column": ("a\n1\n2\n", "at least two columns.*only 'a'.*commas, semicolons or tabs"),
     "spaces between cells": ("a b\n1 2\n2 3\n", "at least two columns.*only 'a b'"),

@@ -58,7 +58,7 @@ def test_hybrid(tmp_path, capsys):
     assert [row["density_weight"] for row in rows] == ["0", "1"]
     for row in rows:
         assert np.isfinite(row["bits_per_dim"]) and 0 <= row["accuracy"] <= 1
-        assert 0 <= row["recognised"] <= 1
+        assert 0 <= row["class_consistency"] <= 1
         assert 0 <= row["auroc_noise"] <= 1 and 0 <= row["auroc_patches"] <= 1
     assert (tmp_path / "weight_0" / "pictures" / "class_samples.png").exists()
     assert len(read(tmp_path / "table.csv")) == 2 and "AUROC" in capsys.readouterr().out
@@ -70,11 +70,11 @@ def test_the_area_is_the_chance_that_a_digit_scores_higher(monkeypatch):
     monkeypatch.setattr(
         hybrid.evaluation, "log_prob", lambda flow, points, batch_size: np.array(values[points])
     )
-    found = hybrid.auroc(None, "known", {"strangers": "other"})
-    assert found == {"auroc_strangers": pytest.approx((2 + 1 + 1.5) / 6)}
+    found = hybrid.auroc(None, "known", {"others": "other"})
+    assert found == {"auroc_others": pytest.approx((2 + 1 + 1.5) / 6)}
 
 
-def test_samples_are_recognised_where_they_are_digits_of_their_class():
+def test_samples_are_consistent_where_they_are_digits_of_their_class():
     images, labels = load_digits(return_X_y=True)
 
     class Remembering:
@@ -86,21 +86,21 @@ def test_samples_are_recognised_where_they_are_digits_of_their_class():
         def sample(self, num, label, seed):
             return np.stack([images[labels == (k + self.shift) % 10][0] + 0.5 for k in label])
 
-    assert hybrid.recognised(Remembering(0), 2) == 1
-    assert hybrid.recognised(Remembering(1), 2) == 0
+    assert hybrid.class_consistency(Remembering(0), 2) == 1
+    assert hybrid.class_consistency(Remembering(1), 2) == 0
 
 
-def test_the_judge_knows_digits():
-    scores = cross_val_score(hybrid.judge(), *load_digits(return_X_y=True), cv=5)
+def test_the_reference_classifier_knows_digits():
+    scores = cross_val_score(hybrid.reference_classifier(), *load_digits(return_X_y=True), cv=5)
     assert scores.mean() == pytest.approx(0.97, abs=0.005)
 
 
-def test_strangers_are_in_the_form_of_digits():
-    found = hybrid.strangers(50)
+def test_other_pictures_are_in_the_form_of_digits():
+    found = hybrid.out_of_distribution(50)
     assert found.keys() == {"patches", "noise"}
     for images in found.values():
         assert images.shape == (50, 8, 8, 1) and images.dtype == np.float32
         assert images.min() >= 0 and images.max() < digits.LEVELS
-        again = hybrid.strangers(50)
+        again = hybrid.out_of_distribution(50)
     np.testing.assert_array_equal(found["noise"], again["noise"])
     assert np.abs(found["noise"].mean() - 8.5) < 4 * 4.9 / np.sqrt(50 * 64)

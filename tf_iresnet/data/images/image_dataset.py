@@ -4,6 +4,8 @@ Unlike `tf.image.stateless_random_flip_left_right` the flips are the same bits u
 `tf.image.stateless_random_crop` each image of a batch is cropped at its own place.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,43 +26,34 @@ def image_dataset(
 ) -> Dataset:
     """Returns images as a data set, each level a cell of width 1: values in [0, levels).
 
-    A density's bits per dimension are then those of the levels themselves (Theis et al.,
-    arXiv 1511.01844, section 3.1), whatever its preprocessing.
+    A density's bits per dimension are then those of the levels themselves, whatever its
+    preprocessing (see `dequantization`).
 
     Args:
-        name: title of the data.
         parts: uint8 [n, height, width, channels] each. The training images are kept in that type;
             only batches of them become float32.
         levels: number of values of a pixel.
-        labels: class of each image, int32 [n] per part, as an index into `classes`.
-        classes: names of the classes.
+        name, labels, classes: see `Dataset`.
         flip: mirror training images at random.
         pad_crop: pixels by which training images are shifted at random, 0 for none.
         image_shape: (height, width) of images that are given as vectors [n, height · width].
-
-    Raises:
-        ValueError: for a `pad_crop` that isn't a number of pixels.
     """
     shape = parts.train.shape[1:]
     image_shape = shape if image_shape is None else image_shape
+    # Columns are "pixel row,column" or "pixel row,column,channel".
+    places = np.ndindex(image_shape[:-1] if image_shape[-1] == 1 else image_shape)
     return finite_dataset(
-        name,
         parts,
-        bin_width=np.ones(shape),
-        labels=labels,
+        np.ones(shape),
+        labels,
+        augmentation(flip, pad_crop),
+        name=name,
         classes=classes,
-        augment=augmentation(flip, pad_crop),
-        columns=_pixel_names(image_shape),
-        ranges=np.tile(np.array([0, levels], np.float32), (int(np.prod(shape)), 1)),
+        columns=tuple("pixel " + ",".join(map(str, place)) for place in places),
+        ranges=np.full((math.prod(shape), 2), (0, levels), np.float32),
         levels=levels,
         image_shape=image_shape,
     )
-
-
-def _pixel_names(shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names "pixel row,column" or "pixel row,column,channel" for every entry of an image."""
-    places = np.ndindex(*(shape[:-1] if shape[-1] == 1 else shape))
-    return tuple("pixel " + ",".join(map(str, place)) for place in places)
 
 
 def flip(images: tf.Tensor, seed: Seed, step: Step) -> tf.Tensor:
@@ -83,11 +76,7 @@ def pad_crop(images: tf.Tensor, pad: int, seed: Seed, step: Step) -> tf.Tensor:
 
 
 def augmentation(flips: bool, pad: int) -> Augment | None:
-    """Returns (images, seed, step) → images, which flips, or crops by `pad` > 0; None for neither.
-
-    Raises:
-        ValueError: for a pad that isn't a number of pixels.
-    """
+    """Returns (images, seed, step) → images that flips, or crops by `pad` > 0; None for neither."""
     if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
         raise ValueError(f"Expected pad_crop to be a number of pixels. Received: pad_crop={pad!r}.")
     if not flips and not pad:

@@ -1,8 +1,4 @@
-"""Small colour patches of the two photographs that come with scikit-learn.
-
-A temple (`china.jpg`) and a dahlia (`flower.jpg`) of 427×640 pixels each, see
-`sklearn.datasets.load_sample_images`.
-"""
+"""Colour patches of scikit-learn's two photographs: a temple and a dahlia, 427×640 pixels each."""
 
 import numpy as np
 
@@ -11,9 +7,8 @@ from tf_iresnet.data.errors import optional_import
 from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.splits import Split, random_parts
 
-BAND, BANDS = 64, 10  # columns of a region, regions from the left
-# Bands of no training patches. Each part is spread over the photographs, so that held-out patches
-# show what training patches do, and no patch crosses from one band into another.
+BAND, BANDS = 64, 10  # width of a band, number of bands
+# Bands of no training patches, spread so that held-out patches show what training patches do.
 HELD_OUT = {2: "test", 5: "validation", 8: "test"}
 
 
@@ -30,10 +25,6 @@ def load_patches(
         size: pixels a side, 2 to 64.
         stride: pixels from one training patch to the next, down and across; half the size if None.
         flip, pad_crop: see `image_dataset`.
-
-    Raises:
-        ImportError: without scikit-learn or Pillow.
-        ValueError: for a size or stride out of range.
     """
     stride = max(1, size // 2) if stride is None else stride
     if not 2 <= size <= BAND:
@@ -49,11 +40,7 @@ def load_patches(
 
 
 def load_photographs() -> list[np.ndarray]:
-    """Returns the two photographs, each uint8 [427, 640, 3].
-
-    Raises:
-        ImportError: without scikit-learn or Pillow.
-    """
+    """Returns the two photographs, each uint8 [427, 640, 3]."""
     with optional_import("scikit-learn, which the photographs come with, and Pillow", "reads them"):
         import sklearn.datasets
 
@@ -61,12 +48,9 @@ def load_photographs() -> list[np.ndarray]:
 
 
 def cut(photograph: np.ndarray, size: int, stride: int) -> Split:
-    """Returns the patches [n, size, size, channels] of each part of a photograph.
+    """Returns the patches [n, size, size, channels] of a photograph [height, width, channels].
 
-    Args:
-        photograph: [height, width, channels], whose columns are assigned to parts by `HELD_OUT`.
-        size: pixels a side.
-        stride: pixels from one training patch to the next; held-out ones lie side by side.
+    `stride` is that of training patches; held-out ones lie side by side.
     """
     found: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     for index in range(BANDS):

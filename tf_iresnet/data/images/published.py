@@ -3,7 +3,6 @@
 import functools
 import os
 import pathlib
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -58,20 +57,15 @@ def load_published(
     """Returns a published set of images of 256 levels, with labels.
 
     Args:
-        name: "mnist" or "fashion_mnist", [28, 28, 1]; "cifar10" or "cifar100", whose labels are
-            the 100 fine ones, [32, 32, 3].
-        padded: of MNIST and Fashion-MNIST, images [32, 32, 3] as in the i-ResNet paper (arXiv
-            1811.00995): a frame of two black pixels, the grey level in three channels. Bits per
-            dimension are then those of 3,072 dimensions, most of them easy to predict, and the data
-            set's name says so.
-        validation_size: number of published training images held out for validation, a random
-            choice that is the same for everyone.
-        test_size: number of published test images used, chosen likewise; all if None.
+        name: "mnist" or "fashion_mnist", [28, 28, 1]; "cifar10" or "cifar100" with the 100 fine
+            labels, [32, 32, 3].
+        padded: as in the i-ResNet paper (arXiv 1811.00995), MNIST and Fashion-MNIST become images
+            [32, 32, 3] by a frame of two black pixels, with the grey level in three channels. Bits
+            per dimension are then those of 3,072 dimensions, most of them easy to predict, and the
+            data set's name says so.
+        validation_size, test_size: numbers of training images held out and of test images used (all
+            if None), which are chosen at random, the same ones for everyone.
         flip, pad_crop: see `image_dataset`.
-
-    Raises:
-        DataError: where there is no copy and none can be downloaded, saying which file goes where.
-        ValueError: for a size out of range.
     """
     (images, labels), (test_images, test_labels) = _load_arrays(name)
     validation, train = choose("validation_size", validation_size, len(images), len(images) - 1)
@@ -97,13 +91,9 @@ def choose(option: str, size: int, rows: int, most: int) -> tuple[np.ndarray, np
     """Returns the numbers of `size` of `rows` rows, chosen at random, and of the others, ascending.
 
     At random, because the first half of MNIST's test images is easier than the second. A smaller
-    choice is part of a larger one.
-
-    Raises:
-        ValueError: for a size below 2, which has no standard error, or above `most`; it names the
-            `option` that the size is given by.
+    choice is part of a larger one. The error names the `option` that gives the size.
     """
-    if not 2 <= size <= most:
+    if not 2 <= size <= most:  # one image has no standard error
         raise ValueError(f"Expected {option} to be 2 to {most} images. Received: {option}={size}.")
     chosen, others = random_parts(rows, [size])
     return np.sort(chosen), np.sort(others)
@@ -116,46 +106,40 @@ def _load_arrays(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     home = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if not os.access(home, os.W_OK):
         home = pathlib.Path("/tmp/.keras")  # Keras does the same
-    folder = home / "datasets"
-    present = [file for file in FILES[name] if (folder / file).exists()]
+    urls = {str(home / "datasets" / file): url for file, url in FILES[name].items()}
+    present = [path for path in urls if os.path.exists(path)]
     try:
         loaded = getattr(keras.datasets, name).load_data()
     except Exception as error:  # a failed download raises the base class itself
-        raise _no_copy(name, folder, present, error) from error
-    shape, parts = (28, 28, 1) if "mnist" in name else (32, 32, 3), []
+        raise _no_copy(name, urls, present, error) from error
+    shape = (28, 28, 1) if "mnist" in name else (32, 32, 3)
+    parts = []
     for images, labels in loaded:
         if shape[-1] == 1:
             images = images[..., None]
         elif keras.config.image_data_format() == "channels_first":  # a setting in keras.json
             images = np.moveaxis(images, 1, -1)
         if images.shape[1:] != shape or images.dtype != np.uint8 or not len(images):
-            raise DataError(
-                f"Expected {name} to be uint8 images of shape {shape}. Received: {images.dtype} of "
-                f"shape {images.shape}. Remove {_paths(folder, FILES[name])} and try again."
-            )
-        parts.append((images, np.asarray(labels).reshape(-1).astype(np.int32)))
+            expected = f"{name} to be uint8 images of shape {shape}"
+            received = f"{images.dtype} of shape {images.shape}"
+            raise DataError(None, expected, received, f"Remove {', '.join(urls)} and try again.")
+        parts.append((images, labels.reshape(-1).astype(np.int32)))
     return parts
 
 
-def _no_copy(name: str, folder: pathlib.Path, present: list[str], error: Exception) -> DataError:
+def _no_copy(name: str, urls: dict[str, str], present: list[str], error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    (file, address), *others = FILES[name].items()
-    advice = f"download {address} and save it as {folder / file}"
-    if others:
-        names = ", ".join(url.rpartition("/")[2] for url in FILES[name].values())
-        source, place = address.rpartition("/")[0], (folder / file).parent
-        advice = f"download {names} from {source} and save them in {place}"
     if present:
         # Keras takes a file whose checksum differs for a broken one, and fetches it anew.
-        gone = [file for file in present if not (folder / file).exists()]
-        was = f"removed {_paths(folder, gone)}" if gone else f"found {_paths(folder, present)}"
-        reason = f"{reason} (Keras {was}: it uses only the files as they were published)"
-    return DataError(
-        f"Expected {name} in the cache of Keras, or a network to download it from. "
-        f"Received: {reason.rstrip('.')}. On a machine with a network {advice}. "
-        "(KERAS_HOME, set before Python starts, names another place for the cache.)"
-    )
-
-
-def _paths(folder: pathlib.Path, files: Iterable[str]) -> str:
-    return ", ".join(str(folder / file) for file in files)
+        gone = [path for path in present if not os.path.exists(path)]
+        was = f"removed {', '.join(gone)}" if gone else f"found {', '.join(present)}"
+        reason += f" (Keras {was}: it uses only the files as they were published)"
+    (path, url), *others = urls.items()
+    advice = f"download {url} and save it as {path}"
+    if others:
+        source, names = os.path.dirname(url), ", ".join(map(os.path.basename, urls))
+        advice = f"download {names} from {source} and save them in {os.path.dirname(path)}"
+    expected = f"{name} in the cache of Keras, or a network to download it from"
+    hint = "(KERAS_HOME, set before Python starts, names another place for the cache.)"
+    advice = f"On a machine with a network {advice}. {hint}"
+    return DataError(None, expected, reason.rstrip("."), advice)

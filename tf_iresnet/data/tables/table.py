@@ -1,23 +1,31 @@
-"""A user's own table of numbers: reading, checks, split."""
+"""A table of numbers: the columns that a reader returns, their checks, the split."""
 
 import dataclasses
-import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tf_iresnet.data.errors import TableError
-from tf_iresnet.data.splits import Split, split_by_fractions
-from tf_iresnet.data.tables.array_files import read_array, read_parquet
-from tf_iresnet.data.tables.csv_file import MISSING, read_csv
-from tf_iresnet.data.tables.raw import RawTable
+from tf_iresnet.data.splits import Split, random_split
 
+MISSING = frozenset(["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-"])
 _LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
 _FEWEST_TRAINING_ROWS = 10
 _LEAVE_OUT = "Leave the column out with columns=[…]"
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
+
+
+class RawTable(NamedTuple):
+    """Columns as they were read from a file; `cell(i, j)` is a row's name and a cell's text."""
+
+    columns: tuple[str, ...]
+    values: np.ndarray  # float64 [n, d], NaN where a cell isn't a number
+    whole: np.ndarray  # bool [d], whether a column was written as whole numbers
+    cell: Callable[[int, int], tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,9 +33,8 @@ class Table:
     """A table that has passed every check.
 
     Args:
-        path: the file it was read from, for messages.
+        path: the file it was read from.
         values: finite float64 [n, d], no column constant.
-        columns: names of the d columns.
     """
 
     path: str
@@ -43,27 +50,25 @@ class Table:
         return tuple(c for c, d in zip(self.columns, whole & coarse, strict=True) if d)
 
     def split(self, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
-        """Returns a random split of the rows, float64 [n, d]; see `splits.split_by_fractions`.
+        """Returns a random split of the rows, float64 [n, d]; see `splits.random_split`.
 
         Raises:
             ValueError: for fractions that aren't positive or leave nothing to train on.
             TableError: for too few rows.
         """
-        rows = split_by_fractions(len(self.values), validation, test, seed)
+        rows = random_split(len(self.values), validation, test, seed)
         if min(map(len, rows)) < 1 or len(rows.train) < _FEWEST_TRAINING_ROWS:
-            raise TableError(
-                self.path,
-                f"a row in validation ({validation:g}) and test ({test:g}) each and "
-                f"{_FEWEST_TRAINING_ROWS} to train on",
-                f"{len(self.values)} rows in all",
-                "Provide more rows or change the fractions.",
-            )
+            held_out = f"validation ({validation:g}) and test ({test:g})"
+            expected = f"a row in {held_out} each and {_FEWEST_TRAINING_ROWS} to train on"
+            received = f"{len(self.values)} rows in all"
+            advice = "Provide more rows or change the fractions."
+            raise TableError(self.path, expected, received, advice)
         return rows.select(self.values)
 
     def check_scale(self, train: np.ndarray) -> None:
-        """Raises a TableError for training rows [n, d] that can't be standardised in float32.
+        """Raises a TableError for a column of the training rows [n, d] that can't be standardised.
 
-        These are columns that are constant, or whose values are too close together for their size.
+        It is constant, or its values are too close together for their size in float32.
         """
         for column, x in zip(self.columns, train.T, strict=True):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -82,67 +87,51 @@ class Table:
             raise TableError(self.path, expected, received, advice, column=column)
 
 
-def load_table(
-    path: str | os.PathLike[str], columns: Sequence[str] | None = None, key: str | None = None
-) -> Table:
-    """Reads a table of numbers from a .csv, .npz, .npy or .parquet file and checks it.
+def select(
+    file: pathlib.Path, names: list[str], wanted: Sequence[str] | None, row: str | None = None
+) -> list[int]:
+    """Returns the positions of the wanted columns in `names`, which `row` of the file holds."""
+    for name, count in Counter(names).items():
+        if count > 1 and name:
+            places = " and ".join(str(i + 1) for i, other in enumerate(names) if other == name)
+            expected = "every column to have a name of its own"
+            received = f"the same name for columns {places}"
+            raise TableError(file, expected, received, "Rename one of them.", row, name)
+    if wanted is None:
+        if "" in names:
+            received = f"none for column {names.index('') + 1}"
+            pandas = "pandas writes no such column with to_csv(index=False)"
+            advice = f"Name it, or leave it out with columns=[…]; {pandas}."
+            raise TableError(file, "every column to have a name", received, advice, row)
+        return list(range(len(names)))
+    if isinstance(wanted, str) or not wanted or len(set(wanted)) < len(wanted):
+        expected = "columns to be a list of different names"
+        raise ValueError(f"Expected {expected}. Received: columns={wanted!r}.")
+    for name in wanted:
+        if name not in names:
+            received, advice = f"columns {', '.join(names)}", "Correct the name in columns=[…]."
+            raise TableError(file, f"a column named {name!r}", received, advice, row)
+    return [names.index(name) for name in wanted]
 
-    A CSV file may be separated by commas, semicolons or tabs; if its first line is all numbers it
-    has no header, and the columns are called x0, x1, … as those of arrays are. Booleans count as 0
-    and 1. Nothing is written.
 
-    Args:
-        path: the file.
-        columns: names of the columns to use, in this order; all if None.
-        key: name of the array in an .npz file that has several.
-
-    Raises:
-        TableError: for a table that can't be used, naming file, row and column.
-        ImportError: without pandas (.csv) or pyarrow (.parquet).
-    """
-    file = pathlib.Path(path)
-    try:
-        raw = _read(file, columns, key)
-    except PermissionError as error:
-        advice = "Change the file's permissions."
-        raise TableError(file, "a readable file", "permission denied", advice) from error
+def check(file: pathlib.Path, raw: RawTable) -> Table:
+    """Returns the table; raises a TableError for one that a density can't be trained on."""
     if len(raw.columns) < 2:
-        raise TableError(
-            file,
-            "at least two columns, which a density of a table needs",
-            f"only {raw.columns[0]!r}" if raw.columns else "none",
-            "Add a column; the cells of a .csv file are separated by commas, semicolons or tabs.",
-        )
+        expected = "at least two columns, which a density of a table needs"
+        received = f"only {raw.columns[0]!r}" if raw.columns else "none"
+        advice = "Add a column; commas, semicolons or tabs separate the cells of a .csv file."
+        raise TableError(file, expected, received, advice)
     if not len(raw.values):
         raise TableError(file, "rows of numbers", "zero rows", "Is this the right file?")
-    _check_cells(raw)
+    _check_cells(file, raw)
     for j in np.flatnonzero(np.ptp(raw.values, axis=0) == 0):
         received = f"{raw.values[0, j]:g} in all {len(raw.values)} rows"
         advice = "A constant has no density; leave the column out with columns=[…]."
         raise TableError(file, "values that differ", received, advice, column=raw.columns[j])
-    return Table(raw.path, raw.values, raw.columns)
+    return Table(str(file), raw.values, raw.columns)
 
 
-def _read(file: pathlib.Path, columns: Sequence[str] | None, key: str | None) -> RawTable:
-    suffix = file.suffix.lower()
-    if not file.is_file():
-        received = "a directory" if file.is_dir() else "no such file"
-        advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
-        raise TableError(file, "a table", received, advice)
-    if suffix not in (".csv", ".npz", ".npy", ".parquet"):
-        expected = "a file that ends in .csv, .npz, .npy or .parquet"
-        received = repr(suffix) if suffix else "no ending"
-        raise TableError(file, expected, received, "Convert the table to one of these.")
-    if key is not None and suffix != ".npz":
-        raise ValueError(f"Expected key only with an .npz file. Received: key={key!r}, {file}.")
-    if not file.stat().st_size:
-        raise TableError(file, "a table", "an empty file", "Is this the right file?")
-    if suffix in (".npy", ".npz"):
-        return read_array(file, columns, key)
-    return (read_csv if suffix == ".csv" else read_parquet)(file, columns)
-
-
-def _check_cells(raw: RawTable) -> None:
+def _check_cells(file: pathlib.Path, raw: RawTable) -> None:
     """Raises a TableError for the first cell, in reading order, that isn't a usable number."""
     not_finite = ~np.isfinite(raw.values)
     not_exact = raw.whole & (np.abs(raw.values) > _LARGEST_WHOLE)
@@ -159,14 +148,14 @@ def _check_cells(raw: RawTable) -> None:
     else:
         expected, received = "whole numbers below 2**53, which float64 holds exactly", text
         advice = f"{_LEAVE_OUT} if it is an identifier, or change its unit."
-    raise TableError(raw.path, expected, received, advice, row, raw.columns[j])
+    raise TableError(file, expected, received, advice, row, raw.columns[j])
 
 
 def _advice(text: str, whole_column: bool) -> str:
     word = text.strip().lower()
+    if word in MISSING and whole_column:
+        return "The column is empty: leave it out with columns=[…]."
     if word in MISSING:
-        if whole_column:
-            return "The column is empty: leave it out with columns=[…]."
         return "Remove the row, or fill the cell in."
     if re.fullmatch(r"[+-]?\d+,\d*", word):
         return "Write decimals with a point."

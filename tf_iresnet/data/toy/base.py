@@ -4,33 +4,28 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data import randomness
-from tf_iresnet.data.randomness import Seed, Step
+from tf_iresnet.data.randomness import COMPONENT, POSITION, Seed, Step, normal, stream_seed, uniform
 
 
 @dataclasses.dataclass(frozen=True)
 class Density(abc.ABC):
     """A probability density in the plane, known exactly and easy to sample.
 
-    A subclass defines how uniform and normal numbers become a sample, and the log density in
-    float64; everything else is derived here.
-
     Args:
         name: that of `toy.get`.
         reach: all but 1e-10 of the mass lies in the square `[-reach, reach]²`.
         spacing: distance between points of the grid on which `entropy` is integrated.
-        bounds: `((left, right), (bottom, top))` of a picture.
     """
 
     name: str
     reach: float
     spacing: float
-    bounds: tuple[tuple[float, float], tuple[float, float]] = ((-4.0, 4.0), (-4.0, 4.0))
+    bounds: ClassVar = ((-4.0, 4.0), (-4.0, 4.0))  # (left, right), (bottom, top) of a picture
 
     @abc.abstractmethod
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
@@ -49,20 +44,15 @@ class Density(abc.ABC):
     def sample(self, n: int | tf.Tensor, seed: Seed = 0, step: Step = 0) -> tf.Tensor:
         """Returns independent samples, float32 [n, 2], a pure function of (n, seed, step).
 
-        Args:
-            n: number of samples.
-            seed, step: see `randomness.stream_seed`; other steps give independent samples.
+        Other steps, or another seed, give independent samples; see `randomness.stream_seed`.
         """
-        stream = functools.partial(randomness.stream_seed, seed, step)
-        uniforms = randomness.uniform([n, 3], stream(randomness.COMPONENT), tf.float64)
-        normals = randomness.normal([n, 2], stream(randomness.POSITION))
+        uniforms = uniform([n, 3], stream_seed(seed, step, COMPONENT), tf.float64)
+        normals = normal([n, 2], stream_seed(seed, step, POSITION))
         # Graphs reorder float64 sums and products; rounding to float32 hides their last bits.
         return tf.cast(self._push_forward(uniforms, normals), tf.float32)
 
     def log_prob(self, x: Any) -> tf.Tensor:
-        """Returns the log density [n] in nats, of points [n, 2].
-
-        It is computed in float64 and cast to the type of `x`.
+        """Returns the log density [n] in nats of points [n, 2], in their type, computed in float64.
 
         Raises:
             ValueError: for another shape.
@@ -74,11 +64,10 @@ class Density(abc.ABC):
         return tf.cast(self._log_density_in_graph(tf.cast(x, tf.float64)), dtype)
 
     def entropy(self) -> float:
-        """Returns the differential entropy in nats, to 1e-6.
+        """Returns the differential entropy in nats, to 1e-6; the first call takes some seconds.
 
-        It is computed on the first call, in some seconds, by the trapezoidal rule over the plane,
-        whose error for smooth decaying densities falls faster than any power of the spacing
-        (Trefethen and Weideman 2014).
+        The error of the trapezoidal rule over the plane falls faster than any power of the spacing
+        for smooth decaying densities (Trefethen and Weideman 2014).
         """
         return _entropy(self)
 

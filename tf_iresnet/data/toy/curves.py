@@ -6,10 +6,10 @@ deviations of the noise long. Doubling the panels changes log_prob by less than 
 above -10 and by less than 1e-5 where it is above -30.
 """
 
-import abc
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from tf_iresnet.data.toy.base import Density
 
 _POINTS = 32  # per panel
 _CHUNK = 64  # points per pass, which bounds the memory per example
+BOX = 1 / 6  # width of the noise of `two_spirals`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +28,19 @@ class Curve(Density):
     The sum of both noises has the density `[Φ(a/σ) - Φ((a-w)/σ)] / w` along each axis.
 
     Args:
+        arms: parameters [n] → points [n, 2] of each arm.
         scale: standard deviation σ of the Gaussian noise along each axis.
-        box: width w of the uniform noise along each axis, at least 1.6 σ; 0 for none.
         interval: range of the parameter, `t = low + (high - low) · u^power` with uniform `u`.
         panels: number of panels of the quadrature on each arm.
-        power: exponent of `u`.
+        box: width w of the uniform noise along each axis, at least 1.6 σ; 0 for none.
     """
 
-    scale: float = 1.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    panels: int = 1
+    arms: Callable[[tf.Tensor], list[tf.Tensor]]
+    scale: float
+    interval: tuple[float, float]
+    panels: int
     power: float = 1.0
     box: float = 0.0
-
-    @abc.abstractmethod
-    def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        """Points [n, 2] of each arm at parameters [n]."""
 
     def _log_kernel(self, offset: tf.Tensor) -> tf.Tensor:
         """Log density [n, m] of the noise at float64 `offset` [n, m, 2]."""
@@ -54,17 +52,16 @@ class Curve(Density):
 
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
         # One number gives arm and parameter: two are left for the noise.
-        arms = len(self._arms(tf.zeros([1])))
-        spread = arms * uniforms[:, 0]
+        spread = len(self.arms(tf.zeros([1]))) * uniforms[:, 0]
         low, high = self.interval
         t = low + (high - low) * (spread - tf.floor(spread)) ** self.power
-        points = tf.stack(self._arms(t), axis=1)
+        points = tf.stack(self.arms(t), axis=1)
         chosen = tf.gather(points, tf.cast(spread, tf.int32), batch_dims=1)
         return chosen + self.box * uniforms[:, 1:] + self.scale * normals
 
     def _log_density(self, x: tf.Tensor) -> tf.Tensor:
         t, weights = _rule(self)
-        arms = self._arms(tf.constant(t))
+        arms = self.arms(tf.constant(t))
         nodes = tf.concat(arms, axis=0)
         log_weights = np.tile(np.log(weights / len(arms)), len(arms))
         log_p = tf.fill(tf.shape(x)[:1], tf.constant(-math.inf, tf.float64))
@@ -81,7 +78,7 @@ def _rule(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     low, high = curve.interval
     fine = np.linspace(low, high, 10_000)
     with tf.init_scope():  # eager, also while a graph is traced
-        steps = np.diff(curve._arms(tf.constant(fine))[0].numpy(), axis=0)
+        steps = np.diff(curve.arms(tf.constant(fine))[0].numpy(), axis=0)
     arc = np.append(0, np.cumsum(np.linalg.norm(steps, axis=1)))
     edges = np.interp(np.linspace(0, arc[-1], curve.panels + 1), arc, fine)
     points, weights = np.polynomial.legendre.leggauss(_POINTS)
@@ -96,33 +93,21 @@ def _spiral(t: tf.Tensor) -> tf.Tensor:
     return t[:, None] * tf.stack([tf.cos(t), tf.sin(t)], axis=-1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Swissroll(Curve):
+def swissroll(t: tf.Tensor) -> list[tf.Tensor]:
     """The spiral `(t cos t, t sin t) / 5`."""
-
-    def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        return [0.2 * _spiral(t)]
+    return [0.2 * _spiral(t)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Moons(Curve):
+def moons(t: tf.Tensor) -> list[tf.Tensor]:
     """Half circles `2 (cos t, sin t) - (1, .2)` and `2 (1 - cos t, .5 - sin t) - (1, .2)`."""
-
-    def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        cos, sin = 2 * tf.cos(t), 2 * tf.sin(t)
-        return [tf.stack([cos - 1, sin - 0.2], axis=-1), tf.stack([1 - cos, 0.8 - sin], axis=-1)]
+    cos, sin = 2 * tf.cos(t), 2 * tf.sin(t)
+    return [tf.stack([cos - 1, sin - 0.2], axis=-1), tf.stack([1 - cos, 0.8 - sin], axis=-1)]
 
 
-@dataclasses.dataclass(frozen=True)
-class TwoSpirals(Curve):
-    """Arms `±[(-t cos t, t sin t) + box noise of width ½] / 3`, `t = 3π √u`."""
-
-    power: float = 0.5
-    box: float = 1 / 6
-
-    def _arms(self, t: tf.Tensor) -> list[tf.Tensor]:
-        arm = _spiral(t) * tf.constant([-1 / 3, 1 / 3], t.dtype)
-        return [arm, -arm - self.box]  # the second box reaches from -w to 0
+def two_spirals(t: tf.Tensor) -> list[tf.Tensor]:
+    """Arms `±[(-t cos t, t sin t) + box noise of width ½] / 3`, with `t = 3π √u`."""
+    arm = _spiral(t) * tf.constant([-1 / 3, 1 / 3], t.dtype)
+    return [arm, -arm - BOX]  # the second box reaches from -w to 0
 
 
 def _log_normal_mass(upper: tf.Tensor, width: float) -> tf.Tensor:
@@ -130,7 +115,7 @@ def _log_normal_mass(upper: tf.Tensor, width: float) -> tf.Tensor:
 
     (With the `log_cdf` of TFP the first call takes three times as long.)
     """
-    upper = tf.where(upper > width / 2, width - upper, upper)  # the same mass, in the left tail
+    upper = tf.minimum(upper, width - upper)  # the same mass, in the left tail
     # Below -25 the second term is e^-40 of the first, and the first has an asymptotic series.
     near, far = tf.maximum(upper, -25.0), tf.minimum(upper, -25.0)
     mass = (tf.math.erfc(-near / math.sqrt(2)) - tf.math.erfc((width - near) / math.sqrt(2))) / 2

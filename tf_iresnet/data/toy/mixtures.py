@@ -18,8 +18,8 @@ def _pick(uniform: tf.Tensor, values: np.ndarray) -> tf.Tensor:
 class Gaussians(Density):
     """An equal mixture of Gaussians with means `centers` and standard deviation `scale`."""
 
-    centers: tuple[tuple[float, float], ...] = ()
-    scale: float = 1.0
+    centers: tuple[tuple[float, float], ...]
+    scale: float
 
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
         return _pick(uniforms[:, 0], np.array(self.centers)) + self.scale * normals
@@ -34,13 +34,13 @@ class Gaussians(Density):
 class Rings(Density):
     """An equal mixture of circles of `radii` about the origin, plus Gaussian noise.
 
-    A point at distance ρ has, from a circle of radius r, the density
-    `exp(-(ρ² + r²) / 2σ²) · I₀(ρr / σ²) / 2πσ²`: the Gaussian averaged over the angle (Rice 1945).
-    `scale` is its standard deviation σ along each axis.
+    With standard deviation σ = `scale` along each axis, the density of a circle of radius r is
+    `exp(-(ρ² + r²) / 2σ²) · I₀(ρr / σ²) / 2πσ²` at distance ρ: a Gaussian averaged over the angle
+    (Rice 1945).
     """
 
-    radii: tuple[float, ...] = ()
-    scale: float = 1.0
+    radii: tuple[float, ...]
+    scale: float
 
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
         radius, angle = _pick(uniforms[:, 0], np.array(self.radii)), 2 * math.pi * uniforms[:, 1]

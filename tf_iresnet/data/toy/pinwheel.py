@@ -9,9 +9,7 @@ import tensorflow as tf
 from tf_iresnet.data.toy.base import Density
 
 
-def _bisect(
-    is_first: Callable[[tf.Tensor], tf.Tensor], low: tf.Tensor, high: tf.Tensor
-) -> tf.Tensor:
+def _bisect(is_first: Callable, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
     """Where a predicate true at `low` and false at `high` changes; constant for gradients."""
 
     def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,7 +36,7 @@ class Pinwheel(Density):
     and leaves out the others, whose mass is 2e-9. `scale` has the deviations of `a` and `b`.
     """
 
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: tuple[float, float]
     rate: float = 0.25
 
     def _push_forward(self, uniforms: tf.Tensor, normals: tf.Tensor) -> tf.Tensor:
@@ -56,7 +54,12 @@ class Pinwheel(Density):
         nearest = tf.round(5 * (middle - polar) / (2 * math.pi))
         target = polar + 2 * math.pi / 5 * (nearest + tf.range(-2.0, 3.0, dtype=tf.float64))
         exists = self._twisted(start, radius)[0] < target
-        phi = self._solve(radius, tf.where(exists, target, middle), start, end)
+        target = tf.where(exists, target, middle)
+        low, high = start + tf.zeros_like(target), end + tf.zeros_like(target)
+        phi = _bisect(lambda phi: self._twisted(phi, radius)[0] < target, low, high)
+        # Bisection has no derivative; one Newton step has that of the implicit function theorem.
+        value, slope = self._twisted(phi, radius)
+        phi -= (value - target) / slope
         a, b = radius * tf.cos(phi), radius * tf.sin(phi)
         log_blade = -0.5 * ((a - 1) / self.scale[0]) ** 2 - 0.5 * (b / self.scale[1]) ** 2
         log_p = log_blade - tf.math.log(self._twisted(phi, radius)[1])
@@ -72,20 +75,11 @@ class Pinwheel(Density):
     def _rising(self, radius: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Ends of the interval of angles around 0 where `h` rises: two turns if it never falls."""
         flattest = -tf.acos(2 * radius / (1 + tf.sqrt(1 + 4 * radius**2)))  # cos φ = r sin²φ
-        folded = self._twisted(flattest, radius)[1] < 0
-        ends = []
-        for outside in (0.0, -math.pi):  # the slope is positive at both
-            bracket = flattest, tf.fill(tf.shape(flattest), tf.constant(outside, tf.float64))
-            ends.append(_bisect(lambda phi: self._twisted(phi, radius)[1] < 0, *bracket))
-        turn = 2 * math.pi
-        return tf.where(folded, ends[0], -turn), tf.where(folded, ends[1] + turn, turn)
 
-    def _solve(
-        self, radius: tf.Tensor, target: tf.Tensor, low: tf.Tensor, high: tf.Tensor
-    ) -> tf.Tensor:
-        """The `φ` with `h(φ) = target`, between `low` and `high`, where `h` rises."""
-        bracket = low + tf.zeros_like(target), high + tf.zeros_like(target)
-        phi = _bisect(lambda phi: self._twisted(phi, radius)[0] < target, *bracket)
-        # Bisection has no derivative; one Newton step has that of the implicit function theorem.
-        value, slope = self._twisted(phi, radius)
-        return phi - (value - target) / slope
+        def falls(phi: tf.Tensor) -> tf.Tensor:
+            return self._twisted(phi, radius)[1] < 0
+
+        zeros, turn = tf.zeros_like(radius), 2 * math.pi  # h rises at 0 and at ±π
+        start, end = _bisect(falls, flattest, zeros), _bisect(falls, flattest, zeros - math.pi)
+        folded = falls(flattest)
+        return tf.where(folded, start, -turn), tf.where(folded, end + turn, turn)

@@ -1,0 +1,33 @@
+"""Dataclasses that `tf.nest` takes apart into their tensors, and the precision of those."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+
+class TensorDataclass:
+    """A dataclass as a `tf.nest` structure of the fields that `tensors` names, unless None.
+
+    Loops can slice it: `map_structure(lambda t: t[i], structure)`. Other fields are its metadata.
+    """
+
+    tensors: ClassVar[tuple[str, ...]]
+
+    def __tf_flatten__(self: Any) -> tuple[tuple, tuple]:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = tuple(name for name in self.tensors if fields[name] is not None)
+        components = tuple(fields.pop(name) for name in names)
+        return (names, tuple(fields.items())), components
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata: tuple, components: tuple) -> Any:
+        names, others = metadata
+        return cls(**dict(zip(names, components, strict=True)), **dict(others))
+
+
+def at_least_float32(value: Any) -> tf.Tensor:
+    """The value as a tensor, float32 if it has half precision."""
+    value = tf.convert_to_tensor(value)
+    half = value.dtype.is_floating and value.dtype.size < 4
+    return tf.cast(value, tf.float32) if half else value
