@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_blocks = 10
     config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97
-    config.model.activation = "lipswish"
+    config.model.activation = "elu"
     config.model.log_det = {"name": "auto", "training": {"name": "power_series", "terms": 4}}
     config.model.preprocessing = {"name": "logit", "alpha": 1e-6}
 

@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_blocks = 10
     config.model.hidden_units = (64, 64)
     config.model.coefficient = 0.97
-    config.model.activation = "lipswish"
+    config.model.activation = "sine"
     config.model.log_det = "auto"
 
     config.data = ml_collections.ConfigDict()

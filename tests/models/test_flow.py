@@ -83,7 +83,7 @@ def test_sampling_is_reproducible_by_seed_and_fresh_without(trained):
 
 def test_samples_of_any_number_share_their_traces():
     flow = small_flow()
-    for num in (2, 3, 4, 5, 6):
+    for num in (2, 3, 4):
         assert flow.sample(num).shape == (num, 2)
     for function in flow._functions.values():
         assert function.experimental_get_tracing_count() <= 2  # of a size, then of any
