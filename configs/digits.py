@@ -35,7 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.learning_rate = 4e-3
     config.training.warmup_steps = 200
     config.training.final_learning_rate = 0.01
-    config.training.weight_decay = 1.0
+    config.training.weight_decay = 0.5
     config.training.clip_norm = 1.0
     config.training.ema_momentum = 0.99
     return config
