@@ -66,7 +66,8 @@ def mlp_flow(
         log_det: estimator of `tf_iresnet.log_det`, or its name; of no effect for "triangular".
         seed: of the initial weights and of the training noise; None draws one.
         block: "residual", "monotone", "implicit" or "triangular", see above.
-        branch: "spectral" or "lipschitz_mlp", see above; "triangular" blocks have spectral ones.
+        branch: "spectral", or "lipschitz_mlp", which fits best where data are plenty and overfits
+            first where they are few (docs/choices.md); "triangular" blocks have spectral ones.
         normalization: of every layer: "power", or "gram" or "aol", by which the coefficients are
             proven bounds after every training step; see `SpectralDense`.
         act_norm: whether an `ActNorm` goes before each block, or before two that take turns.
