@@ -27,9 +27,8 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-# Of a test in all modes and dtypes these are slow: every mode keeps a dtype, every dtype a mode. Of
-# one in all modes alone it is the graph, which every fit and log_prob of other tests runs as well.
-SECOND_CASES = {("graph", "float32"), ("xla", "float64"), ("graph", None)}
+# Of a test in all modes and dtypes these are slow: every mode keeps a dtype, every dtype a mode.
+SECOND_CASES = {("graph", "float32"), ("xla", "float64")}
 
 
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out

@@ -40,8 +40,8 @@ PUBLISHED = {
     "resflow": ("mnist", "cifar10", "imagenet32", "imagenet64", "celeba256"),
     "idensenet": ("cifar10", "imagenet32"),
 }
-# `make demo` trains the digits; test_images, test_classifier and test_hybrid make image models.
-SLOW = {*PUBLISHED, "digits", "digits_classifier", "digits_image", "patches", "digits_hybrid"}
+# Image models; test_images, test_classifier and test_hybrid make such ones quickly.
+SLOW = {*PUBLISHED, "digits_image", "patches", "digits_hybrid"}
 
 
 def load(name, *arguments):

@@ -178,12 +178,11 @@ def cases(*fast, slow=frozenset(VARIANTS)):
     return pytest.mark.parametrize(
         ("name", "mode"),
         [
-            pytest.param(
-                n, m, marks=[pytest.mark.slow] * (m != "eager" and (m not in fast or n in slow))
-            )
+            pytest.param(n, m, marks=[pytest.mark.slow] * (m not in fast or n in slow))
             for n in LAYERS
-            for m in ("eager", "graph", "xla")
-        ],
+            for m in ("graph", "xla")
+        ]
+        + [(n, "eager") for n in LAYERS],
     )
 
 

@@ -59,22 +59,29 @@ def run(tmp_path_factory):
 
 
 def start(config, path, kill_at=None):
-    """Trains in a process of its own, and draws no pictures, which aren't compared.
+    """Trains in a process of its own, which kills itself without warning where it is told to.
 
-    With `kill_at` it kills itself without warning when half of its checkpoint of that number has
-    been written.
+    `kill_at` is "epoch:step" for the middle of an epoch, or the name of a file, half of which has
+    then been written.
     """
     code = f"""
 import json, os, signal
-from tf_iresnet.training import report, train
-report.run_pictures = lambda *_: []
-fsync, checkpoints = os.fsync, []
-def kill_half_way(descriptor):
-    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == ".checkpoint.npz.partial":
-        checkpoints.append(descriptor)
-        if len(checkpoints) == {kill_at!r}:
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+from tf_iresnet.training import callbacks, report, train
+report.run_pictures = lambda *_: []  # which aren't compared
+kill_at = {kill_at!r}
+class Kill(callbacks.Schedule):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if kill_at == f"{{self.epoch}}:{{batch}}":
             os.kill(os.getpid(), signal.SIGKILL)
+train.Schedule = Kill
+fsync = os.fsync
+def kill_half_way(descriptor):
+    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".{{kill_at}}.partial":
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
     fsync(descriptor)
 os.fsync = kill_half_way
 train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
@@ -110,13 +117,14 @@ def assert_same(expected, found):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
-    """Killed half-way through its second checkpoint; at other moments in the slow test below."""
+    """Killed amid its second epoch, then half-way through a checkpoint; each in its own process."""
     whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
     process = start(ESTIMATED, whole.path)
     assert process.returncode == 0, process.stderr
-    process = start(ESTIMATED, resumed.path, kill_at=2)
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    assert not resumed.figures.exists()
+    for kill_at in ("1:3", "checkpoint.npz"):
+        process = start(ESTIMATED, resumed.path, kill_at)
+        assert process.returncode == -signal.SIGKILL, process.stderr
+        assert not resumed.figures.exists()
     process = start(ESTIMATED, resumed.path)
     assert process.returncode == 0, process.stderr
     assert "Going on after epoch 1 of 3." in process.stdout
