@@ -150,8 +150,7 @@ class InvertibleBijector(tfp.bijectors.Bijector):
             full = tf.concat([leading, tf.constant(event_shape, tf.int32)], 0)
             return tf.ensure_shape(tf.reshape(rows, full), static.concatenate(event_shape))
 
-        layer_map = self.layer.backward if inverse else self.layer.forward
-        mapped = layer_map(tf.reshape(value, [-1, *shape]), condition, how=how)
+        mapped = self.layer.traced(tf.reshape(value, [-1, *shape]), condition, how, inverse)
         log_det = None if how is None else restored(mapped.log_det, ())
         return restored(tf.cast(mapped.value, self.dtype), mapped_shape), log_det
 

@@ -55,7 +55,7 @@ class Ours:
     def set_tolerance(self, tolerance: float) -> None:
         """Sets the tolerance of the inverse."""
         self.flow.layer.layer.tolerance = tolerance
-        self.flow._forget_functions()
+        self.flow._forget_traces()
 
     def invert(self) -> np.ndarray:
         """The batch, taken for latents, as data `[batch, size]`."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics.tracing import Traces
 
 Pair = tuple[tf.Tensor, tf.Tensor]
 
@@ -110,6 +111,7 @@ class InvertibleLayer(StackedLayer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         self.event_shape: tuple[int, ...] | None = None
+        self.traces = Traces()  # of eager calls
 
     def build(self, input_shape):
         event_shape = tuple(input_shape[1:])
@@ -183,6 +185,19 @@ class InvertibleLayer(StackedLayer):
         y, condition = self._prepare(outputs, condition, inverse=True)
         return self.pull(self.bind(condition), y, how)
 
+    def traced(
+        self, value: Any, condition: Any = None, how: How = None, inverse: bool = False
+    ) -> Mapped:
+        """`forward` or `backward`; eager calls run a trace that is kept."""
+        direction = self.backward if inverse else self.forward
+
+        def mapped(value: Any, condition: Any, **how: Any) -> Mapped:
+            return direction(value, condition, how=Estimation(**how) if how else None)
+
+        options = how._asdict() if how else {}
+        value, condition = self._prepare(value, condition, inverse)
+        return self.traces.run(f"inverse={inverse}", mapped, value, condition, **options)
+
     def forward_with_log_det(
         self, inputs: Any, condition: Any = None, training: bool | None = None, seed: Seed = None
     ) -> Pair:
@@ -219,31 +234,54 @@ class InvertibleLayer(StackedLayer):
 
     def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
         """The tensors in the layer's dtype; builds the layer if it maps forward."""
-        dtype, name = self.variable_dtype, repr(self.name)
-        value = tf.cast(tf.convert_to_tensor(value), dtype)
-        if inverse and not self.built:
-            raise ValueError(f"{name} has no weights yet: call it, or build(input_shape).")
+        value = tf.cast(tf.convert_to_tensor(value), self.variable_dtype)
         if not self.built:
+            if inverse:
+                raise ValueError(f"{self.name!r} has no weights yet: call it, or build(shape).")
             self.build(value.shape)
-        if not inverse and self.event_shape is not None and value.shape[1:] != self.event_shape:
-            raise ValueError(
-                f"Expected {name} inputs of shape {_batch_of(self.event_shape)}. "
-                f"Received: shape={tuple(value.shape)}"
-            )
-        if condition is not None:
-            condition = tf.cast(tf.convert_to_tensor(condition), dtype)
-        return value, condition
+        self.expect_shape(value, inverse)
+        return value, self.as_condition(condition, value.shape[0])
 
-    def _expect_outputs(self, y: tf.Tensor) -> None:
-        """Raises for another shape: a reshape would take larger rows for more examples."""
+    def expect_shape(self, value: tf.Tensor, inverse: bool = False) -> None:
+        """Raises unless these are inputs, or with `inverse` outputs, of the layer's shape."""
         if self.event_shape is None:
             raise ValueError(f"{self.name!r} has no shape yet: call it, or build(input_shape).")
-        shape = self.compute_output_shape((None, *self.event_shape))[1:]
-        if not y.shape[1:].is_compatible_with(shape):
+        shape = (None, *self.event_shape)
+        shape = self.compute_output_shape(shape) if inverse else shape
+        if not value.shape.is_compatible_with(shape):
             raise ValueError(
-                f"Expected outputs of {self.name!r} to invert, of shape {_batch_of(shape)}. "
-                f"Received: shape={tuple(y.shape)}"
+                f"Expected {'outputs' if inverse else 'inputs'} of {self.name!r} of shape "
+                f"{_batch_of(shape[1:])}. Received: shape={tuple(value.shape)}"
             )
+
+    def as_condition(self, condition: Any, rows: int | None) -> tf.Tensor | None:
+        """The condition as a tensor `[1 or rows, size]`, None for a layer without one.
+
+        Raises:
+            ValueError: for one that is missing or too much, of another size, or for another number
+                of examples than `rows` or 1.
+        """
+        size = self.condition_size
+        if condition is None and size is None:
+            return None
+        received = "None"
+        if condition is not None:
+            tensor = tf.cast(tf.convert_to_tensor(condition), self.variable_dtype)
+            received = f"shape={tuple(tensor.shape) if tensor.shape.rank is not None else '?'}"
+            if size is not None:
+                if tensor.shape.as_list() == [size]:
+                    tensor = tensor[tf.newaxis]
+                batches = (None, 1, rows) if rows is not None else (tensor.shape[:1] or [None])
+                fits = tensor.shape.rank == 2 and tensor.shape[1:].is_compatible_with([size])
+                if fits and tensor.shape[0] in batches:
+                    return tensor
+                if size == 1 and tensor.shape.rank == 1:
+                    received += ". Give it an axis of its own: condition[:, None]"
+        batch = "batch" if rows is None else rows
+        expected = f"of shape [{batch}, {size}], or [{size}] for all examples" if size else "None"
+        raise ValueError(
+            f"Expected the condition of {self.name!r} to be {expected}. Received: {received}"
+        )
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step."""

@@ -99,7 +99,7 @@ class MultiScale(InvertibleLayer):
     def split(self, z: tf.Tensor) -> list[tf.Tensor]:
         """The latents `[batch, size]` as tensors `[batch, *shape]`, one for each latent shape."""
         z = tf.convert_to_tensor(z)
-        self._expect_outputs(z)
+        self.expect_shape(z, inverse=True)
         parts = tf.split(z, [math.prod(shape) for shape in self.latent_shapes], axis=1)
         shapes = zip(parts, self.latent_shapes, strict=True)
         return [tf.reshape(part, [-1, *shape]) for part, shape in shapes]

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, register
-from tf_iresnet.models.invertible import InvertibleModel, classification
+from tf_iresnet.models.invertible import InvertibleModel, classification, expect_labels
+from tf_iresnet.models.trainable import Values
 
 
 @register
@@ -36,6 +37,7 @@ class IResNetClassifier(InvertibleModel):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    output_choices: ClassVar[tuple[str, ...]] = ("class_log_prob", "features")
 
     def __init__(
         self,
@@ -64,19 +66,30 @@ class IResNetClassifier(InvertibleModel):
         build_once(self.head, (None, shape[-1]))
 
     def call(self, inputs, training=None):
-        features = self.layer.call(inputs, training=training)
+        x, _ = self._tensors(self._inputs_and_targets(inputs, None)[0], None)
+        return self.traces.run("logits", self._logits, x, training=bool(training))[0]
+
+    def _logits(self, x, training):
+        features = self.layer.call(x, training=training)
         positive = tf.nn.relu(self.normalization(features, training=training))
         pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
-        return self.head(pooled)
+        return self.head(pooled), features
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        logits = self._function("logits", self.call)(tf.convert_to_tensor(x), False)
-        return tf.nn.log_softmax(logits)
+        return tf.nn.log_softmax(self.call(x))
+
+    def _expect_arrays(self, x, y):
+        super()._expect_arrays(x, None)
+        expect_labels(y, self.num_classes)
 
     def _values(self, x, y, training, seed=None):
-        values = classification(self(x, training=training), y)
-        return {"loss": values["cross_entropy"], "accuracy": values["accuracy"]}
+        logits, features = self._logits(x, training)
+        classes = tf.nn.log_softmax(logits)
+        values = classification(logits, y)
+        means = {"loss": values["cross_entropy"], "accuracy": values["accuracy"]}
+        outputs = {"class_log_prob": classes, "features": features}
+        return Values(means, outputs, {"class_log_prob": y, "features": x})
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}

@@ -12,6 +12,7 @@ from tf_iresnet.layers.serialization import register
 from tf_iresnet.models import base as bases
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
+from tf_iresnet.models.trainable import Values
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
@@ -40,6 +41,8 @@ class ResidualFlow(InvertibleModel):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim")
+    output_choices: ClassVar[tuple[str, ...]] = ("log_prob", "latents")
+    has_labels: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -58,25 +61,53 @@ class ResidualFlow(InvertibleModel):
             self.base.build(self.layer.compute_output_shape(input_shape))
 
     def call(self, inputs, condition=None, training=None, seed=None):
-        self._check_condition(condition)
-        return self._log_density_and_bound(inputs, condition, training, seed)[0]
+        x, condition = self._tensors(*self._inputs_and_targets(inputs, condition))
+        options = {"seed": as_seed(seed), "training": bool(training)}
+        return self.traces.run("log_prob", self._evaluate, x, condition, **options)[0]
 
-    def _log_density_and_bound(self, inputs, condition, training, seed, proven=0.0):
-        how = Estimation(as_seed(seed), bool(training), proven)
-        z, log_det, truncation, _ = self.layer.forward(inputs, condition, training, how)
-        return self.base.log_prob(z) + log_det, truncation
+    def _evaluate(self, x, condition, seed=None, training=False, proven=0.0):
+        """Log-densities, bounds on what estimators cut off of them, and latents."""
+        how = Estimation(as_seed(seed), training, proven)
+        z, log_det, truncation, _ = self.layer.forward(x, condition, training, how)
+        return self.base.log_prob(z) + log_det, truncation, z
 
     def _values(self, x, y, training, seed=None):
-        log_prob = self(x, condition=y, training=training, seed=seed)
-        return {"loss": -log_prob, "bits_per_dim": self._bits_per_dim(log_prob)}
+        log_prob, _, z = self._evaluate(x, y, seed, training)
+        means = {"loss": -log_prob, "bits_per_dim": self._bits_per_dim(log_prob)}
+        return Values(means, {"log_prob": log_prob, "latents": z}, {"log_prob": x, "latents": x})
 
     def _bits_per_dim(self, log_prob: tf.Tensor) -> tf.Tensor:
         return -log_prob / (self.event_size * math.log(2))
 
+    def _inputs_and_targets(self, x, y):
+        x, y = super()._inputs_and_targets(x, y)
+        if y is None and isinstance(x, (tuple, list)) and len(x) == 2:
+            x, y = x  # events and conditions
+        return x, y
+
+    def _expect_arrays(self, x, y):
+        super()._expect_arrays(x, y)
+        if self.built:
+            self.layer.expect_shape(tf.TensorSpec(x.shape))
+            self.layer.as_condition(y, len(x))
+
+    def _expect_metrics(self, metrics):
+        super()._expect_metrics(metrics)
+        for metric in metrics if isinstance(metrics, (list, tuple)) else ():
+            if isinstance(metric, str):
+                raise ValueError(
+                    "Expected metrics of log-densities: functions (x, log_prob) or keras.metrics. "
+                    f"Received: {metric!r}, which compares outputs with targets of their shape, "
+                    "and a density has none. Name latents by metrics={'latents': [...]}."
+                )
+
+    def predict_step(self, data):
+        x, y, _ = self._unpack(data)
+        return self(x, condition=y, training=False)
+
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
-        function = self._function("log_prob", self._log_density_and_bound)
-        return function(*self._tensors(x, condition), False, as_seed(seed))[0]
+        return self.call(x, condition, seed=seed)
 
     def log_prob_with_error(
         self,
@@ -107,11 +138,12 @@ class ResidualFlow(InvertibleModel):
             expected = "draws ≥ 2, to know an error, and max_draws ≥ draws"
             raise ValueError(f"Expected {expected}. Received: {draws=}, {max_draws=}")
         x, condition = self._tensors(x, condition)
-        function = self._function("log_prob", self._log_density_and_bound)
         proven = tf.constant(lipschitz, self.layer.variable_dtype)
 
         def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            return function(x, condition, False, fold_in(as_seed(seed), index), proven)
+            own = fold_in(as_seed(seed), index)
+            options = {"seed": own, "proven": proven}
+            return self.traces.run("with error", self._evaluate, x, condition, **options)[:2]
 
         estimators = (
             block.log_det.resolve(math.prod(block.event_shape or ()), False)
@@ -122,6 +154,32 @@ class ResidualFlow(InvertibleModel):
             draws = max_draws = 1
         return mean_of_draws(draw, x, condition, draws, standard_error, max_draws)
 
+    def score(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
+        """The gradient of the log-density with respect to `x`: `[batch, *event]`."""
+        x, condition = self._tensors(x, condition)
+        return self.traces.run("score", self._score, x, condition, seed=as_seed(seed))
+
+    def hessian(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
+        """The second derivatives of the log-density: `[batch, *event, *event]`.
+
+        A row for each dimension in turn. `tape.batch_jacobian` does the same with
+        `experimental_use_pfor=False`: TensorFlow's vectorised loops don't go through ours.
+        """
+        x, condition = self._tensors(x, condition)
+        return self.traces.run("hessian", self._hessian, x, condition, seed=as_seed(seed))
+
+    def _score(self, x: tf.Tensor, condition: Any, seed: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            log_prob, *_ = self._evaluate(x, condition, seed)
+        return tape.gradient(log_prob, x)
+
+    def _hessian(self, x: tf.Tensor, condition: Any, seed: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            score = self._score(x, condition, seed)
+        return tape.batch_jacobian(score, x, experimental_use_pfor=False)
+
     def sample(
         self, num: int, condition: Any = None, seed: Seed = None, temperature: float = 1.0
     ) -> tf.Tensor:
@@ -129,38 +187,34 @@ class ResidualFlow(InvertibleModel):
 
         Args:
             num: how many.
-            condition: `[num, size]`, or `[size]` for all of them.
+            condition: `[num, size]`, or `[size]` or `[1, size]` for all of them.
             seed: without one every call draws new samples.
             temperature: factor of the latents' distance from their mean. Below 1 samples come from
                 the dense middle, likelier and less varied. Only at 1 do they follow the density.
         """
-        self._check_condition(condition)
-        if condition is not None:
-            condition = tf.convert_to_tensor(condition, self.layer.variable_dtype)
-            if condition.shape.rank == 1:
-                condition = tf.tile(condition[tf.newaxis], [num, 1])
+        static = num if isinstance(num, int) else None
+        condition = self._conditions(condition, num, static)
         return self._decode(self._latents(num, seed, temperature), condition)
 
-    def _latents(self, num: int, seed: Seed, temperature: float, *args: Any) -> tf.Tensor:
-        if not temperature >= 0:
+    def _latents(self, num: Any, seed: Seed, temperature: Any, label: Any = None) -> tf.Tensor:
+        if tf.executing_eagerly() and not temperature >= 0:
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        temperature = tf.cast(temperature, self.layer.variable_dtype)
-        if tf.executing_eagerly():
-            num = tf.constant(num)  # one trace for all
-        function = self._function("base", self.base.sample)
-        return function(num, as_seed(seed), temperature, *args)
+        options = {
+            "num": tf.convert_to_tensor(num, tf.int32),
+            "seed": as_seed(seed),
+            "temperature": tf.cast(temperature, self.layer.variable_dtype),
+        }
+        if label is not None:
+            options["label"] = label
+        return self.traces.run("latents", self.base.sample, **options)
 
     def distribution(self, condition: Any = None) -> Any:
         """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
-        import tensorflow_probability as tfp
+        from tf_iresnet.distributions import FlowDistribution
 
-        from tf_iresnet.bijectors import InvertibleBijector
-
-        self._check_condition(condition)
-        to_data = tfp.bijectors.Invert(InvertibleBijector(self.layer, condition=condition))
-        return tfp.distributions.TransformedDistribution(self.base.distribution(), to_data)
+        return FlowDistribution(self, condition)
 
     def get_config(self):
         return {**super().get_config(), "base": keras.saving.serialize_keras_object(self.base)}

@@ -8,7 +8,8 @@ from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.base import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.models.invertible import classification
+from tf_iresnet.models.invertible import classification, expect_labels
+from tf_iresnet.models.trainable import TrainableModel, Values
 from tf_iresnet.numerics.probes import Seed, as_seed
 
 
@@ -48,6 +49,8 @@ class HybridFlow(ResidualFlow):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim", "cross_entropy", "accuracy")
+    output_choices: ClassVar[tuple[str, ...]] = ("class_log_prob", "log_prob", "latents")
+    has_labels: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -73,12 +76,24 @@ class HybridFlow(ResidualFlow):
         self.density_weight = density_weight
 
     def call(self, inputs, training=None):
-        z = self.layer.call(inputs, training=training)
+        x, _ = self._tensors(self._inputs_and_targets(inputs, None)[0], None)
+        options = {"training": bool(training)}
+        return self.traces.run("class_log_prob", self._class_log_prob, x, **options)
+
+    def _class_log_prob(self, x, training):
+        z = self.layer.call(x, training=training)
         return tf.nn.log_softmax(self.base.joint_log_prob(z))
+
+    def log_prob(self, x: Any, seed: Seed = None) -> tf.Tensor:  # type: ignore[override]
+        """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
+        return super().call(x, seed=seed)
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
-        return self._function("class_log_prob", self.call)(tf.convert_to_tensor(x))
+        return self.call(x)
+
+    def predict_step(self, data):
+        return self(self._unpack(data)[0], training=False)
 
     def sample(  # type: ignore[override]
         self, num: int, *, label: Any = None, seed: Seed = None, temperature: float = 1.0
@@ -92,25 +107,45 @@ class HybridFlow(ResidualFlow):
         Raises:
             ValueError: for a label that isn't a class.
         """
-        if label is None:
-            return self._decode(self._latents(num, seed, temperature))
-        label = tf.convert_to_tensor(label, tf.int32)
-        if tf.executing_eagerly() and not tf.reduce_all((label >= 0) & (label < self.num_classes)):
-            expected = f"label to be from 0 to {self.num_classes - 1}"
-            raise ValueError(f"Expected {expected}. Received: label={label}")
+        if label is not None:
+            self._expect_label(label, num)
+            label = tf.broadcast_to(tf.cast(label, tf.int32), tf.stack([num]))
         return self._decode(self._latents(num, seed, temperature, label))
+
+    def _expect_label(self, label: Any, num: Any) -> None:
+        """Raises for a label that isn't a class; in a graph only for its shape."""
+        tensor = tf.convert_to_tensor(label)
+        fits = tensor.shape.rank == 0 or tensor.shape.is_compatible_with([1])
+        if isinstance(num, int):
+            fits |= tensor.shape.is_compatible_with([num])
+        if fits and tf.executing_eagerly():
+            value = tensor.numpy()
+            fits = ((value == value.astype(int)) & (value >= 0) & (value < self.num_classes)).all()
+        if not fits:
+            expected = f"label to be an integer from 0 to {self.num_classes - 1}, or {num} of them"
+            raise ValueError(f"Expected {expected}. Received: label={label}")
+
+    def _expect_arrays(self, x, y):
+        super()._expect_arrays(x, None)
+        expect_labels(y, self.num_classes)
+
+    def _expect_metrics(self, metrics):
+        TrainableModel._expect_metrics(self, metrics)
 
     def _values(self, x, y, training, seed=None):
         how = Estimation(as_seed(seed), training)
         z, log_det, *_ = self.layer.forward(x, None, training, how)
         joint = self.base.joint_log_prob(z)
         log_prob = tf.reduce_logsumexp(joint, axis=1) + log_det
-        values = classification(joint, y)
-        loss = values["cross_entropy"]
+        means = classification(joint, y)
+        loss = means["cross_entropy"]
         weight = 1 / self.event_size if self.density_weight == "1/D" else self.density_weight
         if weight:
             loss -= weight * log_prob
-        return {"loss": loss, "bits_per_dim": self._bits_per_dim(log_prob), **values}
+        means = {"loss": loss, "bits_per_dim": self._bits_per_dim(log_prob), **means}
+        classes = tf.nn.log_softmax(joint)
+        outputs = {"class_log_prob": classes, "log_prob": log_prob, "latents": z}
+        return Values(means, outputs, {"class_log_prob": y, "log_prob": x, "latents": x})
 
     def get_config(self):
         config = super().get_config()

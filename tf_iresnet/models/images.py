@@ -1,6 +1,6 @@
 """Image flows and image classifiers: published architectures by name, and changes to them."""
 
-import secrets
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +46,7 @@ def image_flow(
             architecture without a log-determinant: padded channels, no coefficient.
     """
     chosen = get(architecture, **changes)
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    seed = random.randrange(2**31) if seed is None else seed
     layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
     base = chosen.base if base is None else base
     flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
@@ -76,7 +76,7 @@ def image_hybrid(
         ValueError: see `image_flow` and `HybridFlow`; for a `base`.
     """
     chosen = _without_base("HybridFlow", architecture, changes)
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    seed = random.randrange(2**31) if seed is None else seed
     layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
     hybrid = HybridFlow(layer, num_classes, density_weight, seed % 2**31, dtype=dtype)
     hybrid.build((None, *image_shape))
@@ -111,7 +111,7 @@ def image_classifier(
                 f"Expected an architecture whose features are images, with {name}={off}. "
                 f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
             )
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    seed = random.randrange(2**31) if seed is None else seed
     stages = ImageLayers(chosen, seed, "auto", tolerance, dtype).stages(tuple(image_shape))
     layers = [*preprocessing, *(layer for stage in stages for layer in stage)]
     network = InvertibleSequential(layers, dtype=dtype)

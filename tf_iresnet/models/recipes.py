@@ -1,6 +1,6 @@
 """Whole flows by name, built and ready to use."""
 
-import secrets
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +86,7 @@ def mlp_flow(
     if branch == "lipschitz_mlp" and normalization != "power":
         expected = "no normalization with branch='lipschitz_mlp', which needs none"
         raise ValueError(f"Expected {expected}. Received: {normalization=}")
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    seed = random.randrange(2**31) if seed is None else seed
     states = np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2)
     seeds = (int(state // 2) for state in states)
     common: dict[str, Any] = {"condition_size": condition_size, "dtype": dtype}

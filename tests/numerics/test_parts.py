@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tf_iresnet as tfi
-from tf_iresnet.models import parts
+from tf_iresnet.numerics import parts
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 6])

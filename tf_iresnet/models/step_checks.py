@@ -1,0 +1,58 @@
+"""Steps that would spoil the weights aren't taken, and say why."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def fail(
+    loss: tf.Tensor, finite: list[tf.Tensor], names: list[str], batch: dict[str, Any]
+) -> tf.Tensor:
+    """Fails with what is known about a step."""
+    said = ["Expected a finite loss with finite gradients. Received in step {}: "]
+    numbers = [batch["step"]]
+    for name in ("x", "y"):
+        value = batch[name]
+        if value is not None and value.dtype.is_floating:
+            rows = tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], -1]))
+            said.append("{} examples of " + name + " with NaN or infinity, ")
+            numbers.append(tf.math.count_nonzero(~tf.reduce_all(rows, axis=1)))
+    said.append("a loss of {}, and such gradients of: {}. The step was not taken.")
+    wrong = tf.boolean_mask(tf.constant(names, tf.string), ~tf.stack(finite[1:]))
+    several = tf.where(tf.size(wrong) > 4, ", …", "")
+    listed = tf.strings.join([tf.strings.reduce_join(wrong[:4], separator=", "), several])
+    message = tf.strings.format("".join(said), [*numbers, loss, listed])
+    with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+        return tf.constant(False)
+
+
+@contextlib.contextmanager
+def in_plain_words() -> Iterator[None]:
+    """Raises failed assertions of this package as Python's errors, without TensorFlow's trace."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"assertion failed: \[(Expected .*)\]", str(error))
+        if not found:
+            raise
+        of_numbers = "finite" in found[1]
+        raise (FloatingPointError if of_numbers else ValueError)(found[1]) from None
+
+
+class StopNotFinite(keras.callbacks.Callback):
+    """Raises where a step wasn't taken since its loss or gradients weren't finite."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(loss := float(logs["loss"])):
+            raise FloatingPointError(
+                f"Expected a finite loss. Received: {loss} in batch {batch} of epoch {self.epoch}. "
+                "The step wasn't taken. Without jit_compile the message says more."
+            )
