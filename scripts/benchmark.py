@@ -4,6 +4,7 @@
     python scripts/benchmark.py --suite=train_step --suite=first_step --suite=sample
     python scripts/benchmark.py --suite=log_prob --workload=conv64 --workload=conv256
     python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
+    python scripts/benchmark.py --suite=latency
     python scripts/benchmark.py --profile --workload=mlp16
 
 Beside normflows: the same weights, products and true error. Each side lives in a process of its own
@@ -33,7 +34,7 @@ from comparisons.workloads import WORKLOADS, Workload
 
 SUITES = ("train_step", "first_step", "sample", "log_prob")
 # Of our own methods, in this process: modules of scripts/comparisons with a compare(workdir).
-OWN_SUITES = {"estimators": "estimators", "inverse": "solvers"}
+OWN_SUITES = {"estimators": "estimators", "inverse": "solvers", "latency": "latency"}
 TIMES = {"mlp2": 1, "mlp16": 10, "conv64": 5, "conv256": 1}  # calls that make a measurement
 TRUE_ERROR = 1e-4  # largest Euclidean error of an inverted example, against float64
 
