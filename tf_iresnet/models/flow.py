@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.serialization import register
-from tf_iresnet.models import base as bases
+from tf_iresnet.models import bases
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
@@ -26,7 +26,9 @@ class ResidualFlow(InvertibleModel):
 
     Args:
         layer: the invertible network `F`, or a list of invertible layers.
-        base: "normal", "learned_normal", or a layer like `tf_iresnet.models.base.DiagonalNormal`.
+        base: distribution of the latents: "normal", "learned_normal", "student_t",
+            "learned_student_t", "mixture" or "uniform"; an object of `tf_iresnet.bases`, where the
+            names are explained, such as `StudentT(df=3.0)`; or a `tfd.Distribution`.
         seed: of the training noise, and of samples drawn without a `seed` of their own.
 
     Input shape: `[batch, *event]`. Output shape: `[batch]`.
@@ -44,18 +46,23 @@ class ResidualFlow(InvertibleModel):
     def __init__(
         self,
         layer: InvertibleLayer | list[InvertibleLayer],
-        base: str | bases.Base = "normal",
+        base: Any = "normal",
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, seed, **kwargs)
-        self.base = bases.get(base, self.layer.dtype_policy)
+        self.base = bases.get(base, self.layer)
         self._sampling_seeds = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape):
         super().build(input_shape)
-        if not self.base.built:
-            self.base.build(self.layer.compute_output_shape(input_shape))
+        self.base.build_for(self.layer.compute_output_shape(input_shape))
+
+    @property
+    def condition_size(self) -> int | None:
+        """Size of the condition of the layers or of the base, which share it; None without."""
+        size = self.layer.condition_size
+        return self.base.condition_size if size is None else size
 
     def call(self, inputs, condition=None, training=None, seed=None):
         self._check_condition(condition)
@@ -64,7 +71,7 @@ class ResidualFlow(InvertibleModel):
     def _log_density_and_bound(self, inputs, condition, training, seed, proven=0.0):
         how = Estimation(as_seed(seed), bool(training), proven)
         z, log_det, truncation, _ = self.layer.forward(inputs, condition, training, how)
-        return self.base.log_prob(z) + log_det, truncation
+        return self.base.log_prob(z, *self.base.arguments(condition)) + log_det, truncation
 
     def _values(self, x, y, training, seed=None):
         log_prob = self(x, condition=y, training=training, seed=seed)
@@ -131,36 +138,44 @@ class ResidualFlow(InvertibleModel):
             num: how many.
             condition: `[num, size]`, or `[size]` for all of them.
             seed: without one every call draws new samples.
-            temperature: factor of the latents' distance from their mean. Below 1 samples come from
-                the dense middle, likelier and less varied. Only at 1 do they follow the density.
+            temperature: factor of the latents' distance from their mean, or what the base says
+                instead. Below 1 samples come from the dense middle, likelier and less varied. Only
+                at 1 do they follow the density.
         """
         self._check_condition(condition)
         if condition is not None:
             condition = tf.convert_to_tensor(condition, self.layer.variable_dtype)
             if condition.shape.rank == 1:
                 condition = tf.tile(condition[tf.newaxis], [num, 1])
-        return self._decode(self._latents(num, seed, temperature), condition)
+        z = self._latents(num, seed, temperature, *self.base.arguments(condition))
+        return self._decode(z, condition)
 
     def _latents(self, num: int, seed: Seed, temperature: float, *args: Any) -> tf.Tensor:
         if not temperature >= 0:
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        temperature = tf.cast(temperature, self.layer.variable_dtype)
+        if temperature != 1:  # a base without a mean knows no other
+            temperature = tf.cast(temperature, self.layer.variable_dtype)
         if tf.executing_eagerly():
             num = tf.constant(num)  # one trace for all
         function = self._function("base", self.base.sample)
         return function(num, as_seed(seed), temperature, *args)
 
     def distribution(self, condition: Any = None) -> Any:
-        """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
+        """The flow as a `tfd.TransformedDistribution`: a view that follows the weights.
+
+        Of a flow with a conditional base the condition can't be changed by `bijector_kwargs`.
+        """
         import tensorflow_probability as tfp
 
         from tf_iresnet.bijectors import InvertibleBijector
 
         self._check_condition(condition)
+        base = self.base.distribution(*self.base.arguments(condition))
+        condition = None if self.layer.condition_size is None else condition
         to_data = tfp.bijectors.Invert(InvertibleBijector(self.layer, condition=condition))
-        return tfp.distributions.TransformedDistribution(self.base.distribution(), to_data)
+        return tfp.distributions.TransformedDistribution(base, to_data)
 
     def get_config(self):
         return {**super().get_config(), "base": keras.saving.serialize_keras_object(self.base)}

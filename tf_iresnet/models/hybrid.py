@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.serialization import register
-from tf_iresnet.models.base import ClassNormal
+from tf_iresnet.models.bases import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import classification
 from tf_iresnet.numerics.probes import Seed, as_seed

@@ -52,6 +52,11 @@ class InvertibleModel(keras.Model):
         return self.layer.event_shape
 
     @property
+    def condition_size(self) -> int | None:
+        """Size of the condition that the model takes; None without."""
+        return self.layer.condition_size
+
+    @property
     def event_size(self) -> int:
         """Number of dimensions of one example."""
         return int(np.prod(self.event_shape))
@@ -190,7 +195,7 @@ class InvertibleModel(keras.Model):
         return tf.convert_to_tensor(value), condition
 
     def _check_condition(self, condition: Any) -> None:
-        size = self.layer.condition_size
+        size = self.condition_size
         if (condition is None) != (size is None):
             expected = "None" if size is None else f"a tensor of shape [batch, {size}]"
             raise ValueError(f"Expected condition to be {expected}. Received: {condition=}")
