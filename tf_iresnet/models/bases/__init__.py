@@ -5,7 +5,7 @@
 | "normal" | `DiagonalNormal()` | standard normal |
 | "learned_normal" | `DiagonalNormal(learned=True)` | a mean and a scale for each entry |
 | "student_t" | `StudentT(df=5.0)` | heavy tails |
-| "learned_student_t" | `StudentT(learned=True)` | tails, location and scale of each entry are learned |
+| "learned_student_t" | `StudentT(learned=True)` | the same, all learned for each entry |
 | "mixture" | `NormalMixture(components=8)` | separate modes, all learned |
 | "uniform" | `Uniform(low=-0.5, high=0.5)` | for a network whose outputs are bounded |
 

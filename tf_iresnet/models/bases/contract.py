@@ -121,7 +121,7 @@ class Base(StackedLayer):
         return (condition,)
 
     def build_for(self, output_shape: Any) -> None:
-        """Builds the base for a network of that output shape, and checks that it keeps the contract.
+        """Builds the base for a network of that output shape, and checks its contract.
 
         Raises:
             ValueError: for a base that was built for latents of another shape, or whose samples or

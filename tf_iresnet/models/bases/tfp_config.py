@@ -45,7 +45,8 @@ def encode(value: Any, path: str = "distribution") -> Any:
         cls = getattr(getattr(tfp, module), name, None)
         if inspect.isclass(cls) and issubclass(cls, type(value)):
             # What is at its default may be left out, and may be a function.
-            defaults = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+            signature = inspect.signature(type(value).__init__)
+            defaults = {key: p.default for key, p in signature.parameters.items()}
             arguments = {
                 key: encode(argument, f"{path}.{key}")
                 for key, argument in value.parameters.items()
@@ -53,9 +54,10 @@ def encode(value: Any, path: str = "distribution") -> Any:
             }
             return {"kind": module, "name": name, "arguments": arguments}
     raise ValueError(
-        "Expected a base that can be saved: a distribution made of the classes in tfp.distributions "
-        f"and tfp.bijectors, variables, arrays and numbers. Received: {path}={value!r}. Write a "
-        "subclass of tf_iresnet.bases.Base that makes it in distribution()."
+        "Expected a base that can be saved: a distribution made of the classes in "
+        "tfp.distributions and tfp.bijectors, variables, arrays and numbers. Received: "
+        f"{path}={value!r}. Write a subclass of tf_iresnet.bases.Base that makes it in "
+        "distribution()."
     )
 
 
