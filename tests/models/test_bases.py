@@ -211,7 +211,11 @@ BASES = {
 }
 
 
-@pytest.mark.parametrize("name", BASES)
+FAST = ("learned_student_t", "conditional", "Sample", "one's own")
+NAMED = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in BASES]
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_a_flow_with_any_base_trains_saves_and_loads(name, tmp_path):
     make, count = BASES[name]
     flow = tfi.ResidualFlow([Rescale(2.0)], base=make())

@@ -52,8 +52,9 @@ def evaluate(
 
     Returns:
         `examples`; for a density what its `base` is, the figures of `likelihood`, of `divergence`
-        if there is a truth, the `estimator_standard_error` that the log-det's probes leave in the mean and the largest
-        `truncation_bound` of an example, both in nats; for a classifier those of `classification`;
+        if there is a truth, the `estimator_standard_error` that the log-det's probes leave in the
+        mean and the largest `truncation_bound` of an example, both in nats; for a classifier those
+        of `classification`;
         then the figures of `reconstruction`, the largest certified `lipschitz_bound` of a block,
         and whether the model is `invertible`.
     """
