@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.coefficient = 0.97
     config.model.activation = "sine"
     config.model.log_det = "auto"
+    config.model.base = "normal"  # "learned_student_t": heavy tails; "mixture": separate groups
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "table"

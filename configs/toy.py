@@ -21,6 +21,7 @@ def get_config(density: str = "8gaussians") -> ml_collections.ConfigDict:
     config.model.coefficient = 0.97
     config.model.activation = "sine"
     config.model.log_det = "exact"
+    config.model.base = "normal"  # "learned_student_t": heavy tails; "mixture": separate groups
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "toy"

@@ -5,11 +5,13 @@
     python scripts/compare.py --table=hybrid --workdir=runs/compare_hybrid
     python scripts/compare.py --table=blocks --workdir=runs/compare_blocks
     python scripts/compare.py --table=branches --workdir=runs/compare_branches --jobs=2
+    python scripts/compare.py --table=bases --workdir=runs/compare_bases
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
 beside invertible ones, `hybrid` density and classes at several weights of the former, `blocks` the
 kinds of block at equal training time, `branches` kinds of block, branch and activation at equal
-training time on one core each. The same command again goes on where it was interrupted, and prints
+training time on one core each, `bases` two bases on heavy tails and two on separate modes, in a
+minute. The same command again goes on where it was interrupted, and prints
 a finished table at once.
 """
 
@@ -25,7 +27,7 @@ from tf_iresnet.training import cli
 from tf_iresnet.training.workdir import RunError
 
 # Modules of scripts/comparisons, each with a compare(workdir).
-TABLES = ("blocks", "branches", "constraints", "hybrid", "patches")
+TABLES = ("bases", "blocks", "branches", "constraints", "hybrid", "patches")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(

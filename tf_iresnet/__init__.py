@@ -20,6 +20,7 @@ if _keras.config.backend() != "tensorflow":
 
 from tf_iresnet import layers
 from tf_iresnet.certify import Certificate, certify, enforce
+from tf_iresnet.models import bases
 from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
@@ -31,9 +32,9 @@ from tf_iresnet.numerics import log_det
 __version__ = "0.2.0"
 
 __all__ = [
-    "Certificate", "HybridFlow", "IResNetClassifier", "InverseReport", "ResidualFlow", "bijectors",
-    "certify", "enforce", "image_classifier", "image_flow", "image_hybrid", "inverse_report",
-    "layers", "log_det", "mlp_flow",
+    "Certificate", "HybridFlow", "IResNetClassifier", "InverseReport", "ResidualFlow", "bases",
+    "bijectors", "certify", "enforce", "image_classifier", "image_flow", "image_hybrid",
+    "inverse_report", "layers", "log_det", "mlp_flow",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from tensorflow_probability.python.internal import samplers
 from tf_iresnet.bijectors import InvertibleBijector
 
 # What `tfd.TransformedDistribution(…)` makes of a bijector that isn't a composite tensor.
-_TransformedDistribution = transformed_distribution._TransformedDistribution
+_TransformedDistribution: Any = transformed_distribution._TransformedDistribution
 
 
 class FlowDistribution(_TransformedDistribution):
@@ -29,9 +29,12 @@ class FlowDistribution(_TransformedDistribution):
         parameters = dict(locals())
         self._flow = self._no_dependency(flow)
         self._condition = condition
-        to_data = tfp.bijectors.Invert(InvertibleBijector(flow.layer, condition=condition))
-        # TFP's own type in a trace, where its methods are inlined.
-        base = flow.base.distribution()
+        if (condition is None) != (flow.condition_size is None):
+            expected = "None" if condition is not None else f"of shape [..., {flow.condition_size}]"
+            raise ValueError(f"Expected condition to be {expected}. Received: {condition=}")
+        base = flow.base.distribution(*flow.base.arguments(condition))
+        of_layer = None if flow.layer.condition_size is None else condition
+        to_data = tfp.bijectors.Invert(InvertibleBijector(flow.layer, condition=of_layer))
         super().__init__(base, to_data, parameters=parameters, name=name)
 
     @classmethod

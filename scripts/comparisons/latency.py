@@ -37,8 +37,8 @@ def compare(workdir: str) -> None:
     del workdir
     flow = mlp_flow(2, hidden_units=(64, 64), activation="sine", seed=0)
     flow.store_norms()
-    print(table.table("sizes", [size_row(flow, method) for method in METHODS], SIZE_COLUMNS))
-    print(table.table("doors", door_rows(flow), DOOR_COLUMNS))
+    print(table.text(SIZE_COLUMNS, [size_row(flow, method) for method in METHODS]))
+    print(table.text(DOOR_COLUMNS, door_rows(flow)))
 
 
 def size_row(flow: ResidualFlow, method: str) -> dict[str, Any]:

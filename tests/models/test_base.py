@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_iresnet.models.base import ClassNormal, DiagonalNormal
+from tf_iresnet.models.bases import ClassNormal, DiagonalNormal
 
 RNG = np.random.default_rng(0)
 

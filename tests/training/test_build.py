@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_iresnet import data
 from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.splits import Split
-from tf_iresnet.models.base import DiagonalNormal
+from tf_iresnet.models.bases import DiagonalNormal
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation
 from tf_iresnet.training.options import TrainingOptions

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.checks import as_condition, expect_events
 from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
@@ -239,49 +240,8 @@ class InvertibleLayer(StackedLayer):
             if inverse:
                 raise ValueError(f"{self.name!r} has no weights yet: call it, or build(shape).")
             self.build(value.shape)
-        self.expect_shape(value, inverse)
-        return value, self.as_condition(condition, value.shape[0])
-
-    def expect_shape(self, value: tf.Tensor, inverse: bool = False) -> None:
-        """Raises unless these are inputs, or with `inverse` outputs, of the layer's shape."""
-        if self.event_shape is None:
-            raise ValueError(f"{self.name!r} has no shape yet: call it, or build(input_shape).")
-        shape = (None, *self.event_shape)
-        shape = self.compute_output_shape(shape) if inverse else shape
-        if not value.shape.is_compatible_with(shape):
-            raise ValueError(
-                f"Expected {'outputs' if inverse else 'inputs'} of {self.name!r} of shape "
-                f"{_batch_of(shape[1:])}. Received: shape={tuple(value.shape)}"
-            )
-
-    def as_condition(self, condition: Any, rows: int | None) -> tf.Tensor | None:
-        """The condition as a tensor `[1 or rows, size]`, None for a layer without one.
-
-        Raises:
-            ValueError: for one that is missing or too much, of another size, or for another number
-                of examples than `rows` or 1.
-        """
-        size = self.condition_size
-        if condition is None and size is None:
-            return None
-        received = "None"
-        if condition is not None:
-            tensor = tf.cast(tf.convert_to_tensor(condition), self.variable_dtype)
-            received = f"shape={tuple(tensor.shape) if tensor.shape.rank is not None else '?'}"
-            if size is not None:
-                if tensor.shape.as_list() == [size]:
-                    tensor = tensor[tf.newaxis]
-                batches = (None, 1, rows) if rows is not None else (tensor.shape[:1] or [None])
-                fits = tensor.shape.rank == 2 and tensor.shape[1:].is_compatible_with([size])
-                if fits and tensor.shape[0] in batches:
-                    return tensor
-                if size == 1 and tensor.shape.rank == 1:
-                    received += ". Give it an axis of its own: condition[:, None]"
-        batch = "batch" if rows is None else rows
-        expected = f"of shape [{batch}, {size}], or [{size}] for all examples" if size else "None"
-        raise ValueError(
-            f"Expected the condition of {self.name!r} to be {expected}. Received: {received}"
-        )
+        expect_events(self, value, inverse)
+        return value, as_condition(self, condition, value.shape[0])
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step."""
@@ -313,7 +273,3 @@ def expect_invertible(layers: Iterable[Any]) -> list[InvertibleLayer]:
                 "layers in tf_iresnet.layers.ResidualBlock([...])."
             )
     return layers
-
-
-def _batch_of(event_shape: Iterable[Any]) -> str:
-    return f"[batch, {', '.join(map(str, event_shape))}]"

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_iresnet.layers.checks import expect_events
 from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
 from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped, expect_invertible
 from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
@@ -99,7 +100,7 @@ class MultiScale(InvertibleLayer):
     def split(self, z: tf.Tensor) -> list[tf.Tensor]:
         """The latents `[batch, size]` as tensors `[batch, *shape]`, one for each latent shape."""
         z = tf.convert_to_tensor(z)
-        self.expect_shape(z, inverse=True)
+        expect_events(self, z, inverse=True)
         parts = tf.split(z, [math.prod(shape) for shape in self.latent_shapes], axis=1)
         shapes = zip(parts, self.latent_shapes, strict=True)
         return [tf.reshape(part, [-1, *shape]) for part, shape in shapes]

@@ -28,7 +28,7 @@ class Architecture:
         tail_blocks: fully connected blocks on what the last scale gives.
         tail_width: hidden units of these; of dense ones, those of their first layer.
         tail_growth: units that each further layer of a dense one adds.
-        base: distribution of a flow's latents, "normal" or "learned_normal".
+        base: distribution of a flow's latents, see `tf_iresnet.bases`.
 
     Raises:
         ValueError: for an unknown kind of block, a scale without blocks, widths for another number
@@ -50,7 +50,7 @@ class Architecture:
     tail_blocks: int = 4
     tail_width: int = 128
     tail_growth: int = 32
-    base: str = "normal"
+    base: Any = "normal"
 
     def __post_init__(self) -> None:
         for name in ("blocks", "width", "kernels"):  # lists, as JSON has them

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.checks import as_condition, expect_events
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.residual import BranchBlock
 from tf_iresnet.layers.serialization import register
-from tf_iresnet.models import base as bases
+from tf_iresnet.models import bases
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
 from tf_iresnet.models.trainable import Values
@@ -27,7 +28,9 @@ class ResidualFlow(InvertibleModel):
 
     Args:
         layer: the invertible network `F`, or a list of invertible layers.
-        base: "normal", "learned_normal", or a layer like `tf_iresnet.models.base.DiagonalNormal`.
+        base: distribution of the latents: "normal", "learned_normal", "student_t",
+            "learned_student_t", "mixture" or "uniform"; an object of `tf_iresnet.bases`, where the
+            names are explained, such as `StudentT(df=3.0)`; or a `tfd.Distribution`.
         seed: of the training noise, and of samples drawn without a `seed` of their own.
 
     Input shape: `[batch, *event]`. Output shape: `[batch]`.
@@ -47,18 +50,23 @@ class ResidualFlow(InvertibleModel):
     def __init__(
         self,
         layer: InvertibleLayer | list[InvertibleLayer],
-        base: str | bases.Base = "normal",
+        base: Any = "normal",
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, seed, **kwargs)
-        self.base = bases.get(base, self.layer.dtype_policy)
+        self.base = bases.get(base, self.layer)
         self._sampling_seeds = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape):
         super().build(input_shape)
-        if not self.base.built:
-            self.base.build(self.layer.compute_output_shape(input_shape))
+        self.base.build_for(self.layer.compute_output_shape(input_shape))
+
+    @property
+    def condition_size(self) -> int | None:
+        """Size of the condition of the layers or of the base, which share it; None without."""
+        size = self.layer.condition_size
+        return self.base.condition_size if size is None else size
 
     def call(self, inputs, condition=None, training=None, seed=None):
         x, condition = self._tensors(*self._inputs_and_targets(inputs, condition))
@@ -68,8 +76,8 @@ class ResidualFlow(InvertibleModel):
     def _evaluate(self, x, condition, seed=None, training=False, proven=0.0):
         """Log-densities, bounds on what estimators cut off of them, and latents."""
         how = Estimation(as_seed(seed), training, proven)
-        z, log_det, truncation, _ = self.layer.forward(x, condition, training, how)
-        return self.base.log_prob(z) + log_det, truncation, z
+        z, log_det, truncation, _ = self.layer.forward(x, self._of_layer(condition), training, how)
+        return self.base.log_prob(z, *self.base.arguments(condition)) + log_det, truncation, z
 
     def _values(self, x, y, training, seed=None):
         log_prob, _, z = self._evaluate(x, y, seed, training)
@@ -88,8 +96,8 @@ class ResidualFlow(InvertibleModel):
     def _expect_arrays(self, x, y):
         super()._expect_arrays(x, y)
         if self.built:
-            self.layer.expect_shape(tf.TensorSpec(x.shape))
-            self.layer.as_condition(y, len(x))
+            expect_events(self.layer, tf.TensorSpec(x.shape))
+            as_condition(self, y, len(x))
 
     def _expect_metrics(self, metrics):
         super()._expect_metrics(metrics)
@@ -189,29 +197,34 @@ class ResidualFlow(InvertibleModel):
             num: how many.
             condition: `[num, size]`, or `[size]` or `[1, size]` for all of them.
             seed: without one every call draws new samples.
-            temperature: factor of the latents' distance from their mean. Below 1 samples come from
-                the dense middle, likelier and less varied. Only at 1 do they follow the density.
+            temperature: factor of the latents' distance from their mean, or what the base says
+                instead. Below 1 samples come from the dense middle, likelier and less varied. Only
+                at 1 do they follow the density.
         """
         static = num if isinstance(num, int) else None
         condition = self._conditions(condition, num, static)
-        return self._decode(self._latents(num, seed, temperature), condition)
+        z = self._latents(num, seed, temperature, *self.base.arguments(condition))
+        return self._decode(z, condition)
 
-    def _latents(self, num: Any, seed: Seed, temperature: Any, label: Any = None) -> tf.Tensor:
+    def _latents(self, num: Any, seed: Seed, temperature: Any, *of_rows: Any) -> tf.Tensor:
         if tf.executing_eagerly() and not temperature >= 0:
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        options = {
-            "num": tf.convert_to_tensor(num, tf.int32),
-            "seed": as_seed(seed),
-            "temperature": tf.cast(temperature, self.layer.variable_dtype),
-        }
-        if label is not None:
-            options["label"] = label
-        return self.traces.run("latents", self.base.sample, **options)
+        options = {"num": tf.convert_to_tensor(num, tf.int32), "seed": as_seed(seed)}
+        if temperature != 1:  # a base without a mean knows no other
+            options["temperature"] = tf.cast(temperature, self.layer.variable_dtype)
+
+        def latents(*given: Any, num: Any, seed: Any, temperature: Any = 1.0) -> tf.Tensor:
+            return self.base.sample(num, seed, temperature, *given)
+
+        return self.traces.run("latents", latents, *of_rows, **options)
 
     def distribution(self, condition: Any = None) -> Any:
-        """The flow as a `tfd.TransformedDistribution`: a view that follows the weights."""
+        """The flow as a `tfd.TransformedDistribution`: a view that follows the weights.
+
+        Of a flow with a conditional base the condition can't be changed by `bijector_kwargs`.
+        """
         from tf_iresnet.distributions import FlowDistribution
 
         return FlowDistribution(self, condition)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
 from tf_iresnet.layers.serialization import register
-from tf_iresnet.models.base import ClassNormal
+from tf_iresnet.models.bases import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import classification, expect_labels
 from tf_iresnet.models.trainable import TrainableModel, Values
@@ -107,10 +107,11 @@ class HybridFlow(ResidualFlow):
         Raises:
             ValueError: for a label that isn't a class.
         """
+        labels = []
         if label is not None:
             self._expect_label(label, num)
-            label = tf.broadcast_to(tf.cast(label, tf.int32), tf.stack([num]))
-        return self._decode(self._latents(num, seed, temperature, label))
+            labels = [tf.broadcast_to(tf.cast(label, tf.int32), tf.stack([num]))]
+        return self._decode(self._latents(num, seed, temperature, *labels))
 
     def _expect_label(self, label: Any, num: Any) -> None:
         """Raises for a label that isn't a class; in a graph only for its shape."""

@@ -8,7 +8,6 @@ from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.multiscale import MultiScale
 from tf_iresnet.models.architectures import Architecture, get
-from tf_iresnet.models.base import Base
 from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
@@ -18,7 +17,7 @@ from tf_iresnet.models.image_layers import ImageLayers
 def image_flow(
     image_shape: Sequence[int],
     architecture: str = "resflow-cifar10",
-    base: str | Base | None = None,
+    base: Any = None,
     log_det: Any = "auto",
     seed: int | None = None,
     *,

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.layers.checks import as_condition, expect_events
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.convolution import SpectralConv
 from tf_iresnet.layers.invertible import InvertibleLayer
@@ -46,6 +47,11 @@ class InvertibleModel(TrainableModel):
         return self.layer.event_shape
 
     @property
+    def condition_size(self) -> int | None:
+        """Size of the condition that the model takes; None without."""
+        return self.layer.condition_size
+
+    @property
     def event_size(self) -> int:
         """Number of dimensions of one example."""
         return int(np.prod(self.event_shape))
@@ -56,7 +62,8 @@ class InvertibleModel(TrainableModel):
         A condition is `[batch, size]`, or `[size]` or `[1, size]` for all examples; here as in all
         other methods.
         """
-        return self.traces.run("encode", self.layer.call, *self._tensors(x, condition))
+        x, condition = self._tensors(x, condition)
+        return self.traces.run("encode", self.layer.call, x, self._of_layer(condition))
 
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)` of latents or features.
@@ -68,7 +75,8 @@ class InvertibleModel(TrainableModel):
     def decode_with_report(self, z: Any, condition: Any = None) -> Solution:
         """`decode` without a warning, and what each solver did: see `inverse_report`."""
         inverse = self.layer.inverse_with_report
-        return self.traces.run("report", inverse, *self._tensors(z, condition, latent=True))
+        z, condition = self._tensors(z, condition, latent=True)
+        return self.traces.run("report", inverse, z, self._of_layer(condition))
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model` does, then calls `store_norms`."""
@@ -99,6 +107,7 @@ class InvertibleModel(TrainableModel):
         return any(isinstance(layer, SpectralConv) for layer in self._flatten_layers())
 
     def _decode(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        condition = self._of_layer(condition)
         if not tf.executing_eagerly():
             return self.layer.inverse(z, condition)
         # XLA runs the many small operations of a solver in half the time, on CPUs too; but there it
@@ -124,15 +133,19 @@ class InvertibleModel(TrainableModel):
         value = tf.cast(tf.convert_to_tensor(value), self.layer.variable_dtype)
         if not self.built:
             self.build(value.shape)
-        self.layer.expect_shape(value, inverse=latent)
+        expect_events(self.layer, value, inverse=latent)
         return value, self._conditions(condition, tf.shape(value)[0], value.shape[0])
 
     def _conditions(self, condition: Any, rows: Any, static: int | None = None) -> Any:
         """A condition `[size]`, `[1, size]` or `[rows, size]` as `[rows, size]`; None stays so."""
-        condition = self.layer.as_condition(condition, static)
+        condition = as_condition(self, condition, static)
         if condition is None:
             return None
         return tf.broadcast_to(condition, tf.stack([rows, condition.shape[-1]]))
+
+    def _of_layer(self, condition: Any) -> Any:
+        """The condition, if the network takes one: a base may be alone to do so."""
+        return None if self.layer.condition_size is None else condition
 
     def get_config(self):
         layer = keras.saving.serialize_keras_object(self.layer)

@@ -16,7 +16,6 @@ from tf_iresnet.layers.repeated import Repeated
 from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.triangular import TriangularBlock
-from tf_iresnet.models.base import Base
 from tf_iresnet.models.flow import ResidualFlow
 
 
@@ -27,7 +26,7 @@ def mlp_flow(
     coefficient: float = 0.97,
     activation: str = "lipswish",
     condition_size: int | None = None,
-    base: str | Base = "normal",
+    base: Any = "normal",
     log_det: Any = "auto",
     seed: int | None = None,
     *,
@@ -62,7 +61,8 @@ def mlp_flow(
         coefficient: bound on the spectral norm of every layer, below 1.
         activation: after each hidden layer: "lipswish", "sine", "elu", …
         condition_size: size of a condition vector, or None.
-        base: distribution of the latents, "normal" or "learned_normal".
+        base: distribution of the latents, a name such as "normal" or "learned_student_t", or an
+            object, see `ResidualFlow` and `tf_iresnet.bases`.
         log_det: estimator of `tf_iresnet.log_det`, or its name; of no effect for "triangular".
         seed: of the initial weights and of the training noise; None draws one.
         block: "residual", "monotone", "implicit" or "triangular", see above.

@@ -51,15 +51,17 @@ def evaluate(
         labels: of the points [n], for a model that classifies.
 
     Returns:
-        `examples`; for a density the figures of `likelihood`, of `divergence` if there is a truth,
-        the `estimator_standard_error` that the log-det's probes leave in the mean and the largest
-        `truncation_bound` of an example, both in nats; for a classifier those of `classification`;
+        `examples`; for a density what its `base` is, the figures of `likelihood`, of `divergence`
+        if there is a truth, the `estimator_standard_error` that the log-det's probes leave in the
+        mean and the largest `truncation_bound` of an example, both in nats; for a classifier those
+        of `classification`;
         then the figures of `reconstruction`, the largest certified `lipschitz_bound` of a block,
         and whether the model is `invertible`.
     """
     figures: dict[str, Any] = {"examples": len(points)}
     largest = max(block.lipschitz for block in certificate.blocks)
     if isinstance(model, ResidualFlow):
+        figures["base"] = model.base.describe()
         density = log_prob_with_error(model, points, batch_size, largest)
         figures |= likelihood(density.value, model.event_size)
         if truth is not None:

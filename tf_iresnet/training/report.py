@@ -27,6 +27,8 @@ from tf_iresnet.training.workdir import Config, Workdir, write_atomically
 # "name: value" and how to read it, in reading order. {fields} are figures, {error[x]} is the
 # standard error of x.
 _ROWS = """\
+base: {base}
+    distribution of the latents
 negative log-likelihood: {negative_log_likelihood:.4f} ± {error[negative_log_likelihood]:.4f} nats
     mean over {examples} {split} examples, ± its standard error
 bits per dimension: {bits_per_dim:.4f} ± {error[bits_per_dim]:.4f} bits/dim
