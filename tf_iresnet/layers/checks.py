@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def expect_events(layer: Any, value: tf.Tensor, inverse: bool = False) -> None:
-    """Raises unless these are inputs, or with `inverse` outputs, of the layer's shape, `[batch, *event]`."""
+    """Raises unless `value` has the shape of inputs, or with `inverse` of outputs, of the layer."""
     if layer.event_shape is None:
         raise ValueError(f"{layer.name!r} has no shape yet: call it, or build(input_shape).")
     shape = (None, *layer.event_shape)
