@@ -7,12 +7,13 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
+from tf_iresnet.layers.tracking import Tracked
 from tf_iresnet.numerics.probes import fold_in, gaussian, uniform
 
 NAMES = ("normal", "learned_normal")
 
 
-class Base(keras.layers.Layer):
+class Base(Tracked):
     """A distribution of latents `[batch, *event]`: a diagonal normal, or a mixture of several.
 
     A subclass calls `_add_normals` in `build`. With several normals, `log_prob` and `distribution`

@@ -13,12 +13,13 @@ from tf_iresnet.layers.convolution import SpectralConv
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
+from tf_iresnet.layers.tracking import Tracked
 from tf_iresnet.models import parts
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
-class InvertibleModel(keras.Model):
+class InvertibleModel(Tracked, keras.Model):
     """A Keras model around an invertible network: its maps both ways, and its training loop.
 
     A subclass gives `metric_names` and `_values`, the `[batch]` values of each metric. The mean of
@@ -119,7 +120,9 @@ class InvertibleModel(keras.Model):
                 loss += tf.add_n(self.losses)
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        if not gradients:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        self.optimizer.apply(gradients, self.trainable_weights)
         return self._update_metrics(values, weight)
 
     def test_step(self, data):
