@@ -55,7 +55,7 @@ def built(model, event=(2,)):
 # Beside the layers of the contract: models, and what only holds a layer.
 MODELS = {
     "flow": lambda: tfi.mlp_flow(2, num_blocks=2, hidden_units=(4,), base="learned_normal"),
-    "classifier": lambda: built(tfi.ResidualClassifier([layers.ActNorm(), block()], 3)),
+    "classifier": lambda: built(tfi.IResNetClassifier([layers.ActNorm(), block()], 3)),
     "hybrid": lambda: built(tfi.HybridFlow([layers.ActNorm(), block()], 3)),
     "functional": functional,
     "sequential": lambda: keras.Sequential([keras.Input([2]), block(), keras.layers.Dense(1)]),
