@@ -134,8 +134,8 @@ def test_functions_of_keras_and_tensorflow_are_those_of_the_name(name):
     functions = [getattr(home, name) for home in HOMES if hasattr(home, name)]
     assert functions
     for function in functions:
-        np.testing.assert_allclose(function(x), keras.activations.get(name)(x), atol=1e-7)
         if name in activations.SLOPES:
+            np.testing.assert_allclose(function(x), keras.activations.get(name)(x), atol=1e-7)
             assert activations.get(function).function == name
         else:
             with pytest.raises(ValueError, match="has slope up to"):
@@ -152,7 +152,7 @@ def test_every_keras_activation_has_an_exact_log_det_with_a_gradient(name):
         ],
         "exact",
     )
-    with tf.GradientTape() as of_log_det, tf.GradientTape() as of_value:
+    with tf.GradientTape() as of_log_det, tf.GradientTape(persistent=True) as of_value:
         of_value.watch(x)
         y, log_det = block.forward_with_log_det(x)
     jacobian = of_value.batch_jacobian(y, x, experimental_use_pfor=False)

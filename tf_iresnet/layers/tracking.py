@@ -44,7 +44,8 @@ class Tracked(keras.layers.Layer, tf.Module):
 
     def _lock_state(self) -> None:  # after `build`
         super()._lock_state()
-        if not self.trainable:  # reaches the layers in it, which the constructor doesn't
+        # An argument of the constructor reaches the layers inside here.
+        if not self.trainable:  # type: ignore[has-type]
             self.trainable = False
         for name, child in self._listed():  # what a checkpoint that is read already has for them
             self._handle_deferred_dependencies(name=name, trackable=child)
