@@ -15,8 +15,8 @@ from tf_iresnet.certify import measured_lipschitz
 SLOPE = 1.0999 / 1.1  # the largest of LipSwish
 
 
-def flow(**kwargs):
-    return tfi.mlp_flow(3, num_blocks=3, hidden_units=(16, 16), seed=1, **kwargs)
+def flow(num_blocks=3, **kwargs):
+    return tfi.mlp_flow(3, num_blocks, hidden_units=(16, 16), seed=1, **kwargs)
 
 
 def spoil(model):
@@ -335,6 +335,42 @@ def test_blocks_of_every_kind_are_certified():
 def test_plain_keras_models_are_certified_too():
     model = keras.Sequential([keras.Input([4]), layers.SpectralDense(8), layers.SpectralDense(2)])
     assert [row.coefficient for row in tfi.certify(model).layers] == [0.97, 0.97]
+
+
+# A weight that is spoilt, by the model that has it.
+SPOILT = {
+    "bias": lambda: flow(num_blocks=2),
+    "kernel": lambda: flow(num_blocks=2),
+    "leading_vector": lambda: flow(num_blocks=2),
+    "kernel_sketch": lambda: flow(num_blocks=2),
+    "beta": lambda: flow(num_blocks=2),
+    "log_scale": lambda: flow(num_blocks=2),
+    "condition_kernel": lambda: flow(num_blocks=2, condition_size=2),
+    "log_multiplier_0": lambda: flow(num_blocks=2, branch="lipschitz_mlp"),
+    "last_scale": lambda: flow(num_blocks=2, branch="lipschitz_mlp"),
+    "loc": lambda: flow(num_blocks=2, base="learned_normal"),
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_weight_that_is_not_finite_is_named_and_nothing_is_certified(name, value):
+    model = SPOILT[name]()
+    weight = next(weight for weight in model.weights if weight.name == name)
+    values = np.array(weight.numpy())
+    last = tuple(size - 1 for size in values.shape)
+    values[last] = value
+    weight.assign(values)
+    certificate = tfi.certify(model)
+    assert not certificate.invertible
+    entry = ", ".join(map(str, last))
+    assert certificate.not_finite == (f"{weight.path}[{entry}] = {value}",)
+    assert certificate.not_finite[0] in str(certificate) and "NOT certified" in str(certificate)
+    assert certificate.blocks[0].certified  # the copy of the weight that is as it was
+    outside = name in ("log_scale", "loc")  # of ActNorm and of the base
+    assert certificate.blocks[1].certified == outside
+    assert not tfi.enforce(model).invertible
+    np.testing.assert_array_equal(weight.numpy(), values)  # nothing is covered up
 
 
 def test_errors():

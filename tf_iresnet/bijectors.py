@@ -1,8 +1,6 @@
 """The one adapter between invertible layers and TensorFlow Probability."""
 
-import collections.abc
 import operator
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +10,7 @@ from tensorflow.python.eager import record
 from tensorflow_probability.python.internal import cache_util
 
 from tf_iresnet.layers.invertible import Estimation, InvertibleLayer
+from tf_iresnet.layers.tracking import RawVariables, components
 from tf_iresnet.numerics.probes import Seed, as_seed
 
 
@@ -74,8 +73,6 @@ class InvertibleBijector(tfp.bijectors.Bijector):
         output_shape = tuple(layer.compute_output_shape((None, *layer.event_shape))[1:])
         with tf.name_scope(name or "invertible_bijector") as name:
             self.layer, self.condition = layer, condition
-            # For parents, which walk attributes and don't know Keras. Checkpoints don't follow it.
-            self._layer_variables = _Variables(layer)
             self._shapes = self._no_dependency((tuple(layer.event_shape), output_shape))
             super().__init__(
                 dtype=tf.as_dtype(layer.variable_dtype),
@@ -251,7 +248,7 @@ class InvertibleBijector(tfp.bijectors.Bijector):
         """Whether the graph has done more with a weight since the call than read it."""
         if not (graph := link.context[0]):
             return False
-        parts = (part for weight in self._layer_variables for part in _components(weight))
+        parts = (part for weight in RawVariables(self.layer) for part in components(weight))
         handles = {id(graph.capture(part.handle)) for part in parts}
         return any(
             operation.type != "ReadVariableOp" and any(id(i) in handles for i in operation.inputs)
@@ -281,29 +278,3 @@ def _agree(value: tf.Tensor, y: tf.Tensor) -> bool:
     """Whether `value = y` to rounding, which proves that its origin is the inverse of `y`."""
     tolerance = 100 * np.finfo(y.dtype.as_numpy_dtype).eps
     return bool(tf.reduce_all(tf.abs(value - y) <= tolerance * (1 + tf.abs(y))))
-
-
-def _components(variable: tf.Variable) -> tuple[tf.Variable, ...]:
-    """The variable of each replica, or the variable itself."""
-    return getattr(variable, "values", (variable,))
-
-
-class _Variables(collections.abc.Sequence):
-    """The `tf.Variable`s of a Keras layer as they are now, for parents that are `tf.Module`s."""
-
-    def __init__(self, layer: InvertibleLayer) -> None:
-        self._layer = layer
-
-    def __iter__(self) -> Iterator[tf.Variable]:
-        trainable = {id(variable) for variable in self._layer.trainable_variables}
-        for variable in self._layer.variables:
-            raw = variable._value
-            for component in _components(raw):
-                component._trainable = id(variable) in trainable
-            yield raw
-
-    def __len__(self) -> int:
-        return len(self._layer.variables)
-
-    def __getitem__(self, index: Any) -> Any:
-        return list(self)[index]

@@ -39,7 +39,8 @@ class BlockCertificate:
 
     Attributes:
         lipschitz: bounds `Lip(g)`: the product of its layers' upper bounds and of the largest
-            slopes of its activations; adjacent linear layers are bounded together.
+            slopes of its activations; adjacent linear layers are bounded together. NaN for a block
+            with a weight that isn't finite.
         iterations: fixed-point steps that suffice to bring a residual of 1 down to a certified
             error of `tolerance`.
         measured: the largest local Lipschitz constant of `g` on data, `≤ Lip(g)`; None without.
@@ -58,15 +59,20 @@ class BlockCertificate:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """What is proven about the layers and blocks of a model, in order. Print it for a table."""
+    """What is proven about the layers and blocks of a model, in order. Print it for a table.
+
+    `not_finite` names the weights that hold NaN or infinity, wherever in the model, with the index
+    of the first such entry.
+    """
 
     layers: tuple[LayerCertificate, ...]
     blocks: tuple[BlockCertificate, ...]
+    not_finite: tuple[str, ...] = ()
 
     @property
     def invertible(self) -> bool:
-        """Whether the bound of every block is below 1."""
-        return all(block.certified for block in self.blocks)
+        """Whether the bound of every block is below 1, and every weight is finite."""
+        return not self.not_finite and all(block.certified for block in self.blocks)
 
     def layers_of(self, block: BlockCertificate) -> tuple[LayerCertificate, ...]:
         """The layers with a coefficient in the branch of a block, in order."""
@@ -91,8 +97,11 @@ class Certificate:
             solver = f"{block.iterations:>12.0f}{block.tolerance:>11.0e}"
             verdict = "yes" if block.certified else "NO"
             rows.append(f"{block.name:<36}{block.lipschitz:>10.5f}{measured}{solver}  {verdict}")
+        rows += [f"{'':<2}NOT FINITE: {weight}" for weight in self.not_finite]
         bad = sum(not block.certified for block in self.blocks)
         verdict = f"{bad} block(s) are NOT certified" if bad else "every block is invertible"
+        if self.not_finite:
+            verdict = f"NOT certified, {len(self.not_finite)} weight(s) aren't finite"
         rows += ["", f"{len(self.blocks)} blocks: {verdict}."]
         if on_data:
             rows.append("On data: the largest norm of the Jacobian of g at any of the examples.")
@@ -128,6 +137,8 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
         layers += _layer_certificates(parts)
         if block:
             lipschitz, tolerance = proven_bound(parts), found.block.tolerance
+            if not all(_is_finite(weight)[found.index].all() for weight in found.block.weights):
+                lipschitz = math.nan
             steps = math.inf
             if lipschitz < 1:
                 steps = fixed_point.guaranteed_iterations(lipschitz, 1.0, tolerance)
@@ -143,7 +154,18 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
             dataclasses.replace(block, measured=float(constant))
             for block, constant in zip(blocks, largest, strict=True)
         ]
-    return Certificate(tuple(layers), tuple(blocks))
+    return Certificate(tuple(layers), tuple(blocks), tuple(_not_finite(model)))
+
+
+def _is_finite(weight: keras.Variable) -> np.ndarray:
+    return np.asarray(tf.math.is_finite(tf.cast(weight.value, tf.float64)))
+
+
+def _not_finite(model: keras.layers.Layer) -> Iterator[str]:
+    for weight in model.weights:
+        for index in np.argwhere(~_is_finite(weight))[:1]:
+            entry = ", ".join(map(str, index))
+            yield f"{weight.path}[{entry}] = {np.asarray(weight.value)[tuple(index)]}"
 
 
 def _layer_certificates(parts: Iterable[CertifiedPart]) -> Iterator[LayerCertificate]:

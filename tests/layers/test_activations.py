@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_iresnet import layers
+from tf_iresnet import certify, layers
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.branch import as_contractive
 from tf_iresnet.numerics.bound_function import Pointwise
@@ -57,7 +57,7 @@ def test_cpila_has_two_continuous_derivatives():
     np.testing.assert_allclose(values[0], values[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["elu", "softplus", "tanh", *activations.LAYERS])
+@pytest.mark.parametrize("name", ["elu", "softplus", "softsign", "tanh", *activations.LAYERS])
 def test_a_stated_slope_and_its_gradient_are_the_derivatives_of_the_value(name):
     layer = activations.get(name, "float64")
     x = tf.constant(np.random.default_rng(0).normal(size=(50, 4)))
@@ -99,6 +99,13 @@ def test_known_keras_activations_are_accepted(layer, accepted):
     assert as_contractive(layer).function == accepted
 
 
+class Tripled(keras.layers.Activation):
+    """A subclass may compute something else than its function."""
+
+    def call(self, inputs):
+        return 3 * super().call(inputs)
+
+
 class Doubled(keras.Sequential):
     """A subclass may compute something else than its layers one after another."""
 
@@ -117,6 +124,55 @@ def test_functions_are_known_by_what_they_are_and_not_by_their_name():
         layers.SpectralDense(2, activation=relu)
 
 
+NAMES = [*activations.SLOPES, *activations.EXPANSIVE]
+HOMES = (keras.activations, keras.ops, tf.nn, tf.math)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_of_keras_and_tensorflow_are_those_of_the_name(name):
+    x = tf.constant(np.linspace(-9, 9, 1001))
+    functions = [getattr(home, name) for home in HOMES if hasattr(home, name)]
+    assert functions
+    for function in functions:
+        if name in activations.SLOPES:
+            np.testing.assert_allclose(function(x), keras.activations.get(name)(x), atol=1e-7)
+            assert activations.get(function).function == name
+        else:
+            with pytest.raises(ValueError, match="has slope up to"):
+                activations.get(function)
+
+
+@pytest.mark.parametrize("name", activations.SLOPES)
+def test_every_keras_activation_has_an_exact_log_det_with_a_gradient(name):
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 2)) * 2)
+    block = layers.ResidualBlock(
+        [
+            layers.SpectralDense(4, 0.8, activation=name, dtype="float64"),
+            layers.SpectralDense(2, 0.8, dtype="float64"),
+        ],
+        "exact",
+    )
+    with tf.GradientTape() as of_log_det, tf.GradientTape(persistent=True) as of_value:
+        of_value.watch(x)
+        y, log_det = block.forward_with_log_det(x)
+    jacobian = of_value.batch_jacobian(y, x, experimental_use_pfor=False)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-12)
+    kernel = block.branch.layers[0].kernel
+    assert np.all(np.isfinite(of_log_det.gradient(log_det, kernel.value)))
+    assert certify(block).invertible
+
+
+@pytest.mark.parametrize("name", sorted(set(activations.SLOPES) - {"linear"}))
+def test_slopes_are_within_the_stated_range(name):
+    x = tf.constant(np.linspace(-9, 9, 10001))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = activations.get(name, "float64")(x)
+    slope, (lowest, highest) = tape.gradient(value, x), activations.SLOPES[name]
+    assert np.min(slope) >= lowest - 1e-8 and np.max(slope) <= highest + 1e-8
+    assert np.max(slope) > highest - 1e-3  # no smaller one would do
+
+
 @pytest.mark.parametrize(
     "layer,message",
     [
@@ -133,6 +189,7 @@ def test_functions_are_known_by_what_they_are_and_not_by_their_name():
         (keras.layers.ReLU(threshold=1.0), "ReLU.*slopes aren't known"),  # it jumps there
         (keras.layers.ReLU(max_value=2.0), "ReLU.*slopes aren't known"),
         (keras.layers.Activation(lambda x: 2 * x), "Activation.*slopes aren't known"),
+        (Tripled("relu"), "Tripled.*slopes aren't known"),
         (Doubled([layers.SpectralDense(2)]), "Doubled.*isn't known"),
     ],
 )

@@ -69,8 +69,9 @@ class NonExpansive(Activation):
         self.slope_range = SLOPES[function]
 
     def bind(self, condition=None, training=None):
-        function = keras.activations.get(self.function)
-        return BoundFunction.pointwise(function, value_and_slope=WITH_SLOPE.get(self.function))
+        known = WITH_SLOPE.get(self.function)
+        function = keras.activations.get(self.function) if known is None else _value_of(known)
+        return BoundFunction.pointwise(function, value_and_slope=known)
 
 
 @register
@@ -216,10 +217,17 @@ def _tanh(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return value, 1 - tf.square(value)
 
 
-# Of the Keras activations that are used most; others are differentiated automatically.
+def _softsign(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    scale = 1 / (1 + tf.abs(x))
+    return x * scale, tf.square(scale)
+
+
+# Of the Keras activations that are used most, and of softsign, which TensorFlow differentiates only
+# once; others are differentiated automatically.
 WITH_SLOPE = {
     "elu": _elu,
     "softplus": lambda x: (tf.math.softplus(x), tf.sigmoid(x)),
+    "softsign": _softsign,
     "tanh": _tanh,
 }
 
@@ -234,9 +242,10 @@ LAYERS: dict[str, type[Activation]] = {
 
 
 def get(identifier: Any, dtype: Any = None) -> ContractiveLayer | None:
-    """The activation for a layer, a name, a Keras function or None; `dtype` is of one made here.
+    """The activation for a layer, a name, a function or None; `dtype` is of one made here.
 
-    A function must be one of Keras' own: the name of another one says nothing about its slopes.
+    A function must be one of `keras.activations`, `keras.ops`, `tf.nn` or `tf.math` itself, a Keras
+    layer no subclass: the name of another one says nothing about its slopes.
 
     Raises:
         ValueError: for one that isn't known to be non-expansive.
@@ -246,22 +255,25 @@ def get(identifier: Any, dtype: Any = None) -> ContractiveLayer | None:
     name = identifier if isinstance(identifier, str) else _keras_name(identifier)
     if name is None:
         raise ValueError(
-            "Expected the name of an activation, a function of keras.activations, or a layer of "
-            f"tf_iresnet. Received: activation={identifier!r}, whose slopes aren't known. Make it "
-            "a tf_iresnet.layers.ContractiveLayer that states its lipschitz_bound."
+            "Expected the name of an activation, a function of keras.activations or tf.nn, or a "
+            f"layer of tf_iresnet. Received: activation={identifier!r}, whose slopes aren't known. "
+            "Make it a tf_iresnet.layers.ContractiveLayer that states its lipschitz_bound."
         )
     dtype = getattr(identifier, "dtype_policy", dtype)
     return LAYERS[name](dtype=dtype) if name in LAYERS else NonExpansive(name, dtype=dtype)
 
 
 def _keras_name(identifier: Any) -> str | None:
-    """The name of the function that a function of Keras, or an activation layer of Keras, is."""
-    if isinstance(identifier, keras.layers.Activation):
+    """The name of the function that a function or an activation layer is: identity decides."""
+    if type(identifier) is keras.layers.Activation:
         identifier = identifier.activation
     if type(identifier) is keras.layers.ReLU:
         plain = not identifier.threshold and not identifier.negative_slope
         return {None: "relu", 6: "relu6"}.get(identifier.max_value) if plain else None
     if type(identifier) is keras.layers.ELU:
         return "elu" if identifier.alpha == 1 else None
-    names = (*SLOPES, *EXPANSIVE)
-    return next((name for name in names if keras.activations.get(name) is identifier), None)
+    for name in (*SLOPES, *EXPANSIVE):
+        homes = (keras.activations, keras.ops, tf.nn, tf.math)
+        if any(getattr(home, name, None) is identifier for home in homes):
+            return name
+    return None

@@ -16,7 +16,8 @@ class ActNorm(InvertibleLayer):
     `Inverse`, has mean 0 and variance 1 over batch and positions (Glow, arXiv 1807.03039,
     section 3.1). A weight says that it happened, so a saved model isn't initialised again. A
     feature that is constant in that batch is divided by `sqrt(min_variance)`. Data that aren't
-    finite initialise nothing.
+    finite initialise nothing, and no data do as long as `trainable` is False: a frozen layer stays
+    as it is, and is initialised by the first call under `training=True` after it is thawed.
 
     Args:
         min_variance: floor on the variance that the initialisation divides by.
@@ -45,9 +46,11 @@ class ActNorm(InvertibleLayer):
 
     @property
     def initialized_weights(self):
-        return self.weights
+        return self.weights if self.trainable else []
 
     def initialize(self, bound, x, reverse):
+        if not self.trainable:
+            return super().initialize(bound, x, reverse)
         mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
         log_scale = -0.5 * tf.math.log(tf.maximum(variance, self.min_variance))
         shift = -mean * tf.exp(log_scale)

@@ -8,11 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers.tracking import Tracked
+
 register = keras.saving.register_keras_serializable(package="tf_iresnet")
 ELEMENTWISE = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
-class StackedLayer(keras.layers.Layer):
+class StackedLayer(Tracked):
     """A layer that may hold many copies of its weights, along leading axes: its `stack`.
 
     `Repeated` asks for copies before it builds a layer: `stack = (100,)` makes a kernel of shape

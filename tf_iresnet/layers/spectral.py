@@ -140,7 +140,7 @@ class SpectralLayer(ContractiveLayer):
             )
         kernels = np.asarray(self.kernel.value)
         bound = float(norms.upper_bound(self.certified_map(kernels[index].astype(np.float64))))
-        if isinstance(self.rule, Power) and bound > self.coefficient:
+        if isinstance(self.rule, Power) and self.coefficient < bound < math.inf:
             # A hair below: storing in the layer's dtype may round up.
             factor = self.coefficient / bound * (1 - 4 * np.finfo(kernels.dtype).eps)
             # Scaling leaves the singular vectors as they are: what is stored stays true.

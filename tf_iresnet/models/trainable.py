@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.layers.tracking import Tracked
 from tf_iresnet.models.step_checks import StopNotFinite, fail, in_plain_words
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -27,7 +28,7 @@ class Values(NamedTuple):
     targets: dict[str, Any]
 
 
-class TrainableModel(keras.Model):
+class TrainableModel(Tracked, keras.Model):
     """A Keras model that brings its own loss, the weighted mean of a value of each example.
 
     A subclass gives `metric_names`, `output_choices` and `_values`, and may check arrays before
