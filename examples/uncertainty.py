@@ -160,8 +160,8 @@ def draw(classifiers: dict[str, Classifier], x: np.ndarray, y: np.ndarray, folde
     for plot, (title, p) in zip(plots, seen.items(), strict=True):
         levels = np.linspace(0, 1, 11)
         picture = plot.contourf(axis, axis, p.reshape(81, 81), levels, cmap="RdBu")
-        for label, colour in enumerate(["#7f2704", "#08306b"]):
-            plot.plot(*x[y == label][::3].T, ".", color=colour, ms=1.5)
+        for label, colour in enumerate(["#ffd8b0", "#a8e0ff"]):
+            plot.plot(*x[y == label][::3].T, ".", color=colour, ms=2)
         plot.set(title=title, aspect="equal")
     figure.colorbar(picture, ax=plots, label="p(second moon)", ticks=[0, 0.5, 1])
     folder.mkdir(parents=True, exist_ok=True)
