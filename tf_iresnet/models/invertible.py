@@ -14,8 +14,9 @@ from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models import parts
+from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.fixed_point import Solution
-from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
 
 
 class InvertibleModel(keras.Model):
@@ -107,16 +108,19 @@ class InvertibleModel(keras.Model):
         x, y, weight = self._unpack(data)
         # A function of the step alone, so a resumed run sees the noise of an uninterrupted one.
         step = tf.cast(self.optimizer.iterations.value, tf.int32)
-        seed = fold_in(as_seed(self.seed), step)
+        place = replicas.place(x)
+        seed = self._at(place, fold_in(as_seed(self.seed), step))
         with tf.GradientTape() as tape:
             values = self._values(x, y, True, seed)
             loss = values["loss"]
             if weight is not None:
                 loss *= tf.cast(tf.reshape(weight, [-1]), loss.dtype)
-            # The mean over the global batch.
-            loss = tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
-            if self.losses:  # regularisers
-                loss += tf.add_n(self.losses)
+            # Gradients are summed over replicas: of the examples' sum each has its own, of
+            # regularisers, which are the same on all, an equal share.
+            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
+            if self.losses:
+                replicas_in_sync = tf.distribute.get_strategy().num_replicas_in_sync
+                loss += tf.add_n(self.losses) / replicas_in_sync
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
@@ -124,7 +128,13 @@ class InvertibleModel(keras.Model):
 
     def test_step(self, data):
         x, y, weight = self._unpack(data)
-        return self._update_metrics(self._values(x, y, False), weight)
+        seed = self._at(replicas.place(x), as_seed(None))
+        return self._update_metrics(self._values(x, y, False, seed), weight)
+
+    @staticmethod
+    def _at(place: replicas.Place, seed: tf.Tensor) -> tf.Tensor:
+        """The seed by which an example has the noise of its place in the batch of all replicas."""
+        return seed if place.first is None else from_row(seed, place.first)
 
     def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
