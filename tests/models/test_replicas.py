@@ -1,7 +1,6 @@
 """The same global batch gives the same model, on one replica and on two."""
 
 import contextlib
-import functools
 
 import keras
 import numpy as np
@@ -10,7 +9,6 @@ import tensorflow as tf
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
-from tf_iresnet.models.classifier import IResNetClassifier
 
 RANDOM = np.random.default_rng(0)
 TABLE = (RANDOM.normal(size=(17, 2)) * [1.0, 5.0] + [0.0, -3.0]).astype("float64")
