@@ -15,9 +15,10 @@ class ActNorm(InvertibleLayer):
     The first call under `training=True` sets both so that what it returns, also inside an
     `Inverse`, has mean 0 and variance 1 over batch and positions (Glow, arXiv 1807.03039,
     section 3.1). A weight says that it happened, so a saved model isn't initialised again. A
-    feature that is constant in that batch is divided by `sqrt(min_variance)`. Data that aren't
-    finite initialise nothing, and no data do as long as `trainable` is False: a frozen layer stays
-    as it is, and is initialised by the first call under `training=True` after it is thawed.
+    feature that is constant in that batch is divided by `sqrt(min_variance)`. The batch is that of
+    all replicas of a `tf.distribute.Strategy`. Data that aren't finite initialise nothing, neither
+    this layer nor others of the network that is called. No data do as long as `trainable` is
+    False: a frozen layer stays as it is, until a call under `training=True` after it is thawed.
 
     Args:
         min_variance: floor on the variance that the initialisation divides by.
@@ -48,18 +49,17 @@ class ActNorm(InvertibleLayer):
     def initialized_weights(self):
         return self.weights if self.trainable else []
 
-    def initialize(self, bound, x, reverse):
+    def initialize(self, bound, values, x, reverse):
         if not self.trainable:
-            return super().initialize(bound, x, reverse)
+            return super().initialize(bound, values, x, reverse)
         mean, variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
         log_scale = -0.5 * tf.math.log(tf.maximum(variance, self.min_variance))
         shift = -mean * tf.exp(log_scale)
         if reverse:
             log_scale, shift = -log_scale, mean
-        finite = tf.reduce_all(tf.math.is_finite(mean) & tf.math.is_finite(variance))
-        fresh = (bound[2] <= 0) & finite
-        new = (log_scale, shift, tf.ones_like(bound[2]))
-        values = [tf.where(fresh, *pair) for pair in zip(new, bound, strict=True)]
+        fresh = values[2] <= 0
+        new = (log_scale, shift, tf.ones_like(values[2]))
+        values = [tf.where(fresh, *pair) for pair in zip(new, values, strict=True)]
         return values, (self.pull if reverse else self.push)(values, x).value
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.invertible import InvertibleLayer, Mapped, expect_invertible
@@ -12,6 +13,36 @@ from tf_iresnet.layers.serialization import build_once, expect_same_shape, inher
 def total_solvers(layers: Iterable[InvertibleLayer]) -> tuple[int, int]:
     forward, backward = zip(*(layer.num_solvers for layer in layers), strict=True)
     return sum(forward), sum(backward)
+
+
+def weights_to_initialize(layers: Iterable[InvertibleLayer]) -> list[keras.Variable]:
+    """The `initialized_weights` of the layers, each once, also of a layer that is used twice."""
+    weights = (weight for layer in layers for weight in layer.initialized_weights)
+    return [*{id(weight): weight for weight in weights}.values()]
+
+
+class Initialization:
+    """A pass through layers in which each initialises its weights: the first use of it decides.
+
+    Args:
+        weights: `weights_to_initialize(layers)`.
+        values: of these weights, so far.
+    """
+
+    def __init__(self, weights: Iterable[keras.Variable], values: Iterable[tf.Tensor]) -> None:
+        self._values = dict(zip(map(id, weights), values, strict=True))
+
+    def step(self, layer: InvertibleLayer, bound: Any, x: tf.Tensor, reverse: bool) -> tf.Tensor:
+        """What the layer makes of `x`; see `InvertibleLayer.initialize`."""
+        keys = [id(weight) for weight in layer.initialized_weights]
+        values, x = layer.initialize(bound, [self._values[key] for key in keys], x, reverse)
+        self._values.update(zip(keys, values, strict=True))
+        return x
+
+    @property
+    def values(self) -> list[tf.Tensor]:
+        """Those of the weights after the pass."""
+        return [*self._values.values()]
 
 
 @register
@@ -64,14 +95,14 @@ class InvertibleSequential(InvertibleLayer):
 
     @property
     def initialized_weights(self):
-        return [weight for layer in self.layers for weight in layer.initialized_weights]
+        return weights_to_initialize(self.layers)
 
-    def initialize(self, bound, x, reverse):
-        values: list[list[tf.Tensor]] = [[] for _ in self.layers]
+    def initialize(self, bound, values, x, reverse):
+        found = Initialization(self.initialized_weights, values)
         order = range(len(self.layers))
         for index in reversed(order) if reverse else order:
-            values[index], x = self.layers[index].initialize(bound[index], x, reverse)
-        return [value for own in values for value in own], x
+            x = found.step(self.layers[index], bound[index], x, reverse)
+        return found.values, x
 
     def copies(self, bound, index=()):
         for layer, own in zip(self.layers, bound, strict=True):
@@ -124,8 +155,8 @@ class Inverse(Wrapper):
     def pull(self, bound, y, how=None):
         return self.layer.push(bound, y, how)
 
-    def initialize(self, bound, x, reverse):
-        return self.layer.initialize(bound, x, not reverse)
+    def initialize(self, bound, values, x, reverse):
+        return self.layer.initialize(bound, values, x, not reverse)
 
     def copies(self, bound, index=()):
         return self.layer.copies(bound, index)

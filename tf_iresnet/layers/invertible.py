@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.checks import as_condition, expect_events
 from tf_iresnet.layers.serialization import StackedLayer
+from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 from tf_iresnet.numerics.tracing import Traces
@@ -150,12 +151,15 @@ class InvertibleLayer(StackedLayer):
         """The weights that data initialise; those named "initialized" are above 0 once they are."""
         return []
 
-    def initialize(self, bound: Any, x: tf.Tensor, reverse: bool) -> tuple[list, tf.Tensor]:
-        """Values for the `initialized_weights` of one copy from data, and the data mapped by them.
+    def initialize(
+        self, bound: Any, values: list[tf.Tensor], x: tf.Tensor, reverse: bool
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """New values of the `initialized_weights` of one copy, and data `x` mapped by them.
 
-        By `push`; with `reverse` by `pull`, `x` being outputs of the layer then.
+        By `push`; with `reverse` by `pull`, `x` being outputs of the layer then. `values` are those
+        so far, which an earlier use of the layer in the same pass may have changed: unlike `bound`.
         """
-        return [], (self.pull if reverse else self.push)(bound, x).value
+        return values, (self.pull if reverse else self.push)(bound, x).value
 
     def copies(self, bound: Any, index: tuple[int, ...] = ()) -> Iterator[BlockCopy]:
         """The blocks inside with their weights, in the order of the forward pass."""
@@ -244,19 +248,31 @@ class InvertibleLayer(StackedLayer):
         return value, as_condition(self, condition, value.shape[0])
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
-        """Sets what data initialise, in a pass of its own before the first step."""
+        """Sets what data initialise, in a pass of its own before the first step.
+
+        On each of several replicas by the batch of all of them, so that they agree. Data that
+        aren't finite, or become so in a layer, set nothing anywhere.
+        """
         weights = self.initialized_weights
         flags = [tf.reduce_all(w.value > 0) for w in weights if w.name == "initialized"]
         if not flags:
             return
-        values = tf.cond(
-            tf.reduce_all(flags),
-            lambda: [tf.convert_to_tensor(weight.value) for weight in weights],
+        done = tf.reduce_all(flags)
+        data = [tf.stop_gradient(x)]
+        if condition is not None:  # one row for all, or a row for each
+            data.append(tf.broadcast_to(condition, tf.stack([tf.shape(x)[0], condition.shape[1]])))
+        data = replicas.whole_batch(data, only_first=done)
+        before = [tf.convert_to_tensor(weight.value) for weight in weights]
+
+        def initialized() -> list[tf.Tensor]:
             # Bound in here: it would cost a step its time where nothing is to be done.
-            lambda: self.initialize(self.bind(condition), tf.stop_gradient(x), False)[0],
-        )
-        # From the last, so that the first use of a layer that is used twice decides.
-        for weight, value in reversed([*zip(weights, values, strict=True)]):
+            bound = self.bind(*data[1:])
+            values, _ = self.initialize(bound, before, data[0], False)
+            finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*data, *values)]
+            pairs = zip(values, before, strict=True)
+            return [tf.where(tf.reduce_all(finite), *pair) for pair in pairs]
+
+        for weight, value in zip(weights, tf.cond(done, lambda: before, initialized), strict=True):
             weight.assign(value)
 
 

@@ -8,7 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from tf_iresnet.layers.checks import expect_events
-from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
+from tf_iresnet.layers.composition import (
+    Initialization,
+    InvertibleSequential,
+    total_solvers,
+    weights_to_initialize,
+)
 from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped, expect_invertible
 from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
 
@@ -146,17 +151,16 @@ class MultiScale(InvertibleLayer):
 
     @property
     def initialized_weights(self):
-        return [weight for stage in self.stages for weight in stage.initialized_weights]
+        return weights_to_initialize(self.stages)
 
-    def initialize(self, bound, x, reverse):
-        values: list[list[tf.Tensor]] = [[] for _ in self.stages]
+    def initialize(self, bound, values, x, reverse):
+        found = Initialization(self.initialized_weights, values)
 
         def step(index, x):
-            values[index], x = self.stages[index].initialize(bound[index], x, reverse)
-            return x
+            return found.step(self.stages[index], bound[index], x, reverse)
 
         x = self._through_stages(x, step, reverse)
-        return [value for own in values for value in own], x
+        return found.values, x
 
     def copies(self, bound, index=()):
         for stage, own in zip(self.stages, bound, strict=True):

@@ -81,14 +81,15 @@ class Repeated(Wrapper):
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
 
-    def initialize(self, bound, x, reverse):
-        elements = self._elements(bound)
-        arrays = [tf.TensorArray(w.dtype, self.times) for w in self.initialized_weights]
+    def initialize(self, bound, values, x, reverse):
+        elements, before = self._elements(bound), self._elements(values)
+        arrays = [tf.TensorArray(value.dtype, self.times) for value in values]
 
         def body(count, x, arrays):
             index = self.times - 1 - count if reverse else count
-            values, y = self.layer.initialize(_read(bound, elements, index), x, reverse)
-            return count + 1, tf.ensure_shape(y, x.shape), _written(arrays, index, values)
+            own = _read(bound, elements, index), _read(values, before, index)
+            found, y = self.layer.initialize(*own, x, reverse)
+            return count + 1, tf.ensure_shape(y, x.shape), _written(arrays, index, found)
 
         carry = (tf.constant(0), x, arrays)
         loop = tf.while_loop(lambda *_: True, body, carry, maximum_iterations=self.times)

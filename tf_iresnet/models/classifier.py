@@ -51,8 +51,11 @@ class IResNetClassifier(InvertibleModel):
             raise ValueError(f"Expected num_classes ≥ 2. Received: num_classes={num_classes}")
         self.num_classes = num_classes
         policy = self.layer.dtype_policy
+        # By the moments of the batch of all replicas. They come from means of squares then, which
+        # one replica needn't put up with.
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.normalization = keras.layers.BatchNormalization(
-            momentum=0.9, name="normalization", dtype=policy
+            momentum=0.9, name="normalization", dtype=policy, synchronized=several
         )
         initializer = keras.initializers.GlorotUniform(seed=seed)
         self.head = keras.layers.Dense(

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from tf_iresnet.layers.tracking import Tracked
 from tf_iresnet.models.step_checks import StopNotFinite, fail, in_plain_words
-from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics import replicas
+from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
 
 
 class Values(NamedTuple):
@@ -210,12 +211,18 @@ class TrainableModel(Tracked, keras.Model):
         # Keras' `iterations` stands still while gradients are accumulated.
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         step = tf.cast(optimizer._iterations.value, tf.int32)
+        place = replicas.place(x)
+        seed = _at(place, fold_in(as_seed(self.seed), step))
         with tf.GradientTape() as tape:
-            values = self._values(x, y, True, fold_in(as_seed(self.seed), step))
-            loss = _mean_of_global_batch(values.means["loss"], weight)
-            if self.losses:  # regularisers
-                replicas = tf.distribute.get_strategy().num_replicas_in_sync
-                loss += tf.add_n(self.losses) / replicas
+            values = self._values(x, y, True, seed)
+            loss = values.means["loss"]
+            if weight is not None:
+                loss *= tf.cast(weight, loss.dtype)
+            # Gradients are summed over replicas: of the examples' sum each has its own, of
+            # regularisers, which are the same on all, an equal share.
+            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
+            if self.losses:
+                loss += tf.add_n(self.losses) / tf.distribute.get_strategy().num_replicas_in_sync
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         if weights:
@@ -227,7 +234,8 @@ class TrainableModel(Tracked, keras.Model):
 
     def test_step(self, data):
         x, y, weight = self._unpack(data)
-        return self._update_metrics(self._values(x, y, False), weight)
+        seed = _at(replicas.place(x), as_seed(None))
+        return self._update_metrics(self._values(x, y, False, seed), weight)
 
     def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -268,15 +276,9 @@ class TrainableModel(Tracked, keras.Model):
         return {n: values.targets[n] for n in names}, {n: values.outputs[n] for n in names}
 
 
-def _mean_of_global_batch(loss: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
-    """This replica's summand of `Σ wᵢ lossᵢ / batch size` over all replicas."""
-    count = tf.cast(tf.size(loss), loss.dtype)
-    if weight is not None:
-        loss *= tf.cast(weight, loss.dtype)
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        context = tf.distribute.get_replica_context()
-        count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-    return tf.reduce_sum(loss) / count
+def _at(place: replicas.Place, seed: tf.Tensor) -> tf.Tensor:
+    """The seed by which an example has the noise of its place in the batch of all replicas."""
+    return seed if place.first is None else from_row(seed, place.first)
 
 
 def _is_array(value: Any) -> bool:

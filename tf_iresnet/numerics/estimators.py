@@ -118,7 +118,7 @@ class Probing(LogDet):
 
     def __call__(self, g, x, seed, training=False, lipschitz=1.0, proven=0.0, function=LOG1P):
         outputs, product, trace = g.linearize(x, self.probes, self.exact_trace)
-        seeds = tf.random.experimental.stateless_split(seed, 2, alg=probes.ALGORITHM)
+        seeds = probes.split(seed, 2)
         probe = probes.draw(self.probe, x, self.probes, seeds[0])
         found, tail = self._estimate(product, probe, seeds[1], lipschitz, function)
         value, first, adjoint = found

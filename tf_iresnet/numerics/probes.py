@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-Seed = int | Any | None  # an int32 tensor or array of shape [2]
+Seed = int | Any | None  # an int32 tensor or array of shape [2], or [3]: see `from_row`
 
 # Two stateless algorithms exist and XLA may choose another one than eager mode does: with one
 # named, the same seed gives the same integers everywhere.
@@ -17,11 +17,14 @@ ALGORITHM = "philox"
 
 
 def as_seed(seed: Any) -> tf.Tensor:
-    """The int32 pair `[2]` for a seed given as None (a fixed default), an int or such a pair."""
+    """The int32 pair `[2]` for a seed given as None (a fixed default), an int or such a pair.
+
+    What `from_row` returned stays as it is, `[3]`.
+    """
     if seed is None:
         return tf.constant([0, 0], tf.int32)
     seed = tf.convert_to_tensor(seed)
-    if seed.dtype.is_floating or seed.shape not in ((), (2,)):
+    if seed.dtype.is_floating or seed.shape not in ((), (2,), (3,)):
         error = TypeError if seed.dtype.is_floating else ValueError
         raise error(f"Expected seed to be an int or an int32 tensor [2]. Received: seed={seed}")
     seed = tf.cast(seed, tf.int32)
@@ -30,12 +33,37 @@ def as_seed(seed: Any) -> tf.Tensor:
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     """A new seed `[2]`, independent of `seed` for every different integer `data`."""
-    return tf.random.experimental.stateless_fold_in(seed, data, alg=ALGORITHM)
+    return _like(seed, tf.random.experimental.stateless_fold_in(seed[:2], data, alg=ALGORITHM))
+
+
+def split(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
+    """So many new seeds, independent of each other."""
+    pairs = tf.random.experimental.stateless_split(seed[:2], number, alg=ALGORITHM)
+    return [_like(seed, pair) for pair in tf.unstack(pairs)]
+
+
+def from_row(seed: tf.Tensor, first: int | tf.Tensor) -> tf.Tensor:
+    """The seed `[3]` for the rows of a batch from that one on.
+
+    What is drawn with it and with seeds made from it is what these rows get where the whole batch
+    is drawn at once: so a batch may lie in parts, on several replicas.
+    """
+    return tf.concat([seed[:2], [first]], 0)
+
+
+def _like(seed: tf.Tensor, pair: tf.Tensor) -> tf.Tensor:
+    """The pair, for the same rows as `seed`."""
+    return pair if seed.shape == (2,) else tf.concat([pair, seed[2:]], 0)
 
 
 def integers(shape: Any, seed: tf.Tensor, below: int) -> tf.Tensor:
     """Independent int32 numbers from 0 to `below − 1`, each with equal probability."""
-    return tf.random.stateless_uniform(shape, seed, 0, below, tf.int32, alg=ALGORITHM)
+    shape, pair = tf.convert_to_tensor(shape, tf.int32), seed[:2]
+    if seed.shape == (2,) or shape.shape == (0,):
+        return tf.random.stateless_uniform(shape, pair, 0, below, tf.int32, alg=ALGORITHM)
+    first = seed[2]
+    whole = tf.concat([first + shape[:1], shape[1:]], 0)
+    return tf.random.stateless_uniform(whole, pair, 0, below, tf.int32, alg=ALGORITHM)[first:]
 
 
 def rademacher(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
