@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from tf_iresnet.layers.composition import InvertibleSequential, total_solvers
 from tf_iresnet.layers.invertible import How, InvertibleLayer, Mapped, expect_invertible
@@ -123,7 +124,8 @@ class MultiScale(InvertibleLayer):
                 parts.append(x[..., stay:])
                 x = x[..., :stay]
         flat = zip([*parts, x], map(math.prod, self.latent_shapes), strict=True)
-        return tf.concat([tf.reshape(part, [-1, size]) for part, size in flat], axis=1)
+        # By operations that take symbolic tensors of Keras too, for `fold`.
+        return ops.concatenate([ops.reshape(part, [-1, size]) for part, size in flat], axis=1)
 
     def bind(self, condition=None, training=None):
         return tuple(stage.bind(condition, training) for stage in self.stages)
@@ -142,6 +144,9 @@ class MultiScale(InvertibleLayer):
 
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
+
+    def fold(self, x, folding):
+        return self._through_stages(x, lambda index, x: self.stages[index].fold(x, folding))
 
     @property
     def initialized_weights(self):

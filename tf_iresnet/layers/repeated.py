@@ -81,6 +81,11 @@ class Repeated(Wrapper):
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
 
+    def fold(self, x, folding):
+        for copy in range(self.times):
+            x = self.layer.fold(x, folding.at(copy))
+        return x
+
     def initialize(self, bound, x, reverse):
         elements = self._elements(bound)
         arrays = [tf.TensorArray(w.dtype, self.times) for w in self.initialized_weights]

@@ -40,6 +40,7 @@ class ResidualFlow(InvertibleModel):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim")
+    served: ClassVar[tuple[str, ...]] = ("log_prob", "sample", "encode", "decode")
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class ResidualFlow(InvertibleModel):
         return self._decode(self._latents(num, seed, temperature), condition)
 
     def _latents(self, num: int, seed: Seed, temperature: float, *args: Any) -> tf.Tensor:
-        if not temperature >= 0:
+        if not (tf.is_tensor(temperature) or temperature >= 0):
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)

@@ -48,6 +48,7 @@ class HybridFlow(ResidualFlow):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim", "cross_entropy", "accuracy")
+    served: ClassVar[tuple[str, ...]] = ("class_log_prob", *ResidualFlow.served)
 
     def __init__(
         self,
@@ -94,7 +95,8 @@ class HybridFlow(ResidualFlow):
         """
         if label is None:
             return self._decode(self._latents(num, seed, temperature))
-        label = tf.convert_to_tensor(label, tf.int32)
+        is_tensor = tf.is_tensor(label)
+        label = tf.cast(label, tf.int32) if is_tensor else tf.convert_to_tensor(label, tf.int32)
         if tf.executing_eagerly() and not tf.reduce_all((label >= 0) & (label < self.num_classes)):
             expected = f"label to be from 0 to {self.num_classes - 1}"
             raise ValueError(f"Expected {expected}. Received: label={label}")

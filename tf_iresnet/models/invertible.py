@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.convolution import SpectralConv
+from tf_iresnet.layers.folding import Folding, folded_model
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models import parts
+from tf_iresnet.models.export import export_saved_model
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
@@ -30,6 +32,8 @@ class InvertibleModel(keras.Model):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
+    # What `export` writes; the first is also `serve`.
+    served: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     def __init__(
         self, layer: InvertibleLayer | list[InvertibleLayer], seed: int = 0, **kwargs: Any
@@ -71,6 +75,52 @@ class InvertibleModel(keras.Model):
         """`decode` without a warning, and what each solver did: see `inverse_report`."""
         function = self._function("inverse_with_report", self.layer.inverse_with_report)
         return function(*self._tensors(z, condition))
+
+    # -- serving ----------------------------------------------------------------------------------
+
+    def fold(self, x: Any, folding: Folding) -> Any:
+        """Outputs of `folded` for a symbolic tensor."""
+        return self.layer.fold(x, folding)
+
+    def folded(self) -> keras.Model:
+        """The map from data as a plain Keras model: of a flow `F`, of a classifier its logits.
+
+        See `StackedLayer.folded`. With a condition it takes `[x, condition]`. Log-determinants,
+        densities and inverses have no such form: `export` serves them.
+        """
+        return folded_model(self)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+    ) -> None:
+        """Writes a SavedModel with the methods in `served`, for use without this package.
+
+        `tf.saved_model.load(filepath)` has functions of the methods' names and arguments, and
+        `serve`, which is what calling the model gives; so has it signatures. They take any number
+        of examples, in the model's dtype, and `sample` needs a `seed`. Kernels are normalised once,
+        here. Rows that couldn't be inverted are NaN, without a warning.
+
+        Args:
+            filepath: folder to write.
+            format: "tf_saved_model", the only one: `folded().export` writes the others.
+            verbose: False prints nothing.
+            input_signature: specs of `x` and, of conditional models, the condition, for another
+                batch size or dtype.
+
+        Raises:
+            ValueError: for a model that isn't built, another format, or specs of another shape.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(
+                "Expected format='tf_saved_model', for log-densities and inverses are loops. "
+                f"Received: {format=}. model.folded().export(filepath, format={format!r}) writes "
+                "the map from data alone, which is all that plain layers can hold."
+            )
+        export_saved_model(self, filepath, verbose, input_signature)
 
     # -- training ---------------------------------------------------------------------------------
 
