@@ -107,14 +107,15 @@ class SpectralConv(SpectralLayer):
     def plain_input(self, x, folding):
         if self.padding != "circular" or max(self.kernel_size) == 1:
             return x
-        if self.size is None:
+        size = self.size
+        if size is None:
             raise ValueError(
                 "Expected circular padding of a known size. Received: "
                 f"{self.name!r}, built for images of any size. Build it for one."
             )
 
         def continued(x: Any) -> Any:
-            axes = zip(self.size, self.kernel_size, self.strides, self.dilation_rate, strict=True)
+            axes = zip(size, self.kernel_size, self.strides, self.dilation_rate, strict=True)
             for axis, geometry in enumerate(axes, len(x.shape) - self.rank - 1):
                 x = keras.ops.take(x, periodic_positions(*geometry), axis=axis)
             return x

@@ -14,13 +14,14 @@ def export_saved_model(
 ) -> None:
     """See `InvertibleModel.export`."""
     specs = _specs(model, input_signature)
-    module, signatures = tf.Module(name=model.name), {}
+    module, signatures, calls = tf.Module(name=model.name), {}, []
     with frozen(model._flatten_layers()):
         for method in model.served:
             name = "serve" if method == "call" else method
             function = tf.function(getattr(model, method), autograph=False)
             for suffix, arguments in _calls(model, method, specs):
                 signatures[name + suffix] = function.get_concrete_function(**arguments)
+                calls.append(f"{name}({', '.join(arguments)})")
             setattr(module, name, function)
             if method == model.served[0]:
                 module.serve = function
@@ -29,13 +30,11 @@ def export_saved_model(
         graphs = [signature.graph for signature in signatures.values()]
         used = {variable.ref(): variable for graph in graphs for variable in graph.variables}
         module.weights = list(used.values())
-        tf.saved_model.save(module, str(filepath), signatures=signatures)
+        # Gradients of solvers would take most of the time.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(filepath), signatures=signatures, options=options)
     if verbose is not False:
-        functions = "; ".join(
-            f"{name}({', '.join(signature.structured_input_signature[1] or ())})"
-            for name, signature in signatures.items()
-        )
-        print(f"Saved {model.name!r} to {str(filepath)!r}, to be called as: {functions}")
+        print(f"Saved {model.name!r} to {str(filepath)!r}, to be called as: {'; '.join(calls)}")
 
 
 def _calls(
