@@ -7,8 +7,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from tf_iresnet.layers.contractive import ContractiveLayer
+from tf_iresnet.layers.folding import Folding
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics.bound_function import BoundFunction
 
@@ -43,6 +45,13 @@ class Activation(ContractiveLayer):
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
+    def plain(self, x: Any, folding: Folding) -> Any:
+        """The outputs for the symbolic tensor `x`, by `keras.ops`."""
+        return super().fold(x, folding)
+
+    def fold(self, x, folding):
+        return folding.operations(self, functools.partial(self.plain, folding=folding), x)
+
 
 @register
 class NonExpansive(Activation):
@@ -73,6 +82,9 @@ class NonExpansive(Activation):
         function = keras.activations.get(self.function) if known is None else _value_of(known)
         return BoundFunction.pointwise(function, value_and_slope=known)
 
+    def fold(self, x, folding):
+        return folding.apply(keras.layers.Activation(self.function, **folding.options(self)), x)
+
 
 @register
 class LipSwish(Activation):
@@ -90,6 +102,10 @@ class LipSwish(Activation):
         rate = tf.math.softplus(self.beta.value)
         return BoundFunction.pointwise(_value_of(lipswish), rate, value_and_slope=lipswish)
 
+    def plain(self, x, folding):
+        rate = folding.value(tf.math.softplus(self.beta.value))
+        return x * ops.sigmoid(float(rate) * x) * (1 / 1.1)
+
 
 @register
 class CLipSwish(LipSwish):
@@ -100,6 +116,9 @@ class CLipSwish(LipSwish):
     def bind(self, condition=None, training=None):
         rate = tf.math.softplus(self.beta.value)
         return BoundFunction.pointwise(_value_of(clipswish), rate, value_and_slope=clipswish)
+
+    def plain(self, x, folding):
+        return super().plain(ops.concatenate([x, -x], axis=-1), folding) * (1 / 1.004)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -115,6 +134,11 @@ class CPila(Activation):
 
     def bind(self, condition=None, training=None):
         return BoundFunction.pointwise(_value_of(cpila), value_and_slope=cpila)
+
+    def plain(self, x, folding):
+        x = ops.concatenate([x - 0.2, -x - 0.2], axis=-1)
+        t = 5.0 * ops.minimum(x, 0.0)
+        return ops.where(x > 0, x, (t * t / 2 - t + 1) * ops.exp(t) * x) * (1 / 1.06)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 2 * input_shape[-1])
@@ -132,6 +156,11 @@ class MaxMin(Activation):
     def bind(self, condition=None, training=None):
         return BoundFunction.of(_maxmin)
 
+    def plain(self, x, folding):
+        first, second = ops.split(x, 2, axis=-1)
+        pairs = [ops.maximum(first, second), ops.minimum(first, second)]
+        return ops.concatenate(pairs, axis=-1)
+
 
 @register
 class FullSort(Activation):
@@ -140,6 +169,9 @@ class FullSort(Activation):
     def bind(self, condition=None, training=None):
         # The gradient of tf.sort goes through top_k, whose second derivative exists as a gather.
         return BoundFunction.of(tf.sort)
+
+    def plain(self, x, folding):
+        return ops.sort(x, axis=-1)
 
 
 @register
@@ -150,6 +182,9 @@ class Sine(Activation):
 
     def bind(self, condition=None, training=None):
         return BoundFunction.pointwise(_sine, value_and_slope=sine)
+
+    def plain(self, x, folding):
+        return ops.sin(2 * math.pi * x) * (1 / (2 * math.pi))
 
 
 @functools.cache

@@ -45,6 +45,10 @@ class ActNorm(InvertibleLayer):
         log_scale, shift, _ = bound
         return _with_log_det((y - shift) * tf.exp(-log_scale), -log_scale, how)
 
+    def fold(self, x, folding):
+        scale = tf.exp(self.log_scale.value)
+        return folding.affine(self, x, folding.value(scale), folding.value(self.shift))
+
     @property
     def initialized_weights(self):
         return self.weights if self.trainable else []

@@ -57,6 +57,11 @@ class ContractiveSequential(ContractiveLayer):
     def bind(self, condition=None, training=None):
         return compose([layer.bind(condition, training) for layer in self.layers])
 
+    def fold(self, x, folding):
+        for layer in self.layers:
+            x = layer.fold(x, folding)
+        return x
+
     def certified_parts(self, bound, path):
         for index, (layer, own) in enumerate(zip(self.layers, bound.parts, strict=True)):
             yield from layer.certified_parts(own, f"{path} / layer {index}")

@@ -93,6 +93,11 @@ class InvertibleSequential(InvertibleLayer):
             y = steps[-1].value
         return Mapped.composed(steps, reverse=True)
 
+    def fold(self, x, folding):
+        for layer in self.layers:
+            x = layer.fold(x, folding)
+        return x
+
     @property
     def initialized_weights(self):
         return weights_to_initialize(self.layers)
@@ -143,6 +148,8 @@ class Inverse(Wrapper):
     Args:
         layer: the `InvertibleLayer` to swap; its output shape must equal its input shape.
     """
+
+    unfoldable = "which inverts another layer"
 
     @property
     def num_solvers(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -118,6 +119,14 @@ class LipschitzConcat(ContractiveLayer):
 
     def bind(self, condition=None, training=None):
         return Concatenation(self.eta(), self.layer.bind(condition, training))
+
+    def fold(self, x, folding):
+        of_input, of_inner = map(float, folding.value(self.eta()))
+        parts = [
+            folding.affine(self, x, of_input),
+            folding.affine(self, self.layer.fold(x, folding), of_inner),
+        ]
+        return folding.apply(keras.layers.Concatenate(**folding.options(self)), parts)
 
     def certified_parts(self, bound, path):
         inner = list(self.layer.certified_parts(bound.inner, path))

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralLayer
-from tf_iresnet.numerics.convolutions import output_size
+from tf_iresnet.numerics.convolutions import output_size, periodic_positions
 from tf_iresnet.numerics.linear_maps import Convolution
 from tf_iresnet.numerics.symbols import for_every_size
 
@@ -94,6 +94,33 @@ class SpectralConv(SpectralLayer):
         kernel = self.rule.anew(linear_map, self.limit / margin)
         linear_map = self.certified_map(kernel, every_size=True)
         return self._bound(linear_map, condition, training)(inputs)
+
+    def plain_layer(self, rank, **options):
+        geometry = {"strides": self.strides, "dilation_rate": self.dilation_rate}
+        padding = "valid" if self.padding == "circular" else self.padding
+        kind = getattr(keras.layers, f"Conv{self.rank}D")
+        plain = kind(self.filters, self.kernel_size, padding=padding, **geometry, **options)
+        for _ in range(rank - self.rank - 2):  # axes before those of the image
+            plain = keras.layers.TimeDistributed(plain, dtype=options["dtype"])
+        return plain
+
+    def plain_input(self, x, folding):
+        if self.padding != "circular" or max(self.kernel_size) == 1:
+            return x
+        size = self.size
+        if size is None:
+            raise ValueError(
+                "Expected circular padding of a known size. Received: "
+                f"{self.name!r}, built for images of any size. Build it for one."
+            )
+
+        def continued(x: Any) -> Any:
+            axes = zip(size, self.kernel_size, self.strides, self.dilation_rate, strict=True)
+            for axis, geometry in enumerate(axes, len(x.shape) - self.rank - 1):
+                x = keras.ops.take(x, periodic_positions(*geometry), axis=axis)
+            return x
+
+        return folding.operations(self, continued, x)
 
     def get_config(self):
         return {**super().get_config(), "padding": self.padding}

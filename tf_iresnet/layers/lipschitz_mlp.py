@@ -1,6 +1,7 @@
 """A perceptron whose Lipschitz constant is bounded by construction."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, conditional_shift
+from tf_iresnet.layers.folding import Folding
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import cayley
 from tf_iresnet.numerics.bound_function import BoundFunction, Composition, Linear
@@ -136,22 +138,51 @@ class LipschitzMLP(ContractiveLayer):
     def lipschitz_bound(self):
         return self.coefficient
 
-    def bind(self, condition=None, training=None):
+    def constants(self, training=None):
         hidden = [cayley.orthonormal_rows(*(w.value for w in pair)) for pair in self.pairs]
         last = cayley.orthonormal_rows(*(w.value for w in self.last))
         if self.units > self.hidden_units[-1]:
             last = tf.linalg.matrix_transpose(last)
         log_multipliers = [weight.value for weight in self.log_multipliers]
-        matrices = cayley.merged_weights(hidden, log_multipliers, last, self._aim)
+        return tuple(cayley.merged_weights(hidden, log_multipliers, last, self._aim))
+
+    def bind(self, condition=None, training=None):
         parts: list[BoundFunction] = []
-        for index, matrix in enumerate(matrices):
-            kernel = self.condition_kernels[index] if self.condition_kernels else None
-            shift = conditional_shift(self, self.biases[index], kernel, condition)
-            parts.append(BoundFunction.linear(matrix, shift))
-            if index < len(hidden):
+        for matrix, bias, kernel in self._affine_maps(training):
+            if parts:
                 parts.append(self._contracted_activation())
+            shift = conditional_shift(self, bias, kernel, condition)
+            parts.append(BoundFunction.linear(matrix, shift))
+        log_multipliers = [weight.value for weight in self.log_multipliers]
         multipliers = tuple(tf.stop_gradient(tf.exp(2 * psi)) for psi in log_multipliers)
         return SandwichNetwork(tuple(parts), multipliers)
+
+    def _affine_maps(self, training: bool | None = None) -> list[tuple[Any, Any, Any]]:
+        """Matrix, bias and kernel of the condition, or None, of each."""
+        matrices = self.current_constants(training)
+        kernels = self.condition_kernels or [None] * len(matrices)
+        return list(zip(matrices, self.biases, kernels, strict=True))
+
+    def fold(self, x, folding):
+        for index, (matrix, bias, kernel) in enumerate(self._affine_maps()):
+            if index:
+                x = self._contract(x, folding)
+            dense = functools.partial(keras.layers.Dense, matrix.shape[-1])
+            x = folding.linear(self, dense, x, folding.value(matrix), bias, kernel)
+        return x
+
+    def _contract(self, x: Any, folding: Folding) -> Any:
+        """The activation of a symbolic tensor, brought to slopes in [0, 1]."""
+        activation: Any = self.activation
+        lowest, highest = activation.slope_range
+        y = activation.fold(x, folding)
+        if (lowest, highest) == (0.0, 1.0):
+            return y
+        parts = [
+            folding.affine(self, part, factor / (highest - lowest))
+            for part, factor in ((y, 1.0), (x, -lowest))
+        ]
+        return folding.apply(keras.layers.Add(**folding.options(self)), parts)
 
     @property
     def _aim(self) -> float:

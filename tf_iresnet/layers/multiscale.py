@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from tf_iresnet.layers.checks import expect_events
 from tf_iresnet.layers.composition import (
@@ -129,7 +130,8 @@ class MultiScale(InvertibleLayer):
                 parts.append(x[..., stay:])
                 x = x[..., :stay]
         flat = zip([*parts, x], map(math.prod, self.latent_shapes), strict=True)
-        return tf.concat([tf.reshape(part, [-1, size]) for part, size in flat], axis=1)
+        # By operations that take symbolic tensors of Keras too, for `fold`.
+        return ops.concatenate([ops.reshape(part, [-1, size]) for part, size in flat], axis=1)
 
     def bind(self, condition=None, training=None):
         return tuple(stage.bind(condition, training) for stage in self.stages)
@@ -148,6 +150,9 @@ class MultiScale(InvertibleLayer):
 
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
+
+    def fold(self, x, folding):
+        return self._through_stages(x, lambda index, x: self.stages[index].fold(x, folding))
 
     @property
     def initialized_weights(self):

@@ -1,7 +1,9 @@
 """Fixed elementwise bijections between the user's units and the network's."""
 
+from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -55,6 +57,11 @@ class Rescale(ClosedFormLayer):
         center = tf.constant(-self.offset / self.scale, y.dtype)
         return y / tf.constant(self.scale, y.dtype) + center
 
+    def fold(self, x, folding):
+        return folding.affine(
+            self, folding.affine(self, x, 1.0, self.offset / self.scale), self.scale
+        )
+
     def log_det_at(self, x):
         slopes = tf.constant(np.log(np.abs(self.scale)), x.dtype)
         return _sum_of_entries(tf.broadcast_to(slopes, tf.shape(x)))
@@ -78,11 +85,11 @@ class Logit(ClosedFormLayer):
             raise ValueError(f"Expected 0 ≤ alpha < 0.5. Received: alpha={alpha}")
         self.alpha = alpha
 
-    def _logarithms(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _logarithms(self, x: Any, log: Callable = tf.math.log) -> tuple[Any, Any]:
         """`ln s` and `ln(1 − s)` for `s = α + (1 − 2α) x`."""
         # Both from their own end: in float32 1 − s loses all digits near 1.
-        low = tf.math.log(self.alpha + (1 - 2 * self.alpha) * x)
-        return low, tf.math.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
+        low = log(self.alpha + (1 - 2 * self.alpha) * x)
+        return low, log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
 
     def transform(self, x):
         low, high = self._logarithms(x)
@@ -90,6 +97,13 @@ class Logit(ClosedFormLayer):
 
     def restore(self, y):
         return (tf.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
+
+    def fold(self, x, folding):
+        def difference(x: Any) -> Any:
+            low, high = self._logarithms(x, keras.ops.log)
+            return low - high
+
+        return folding.operations(self, difference, x)
 
     def log_det_at(self, x):
         low, high = self._logarithms(x)

@@ -81,6 +81,11 @@ class Repeated(Wrapper):
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
 
+    def fold(self, x, folding):
+        for copy in range(self.times):
+            x = self.layer.fold(x, folding.at(copy))
+        return x
+
     def initialize(self, bound, values, x, reverse):
         elements, before = self._elements(bound), self._elements(values)
         arrays = [tf.TensorArray(value.dtype, self.times) for value in values]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +20,10 @@ class _Rearrangement(ClosedFormLayer):
 
     def restore(self, y):
         return tf.reshape(y, [-1, *self.event_shape])
+
+    def fold(self, x, folding):
+        shape = self.compute_output_shape((None, *self.event_shape))[1:]
+        return folding.apply(keras.layers.Reshape(shape, **folding.options(self)), x)
 
 
 @register
@@ -78,6 +83,14 @@ class Squeeze(_Rearrangement):
 
     def transform(self, x):
         return super().transform(tf.transpose(tf.reshape(x, self._mixed), self._order))
+
+    def fold(self, x, folding):
+        for plain in (
+            (keras.layers.Reshape, self._mixed[1:]),
+            (keras.layers.Permute, self._order[1:]),
+        ):
+            x = folding.apply(plain[0](plain[1], **folding.options(self)), x)
+        return super().fold(x, folding)
 
     def restore(self, y):
         back = np.argsort(self._order)
@@ -174,6 +187,12 @@ class ChannelPad(ClosedFormLayer):
 
     def restore(self, y):
         return y[..., : -self.channels]
+
+    def fold(self, x, folding):
+        def padded(x: Any) -> Any:
+            return keras.ops.pad(x, [*[[0, 0]] * (len(x.shape) - 1), [0, self.channels]])
+
+        return folding.operations(self, padded, x)
 
     def log_det_at(self, x):
         raise ValueError(

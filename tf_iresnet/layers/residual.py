@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.branch import as_contractive
@@ -25,6 +26,7 @@ class BranchBlock(InvertibleLayer):
     A subclass gives `push`, `pull` and `branch_input`. `ResidualBlock` describes the arguments.
     """
 
+    unfoldable = "whose outputs are solved for"
     constrained: bool = True  # whether the branch's bound has to be below 1
 
     def __init__(
@@ -195,6 +197,10 @@ class ResidualBlock(BranchBlock):
             return mapped
         _, log_det, truncation = self._estimator(how)(bound, mapped.value)
         return mapped._replace(log_det=-log_det, truncation=truncation)
+
+    def fold(self, x, folding):
+        added = [x, self.branch.fold(x, folding)]
+        return folding.apply(keras.layers.Add(**folding.options(self)), added)
 
     def branch_input(self, x, y):
         return x

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_iresnet.layers import folding as foldings
 from tf_iresnet.layers.tracking import Tracked
 
 register = keras.saving.register_keras_serializable(package="tf_iresnet")
@@ -25,6 +26,8 @@ class StackedLayer(Tracked):
 
     stack: tuple[int, ...] = ()
     _condition_size: int | None = None
+    unfoldable = "which defines no fold()"
+    read_constants: Callable[[], tuple[tf.Tensor, ...]] | None = None  # see `folding.frozen`
 
     @property
     def condition_size(self) -> int | None:
@@ -81,6 +84,38 @@ class StackedLayer(Tracked):
             trainable=False,
             aggregation="none",
         )
+
+    # -- what weights alone decide ----------------------------------------------------------------
+
+    def constants(self, training: bool | None = None) -> tuple[tf.Tensor, ...]:
+        """What calls compute from weights alone, such as normalised kernels, `[*stack, …]`."""
+        return ()
+
+    def current_constants(self, training: bool | None = None) -> tuple[tf.Tensor, ...]:
+        """The constants: computed, or those that `folding.frozen` keeps."""
+        return self.read_constants() if self.read_constants else self.constants(training)
+
+    def fold(self, x: Any, folding: foldings.Folding) -> Any:
+        """Outputs for the symbolic tensor `x`, by plain Keras layers that `folding` makes."""
+        raise ValueError(
+            "Expected layers whose outputs plain Keras layers compute. Received: "
+            f"{type(self).__name__} {self.name!r}, {self.unfoldable}. Serve the model by "
+            "export(filepath), which needs no folded layers."
+        )
+
+    def folded(self) -> keras.layers.Layer:
+        """A plain Keras layer that computes the same, with the normalised kernels as weights.
+
+        Needs nothing of this package when it is loaded, and no power iteration. It is one layer of
+        Keras (`SpectralDense` → `Dense`), a `keras.Sequential`, or a functional model, which with a
+        condition takes `[inputs, condition]`. Training it knows no Lipschitz bound. Under mixed
+        precision it computes in the dtype of the variables.
+
+        Raises:
+            ValueError: for layers that aren't built, or have no such form: `MonotoneBlock` and
+                `Inverse`, whose outputs are solved for.
+        """
+        return foldings.folded_layer(self)
 
     def get_config(self):
         config = super().get_config()

@@ -1,5 +1,6 @@
 """Layers whose linear map has a spectral norm of at most a coefficient, and the dense one."""
 
+import functools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, conditional_shift
+from tf_iresnet.layers.folding import Folding
 from tf_iresnet.layers.normalization_rules import RULES, Power, estimated_norm
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import norms
@@ -149,9 +151,32 @@ class SpectralLayer(ContractiveLayer):
                 values[index] = values[index].astype(np.float64) * factor
                 weight.assign(values)
 
+    def constants(self, training=None):
+        return (self.normalized_kernel(training),)
+
     def bind(self, condition=None, training=None):
-        linear_map = self.linear_map(self.normalized_kernel(training))
+        linear_map = self.linear_map(*self.current_constants(training))
         return self._bound(linear_map, condition, training)
+
+    def fold(self, x, folding):
+        kernel = tf.reshape(self.linear_map(*self.current_constants()).kernel, self.kernel.shape)
+        bias = self.bias if self.use_bias else None
+        weights = folding.value(kernel), bias, self.condition_kernel
+        name = getattr(self.nonlinearity, "function", None)
+        x = self.plain_input(x, folding)
+        plain = functools.partial(self.plain_layer, len(x.shape))
+        x = folding.linear(self, plain, x, *weights, activation=name)
+        if name is not None or self.nonlinearity is None:
+            return x
+        return self.nonlinearity.fold(x, folding)
+
+    def plain_layer(self, rank: int, **options: Any) -> keras.layers.Layer:
+        """The Keras layer that holds the kernel, for inputs of that rank."""
+        return keras.layers.Dense(self.units, **options)
+
+    def plain_input(self, x: Any, folding: Folding) -> Any:
+        """The symbolic tensor that it is applied to, given the layer's input."""
+        return x
 
     def _bound(self, linear_map, condition, training):
         bias = self.bias if self.use_bias else None

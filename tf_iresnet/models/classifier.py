@@ -38,6 +38,7 @@ class IResNetClassifier(InvertibleModel):
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     output_choices: ClassVar[tuple[str, ...]] = ("class_log_prob", "features")
+    served: ClassVar[tuple[str, ...]] = ("call", "class_log_prob", "encode", "decode")
 
     def __init__(
         self,
@@ -77,6 +78,14 @@ class IResNetClassifier(InvertibleModel):
         positive = tf.nn.relu(self.normalization(features, training=training))
         pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
         return self.head(pooled), features
+
+    def fold(self, x, folding):
+        x = super().fold(x, folding)
+        x = folding.copied(self.normalization, x)
+        x = keras.ops.relu(x)
+        if len(x.shape) > 2:
+            x = keras.ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
+        return folding.copied(self.head, x)
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""

@@ -46,6 +46,7 @@ class ResidualFlow(InvertibleModel):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim")
     output_choices: ClassVar[tuple[str, ...]] = ("log_prob", "latents")
     has_labels: ClassVar[bool] = False
+    served: ClassVar[tuple[str, ...]] = ("log_prob", "sample", "encode", "decode")
 
     def __init__(
         self,
@@ -207,12 +208,12 @@ class ResidualFlow(InvertibleModel):
         return self._decode(z, condition)
 
     def _latents(self, num: Any, seed: Seed, temperature: Any, *of_rows: Any) -> tf.Tensor:
-        if tf.executing_eagerly() and not temperature >= 0:
+        if not (tf.is_tensor(temperature) or temperature >= 0):
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
         options = {"num": tf.convert_to_tensor(num, tf.int32), "seed": as_seed(seed)}
-        if temperature != 1:  # a base without a mean knows no other
+        if tf.is_tensor(temperature) or temperature != 1:  # a base without a mean knows no other
             options["temperature"] = tf.cast(temperature, self.layer.variable_dtype)
 
         def latents(*given: Any, num: Any, seed: Any, temperature: Any = 1.0) -> tf.Tensor:

@@ -51,6 +51,7 @@ class HybridFlow(ResidualFlow):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "bits_per_dim", "cross_entropy", "accuracy")
     output_choices: ClassVar[tuple[str, ...]] = ("class_log_prob", "log_prob", "latents")
     has_labels: ClassVar[bool] = True
+    served: ClassVar[tuple[str, ...]] = ("class_log_prob", *ResidualFlow.served)
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class HybridFlow(ResidualFlow):
     def _expect_label(self, label: Any, num: Any) -> None:
         """Raises for a label that isn't a class; in a graph only for its shape."""
         tensor = tf.convert_to_tensor(label)
-        fits = tensor.shape.rank == 0 or tensor.shape.is_compatible_with([1])
+        fits = tensor.shape.rank in (None, 0) or tensor.shape.is_compatible_with([1])
         if isinstance(num, int):
             fits |= tensor.shape.is_compatible_with([num])
         if fits and tf.executing_eagerly():

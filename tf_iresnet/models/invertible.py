@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,9 +11,11 @@ import tensorflow as tf
 from tf_iresnet.layers.checks import as_condition, expect_events
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.convolution import SpectralConv
+from tf_iresnet.layers.folding import Folding, folded_model
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, inherit_dtype
 from tf_iresnet.layers.spectral import SpectralLayer
+from tf_iresnet.models.export import export_saved_model
 from tf_iresnet.models.trainable import TrainableModel
 from tf_iresnet.numerics import parts
 from tf_iresnet.numerics.fixed_point import Solution
@@ -27,6 +29,9 @@ class InvertibleModel(TrainableModel):
         layer: the network, or a list of invertible layers.
         seed: makes training reproducible.
     """
+
+    # What `export` writes; the first is also `serve`.
+    served: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     def __init__(
         self, layer: InvertibleLayer | list[InvertibleLayer], seed: int = 0, **kwargs: Any
@@ -77,6 +82,52 @@ class InvertibleModel(TrainableModel):
         inverse = self.layer.inverse_with_report
         z, condition = self._tensors(z, condition, latent=True)
         return self.traces.run("report", inverse, z, self._of_layer(condition))
+
+    # -- serving ----------------------------------------------------------------------------------
+
+    def fold(self, x: Any, folding: Folding) -> Any:
+        """Outputs of `folded` for a symbolic tensor."""
+        return self.layer.fold(x, folding)
+
+    def folded(self) -> keras.Model:
+        """The map from data as a plain Keras model: of a flow `F`, of a classifier its logits.
+
+        See `StackedLayer.folded`. With a condition it takes `[x, condition]`. Log-determinants,
+        densities and inverses have no such form: `export` serves them.
+        """
+        return folded_model(self)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+    ) -> None:
+        """Writes a SavedModel with the methods in `served`, for use without this package.
+
+        `tf.saved_model.load(filepath)` has functions of the methods' names and arguments, and
+        `serve`, which is what calling the model gives; so has it signatures. They take any number
+        of examples, in the model's dtype, and `sample` needs a `seed`. Kernels are normalised once,
+        here. Rows that couldn't be inverted are NaN, without a warning.
+
+        Args:
+            filepath: folder to write.
+            format: "tf_saved_model", the only one: `folded().export` writes the others.
+            verbose: False prints nothing.
+            input_signature: specs of `x` and, of conditional models, the condition, for another
+                batch size or dtype.
+
+        Raises:
+            ValueError: for a model that isn't built, another format, or specs of another shape.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(
+                "Expected format='tf_saved_model', for log-densities and inverses are loops. "
+                f"Received: {format=}. model.folded().export(filepath, format={format!r}) writes "
+                "the map from data alone, which is all that plain layers can hold."
+            )
+        export_saved_model(self, filepath, verbose, input_signature)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model` does, then calls `store_norms`."""

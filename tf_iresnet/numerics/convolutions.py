@@ -63,6 +63,12 @@ def padding_before(size: int, kernel_size: int, stride: int, padding: str) -> in
     return 0 if padding == "valid" else _around(size, kernel_size, stride)[0]
 
 
+def periodic_positions(size: int, kernel_size: int, stride: int, dilation: int) -> np.ndarray:
+    """Where on an axis the entries come from that "circular" padding makes it of."""
+    before, after = _around(size, (kernel_size - 1) * dilation + 1, stride)
+    return np.arange(-before, size + after) % size
+
+
 def dilated(kernel: tf.Tensor, dilation: Sizes) -> tf.Tensor:
     """The kernel with `dilation − 1` zeros between its taps; leading axes are a stack."""
     kernel = tf.convert_to_tensor(kernel)
