@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics.structures import cast_floats
 
 Pair = tuple[tf.Tensor, tf.Tensor]
 
@@ -93,7 +94,7 @@ Callback = Callable[[BlockCopy, tf.Tensor], None]
 class InvertibleLayer(StackedLayer):
     """A bijection of each example, `F: inputs → outputs`, with its log-determinant.
 
-    A subclass defines three methods, on tensors of the layer's dtype:
+    A subclass defines three methods, on tensors of the layer's `working_dtype`:
 
         bind(condition, training) → the tensors that the map depends on, a nest
         push(bound, x, how=None) → `Mapped`, the outputs with `ln|det ∂outputs/∂inputs|`
@@ -167,7 +168,7 @@ class InvertibleLayer(StackedLayer):
     # -- what everybody calls ---------------------------------------------------------------------
 
     def call(self, inputs, condition=None, training=None):
-        return self.forward(inputs, condition, training).value
+        return tf.cast(self.forward(inputs, condition, training).value, self.compute_dtype)
 
     def forward(
         self, inputs: Any, condition: Any = None, training: bool | None = None, how: How = None
@@ -176,12 +177,12 @@ class InvertibleLayer(StackedLayer):
         x, condition = self._prepare(inputs, condition)
         if training:
             self._initialize_by(x, condition)
-        return self.push(self.bind(condition, training), x, how)
+        return self.push(self._bound(condition, training), x, how)
 
     def backward(self, outputs: Any, condition: Any = None, how: How = None) -> Mapped:
         """`F⁻¹(outputs)`, with its log-determinant if there is a `how`."""
         y, condition = self._prepare(outputs, condition, inverse=True)
-        return self.pull(self.bind(condition), y, how)
+        return self.pull(self._bound(condition), y, how)
 
     def forward_with_log_det(
         self, inputs: Any, condition: Any = None, training: bool | None = None, seed: Seed = None
@@ -207,19 +208,19 @@ class InvertibleLayer(StackedLayer):
     def blocks(self) -> Iterator[BlockCopy]:
         """The blocks inside with their weights, in the order of the forward pass (eager mode)."""
         size = self.condition_size
-        condition = None if size is None else tf.zeros([1, size], self.variable_dtype)
-        return self.copies(self.bind(condition))
+        condition = None if size is None else tf.zeros([1, size], self.working_dtype)
+        return self.copies(self._bound(condition))
 
     def visit_blocks(self, inputs: Any, callback: Callback, condition: Any = None) -> tf.Tensor:
         """`F(inputs)`; calls back with each block, in order, and its branch's input."""
         x, condition = self._prepare(inputs, condition)
-        return self.visit(self.bind(condition), x, callback)
+        return self.visit(self._bound(condition), x, callback)
 
     # -- how --------------------------------------------------------------------------------------
 
     def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
-        """The tensors in the layer's dtype; builds the layer if it maps forward."""
-        dtype, name = self.variable_dtype, repr(self.name)
+        """The tensors in the working dtype; builds the layer if it maps forward."""
+        dtype, name = self.working_dtype, repr(self.name)
         value = tf.cast(tf.convert_to_tensor(value), dtype)
         if inverse and not self.built:
             raise ValueError(f"{name} has no weights yet: call it, or build(input_shape).")
@@ -233,6 +234,10 @@ class InvertibleLayer(StackedLayer):
         if condition is not None:
             condition = tf.cast(tf.convert_to_tensor(condition), dtype)
         return value, condition
+
+    def _bound(self, condition: tf.Tensor | None, training: bool | None = None) -> Any:
+        """What `bind` returns in the working dtype, also of layers inside that have another one."""
+        return cast_floats(self.bind(condition, training), self.working_dtype)
 
     def _expect_outputs(self, y: tf.Tensor) -> None:
         """Raises for another shape: a reshape would take larger rows for more examples."""
@@ -253,9 +258,9 @@ class InvertibleLayer(StackedLayer):
             return
         values = tf.cond(
             tf.reduce_all(flags),
-            lambda: [tf.convert_to_tensor(weight.value) for weight in weights],
+            lambda: [tf.cast(weight.value, self.working_dtype) for weight in weights],
             # Bound in here: it would cost a step its time where nothing is to be done.
-            lambda: self.initialize(self.bind(condition), tf.stop_gradient(x), False)[0],
+            lambda: self.initialize(self._bound(condition), tf.stop_gradient(x), False)[0],
         )
         # From the last, so that the first use of a layer that is used twice decides.
         for weight, value in reversed([*zip(weights, values, strict=True)]):

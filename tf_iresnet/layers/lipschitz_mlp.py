@@ -14,6 +14,7 @@ from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, condi
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import cayley
 from tf_iresnet.numerics.bound_function import BoundFunction, Composition, Linear
+from tf_iresnet.numerics.structures import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,11 +138,11 @@ class LipschitzMLP(ContractiveLayer):
         return self.coefficient
 
     def bind(self, condition=None, training=None):
-        hidden = [cayley.orthonormal_rows(*(w.value for w in pair)) for pair in self.pairs]
-        last = cayley.orthonormal_rows(*(w.value for w in self.last))
+        pairs = [[at_least_float32(w.value) for w in pair] for pair in (*self.pairs, self.last)]
+        *hidden, last = [cayley.orthonormal_rows(*pair) for pair in pairs]
         if self.units > self.hidden_units[-1]:
             last = tf.linalg.matrix_transpose(last)
-        log_multipliers = [weight.value for weight in self.log_multipliers]
+        log_multipliers = [at_least_float32(w.value) for w in self.log_multipliers]
         matrices = cayley.merged_weights(hidden, log_multipliers, last, self._aim)
         parts: list[BoundFunction] = []
         for index, matrix in enumerate(matrices):

@@ -83,7 +83,7 @@ class Repeated(Wrapper):
 
     def initialize(self, bound, x, reverse):
         elements = self._elements(bound)
-        arrays = [tf.TensorArray(w.dtype, self.times) for w in self.initialized_weights]
+        arrays = [tf.TensorArray(x.dtype, self.times) for _ in self.initialized_weights]
 
         def body(count, x, arrays):
             index = self.times - 1 - count if reverse else count

@@ -142,7 +142,7 @@ class TriangularBlock(ResidualBlock):
         if how is None:
             return super().push(bound, x)
         value, slopes = x, tf.ones_like(x)[:, :, None]  # of every unit in its own variable
-        for layer, stage in zip(self.branch.layers, bound.stages, strict=True):
+        for layer, stage in zip(self.branch.layers, bound.exact.stages, strict=True):
             if isinstance(stage, Pointwise):
                 value, slope = stage.with_slope(value)
                 slopes *= tf.reshape(slope, tf.shape(slopes))

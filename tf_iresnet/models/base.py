@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics.probes import fold_in, gaussian, uniform
+from tf_iresnet.numerics.structures import lifted
 
 NAMES = ("normal", "learned_normal")
 
@@ -16,11 +17,16 @@ class Base(keras.layers.Layer):
     """A distribution of latents `[batch, *event]`: a diagonal normal, or a mixture of several.
 
     A subclass calls `_add_normals` in `build`. With several normals, `log_prob` and `distribution`
-    are those of each of them; the subclass combines them, and overrides `sample`.
+    are those of each of them; the subclass combines them, and overrides `sample`. Weights and
+    densities are in float32 at least, whatever the dtype policy.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
+
+    def add_weight(self, *args, **kwargs):
+        options = {"dtype": lifted(self.variable_dtype), "autocast": False, **kwargs}
+        return super().add_weight(*args, **options)
 
     def _add_normals(self, event_shape: Any, trainable: bool, count: tuple[int, ...] = ()) -> None:
         """Makes the weights `loc` and `log_scale`, `[*count, *event]`."""

@@ -48,13 +48,13 @@ class IResNetClassifier(InvertibleModel):
         if num_classes < 2:
             raise ValueError(f"Expected num_classes ≥ 2. Received: num_classes={num_classes}")
         self.num_classes = num_classes
-        policy = self.layer.dtype_policy
+        dtype = self.layer.working_dtype  # logits are in float32 at least
         self.normalization = keras.layers.BatchNormalization(
-            momentum=0.9, name="normalization", dtype=policy
+            momentum=0.9, name="normalization", dtype=dtype
         )
         initializer = keras.initializers.GlorotUniform(seed=seed)
         self.head = keras.layers.Dense(
-            num_classes, kernel_initializer=initializer, name="head", dtype=policy
+            num_classes, kernel_initializer=initializer, name="head", dtype=dtype
         )
 
     def build(self, input_shape):
@@ -64,7 +64,7 @@ class IResNetClassifier(InvertibleModel):
         build_once(self.head, (None, shape[-1]))
 
     def call(self, inputs, training=None):
-        features = self.layer.call(inputs, training=training)
+        features = self.layer.forward(inputs, training=training).value
         positive = tf.nn.relu(self.normalization(features, training=training))
         pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
         return self.head(pooled)

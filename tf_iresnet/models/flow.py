@@ -108,7 +108,7 @@ class ResidualFlow(InvertibleModel):
             raise ValueError(f"Expected {expected}. Received: {draws=}, {max_draws=}")
         x, condition = self._tensors(x, condition)
         function = self._function("log_prob", self._log_density_and_bound)
-        proven = tf.constant(lipschitz, self.layer.variable_dtype)
+        proven = tf.constant(lipschitz, self.layer.working_dtype)
 
         def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
             return function(x, condition, False, fold_in(as_seed(seed), index), proven)
@@ -136,7 +136,7 @@ class ResidualFlow(InvertibleModel):
         """
         self._check_condition(condition)
         if condition is not None:
-            condition = tf.convert_to_tensor(condition, self.layer.variable_dtype)
+            condition = tf.convert_to_tensor(condition, self.layer.working_dtype)
             if condition.shape.rank == 1:
                 condition = tf.tile(condition[tf.newaxis], [num, 1])
         return self._decode(self._latents(num, seed, temperature), condition)
@@ -146,7 +146,7 @@ class ResidualFlow(InvertibleModel):
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        temperature = tf.cast(temperature, self.layer.variable_dtype)
+        temperature = tf.cast(temperature, self.layer.working_dtype)
         if tf.executing_eagerly():
             num = tf.constant(num)  # one trace for all
         function = self._function("base", self.base.sample)

@@ -73,7 +73,7 @@ class HybridFlow(ResidualFlow):
         self.density_weight = density_weight
 
     def call(self, inputs, training=None):
-        z = self.layer.call(inputs, training=training)
+        z = self.layer.forward(inputs, training=training).value
         return tf.nn.log_softmax(self.base.joint_log_prob(z))
 
     def class_log_prob(self, x: Any) -> tf.Tensor:

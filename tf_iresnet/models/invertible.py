@@ -35,7 +35,8 @@ class InvertibleModel(keras.Model):
         self, layer: InvertibleLayer | list[InvertibleLayer], seed: int = 0, **kwargs: Any
     ) -> None:
         layer = InvertibleSequential(layer) if isinstance(layer, (list, tuple)) else layer
-        super().__init__(**inherit_dtype(kwargs, [layer]))
+        # Without autocast: data and densities stay in float32 under a policy of half precision.
+        super().__init__(**{"autocast": False, **inherit_dtype(kwargs, [layer])})
         self.layer = layer
         self.seed = seed
         self._means = [keras.metrics.Mean(name=name) for name in self.metric_names]
@@ -58,7 +59,10 @@ class InvertibleModel(keras.Model):
 
     def encode(self, x: Any, condition: Any = None) -> tf.Tensor:
         """Outputs of the network: latents or features."""
-        return self._function("encode", self.layer.call)(*self._tensors(x, condition))
+        return self._function("encode", self._encode)(*self._tensors(x, condition))
+
+    def _encode(self, x: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        return self.layer.forward(x, condition).value
 
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)` of latents or features, given a condition `[batch, size]` or None.
@@ -116,7 +120,7 @@ class InvertibleModel(keras.Model):
             # The mean over the global batch.
             loss = tf.reduce_mean(loss) / tf.distribute.get_strategy().num_replicas_in_sync
             if self.losses:  # regularisers
-                loss += tf.add_n(self.losses)
+                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses])
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
