@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import tensorflow as tf
 
 from tf_iresnet.layers.branch import as_contractive
@@ -66,9 +67,15 @@ class BranchBlock(InvertibleLayer):
         expect_same_shape(self.branch, input_shape)
 
     def bind(self, condition=None, training=None):
+        """The branch, which training evaluates in half precision if that is the compute dtype.
+
+        Not where the bound is so close to 1 that rounding could make `det(I + J)` vanish.
+        """
         bound = self.branch.bind(condition, training)
-        lowers = training and self.compute_dtype != self.working_dtype
-        return Lowered(bound, self.compute_dtype) if lowers else bound
+        if not training or self.compute_dtype == self.working_dtype:
+            return bound
+        rounding = 2 * float(ml_dtypes.finfo(self.compute_dtype).eps)
+        return bound if 1 - rounding < self.lipschitz < 1 else Lowered(bound, self.compute_dtype)
 
     def branch_input(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The input of `g` where the block maps `x` to `y`."""

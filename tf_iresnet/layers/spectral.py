@@ -140,15 +140,15 @@ class SpectralLayer(ContractiveLayer):
                 "Expected layers with a coefficient to bring them to. Received: "
                 f"{self.name!r} with coefficient=None. Train it with one."
             )
-        dtype = np.asarray(self.kernel.value).dtype
+        eps = float(ml_dtypes.finfo(np.asarray(self.kernel.value).dtype).eps)
 
-        def excess() -> float:
+        def proven() -> float:
             kernel = np.asarray(self.kernel.value)[index].astype(np.float64)
-            return float(norms.upper_bound(self.certified_map(kernel))) / self.coefficient
+            return float(norms.upper_bound(self.certified_map(kernel)))
 
-        while isinstance(self.rule, Power) and (ratio := excess()) > 1:
+        while isinstance(self.rule, Power) and (bound := proven()) > self.coefficient:
             # A hair below: storing in the layer's dtype may round up, in half precision repeatedly.
-            factor = (1 - 4 * float(ml_dtypes.finfo(dtype).eps)) / ratio
+            factor = self.coefficient / bound * (1 - 4 * eps)
             # Scaling leaves the singular vectors as they are: what is stored stays true.
             for weight in (self.kernel, self.rule.kernel_sketch):
                 values = np.asarray(weight.value).copy()
