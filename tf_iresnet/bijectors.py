@@ -24,7 +24,7 @@ class InvertibleBijector(tfp.bijectors.Bijector):
     can't see weights through a bijector.
 
     Args:
-        layer: a built `InvertibleLayer`; its `variable_dtype` is the bijector's dtype.
+        layer: a built `InvertibleLayer`; its `working_dtype` is the bijector's dtype.
         name: key of this bijector in the keyword arguments of a `tfb.Chain`.
         validate_args: whether NaN in an inverse (not certified by the layer's solver) is an
             `InvalidArgumentError`. XLA drops such checks.
@@ -75,7 +75,7 @@ class InvertibleBijector(tfp.bijectors.Bijector):
             self.layer, self.condition = layer, condition
             self._shapes = self._no_dependency((tuple(layer.event_shape), output_shape))
             super().__init__(
-                dtype=tf.as_dtype(layer.variable_dtype),
+                dtype=tf.as_dtype(layer.working_dtype),
                 forward_min_event_ndims=len(layer.event_shape),
                 inverse_min_event_ndims=len(output_shape),
                 validate_args=validate_args,

@@ -132,7 +132,9 @@ def certify(model: keras.layers.Layer, data: Any = None, condition: Any = None) 
     for found in _blocks_and_layers(model):
         block = isinstance(found, BlockCopy)
         name = f"block {len(blocks)}" if block else found.name
-        layer, bound = (found.block.branch, found.bound) if block else (found, found.bind(None))
+        # A contractive layer outside of a block rounds its kernel to its compute dtype.
+        bound = found.bound if block else found.as_called(found.bind())
+        layer = found.block.branch if block else found
         parts = list(layer.certified_parts(bound, name))
         layers += _layer_certificates(parts)
         if block:
@@ -207,8 +209,7 @@ def measured_lipschitz(model: keras.layers.Layer, data: Any, condition: Any = No
     """
     layer = model if isinstance(model, InvertibleLayer) else getattr(model, "layer", model)
     data, condition = (
-        None if value is None else tf.cast(tf.convert_to_tensor(value), layer.variable_dtype)
-        for value in (data, condition)
+        None if value is None else tf.convert_to_tensor(value) for value in (data, condition)
     )
     if not len(data) or not _has_blocks(layer):
         raise ValueError(

@@ -80,7 +80,7 @@ def test_the_layer_that_is_repeated_is_folded_in_its_whole():
     dense = layers.SpectralDense(3)
     whole = repeated(dense)
     whole.build((None, 3))
-    with pytest.raises(ValueError, match="those of 2. Fold the Repeated"):
+    with pytest.raises(ValueError, match=r"those of 2. Fold the Repeated"):
         dense.folded()
     assert isinstance(whole.folded(), keras.Model)
 
@@ -204,7 +204,7 @@ def test_folded_layers_load_where_the_package_is_not(tmp_path):
 
 def test_tflite_computes_the_same():
     """Its converter drops the ReLU behind a kernel that is computed; here it is a constant."""
-    model, data, expected = together("float32")
+    model, data, _ = together("float32")
     content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     interpreter = tf.lite.Interpreter(model_content=content)
     details = interpreter.get_input_details()

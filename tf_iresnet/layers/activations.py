@@ -13,6 +13,7 @@ from tf_iresnet.layers.contractive import ContractiveLayer
 from tf_iresnet.layers.folding import Folding
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.structures import at_least_float32
 
 # Smallest and largest slope of the Keras activations that are non-expansive (ELU at its α = 1; not
 # CELU, whose gradient at 0 comes out as 2).
@@ -99,7 +100,7 @@ class LipSwish(Activation):
         self.beta = self.add_weight((), keras.initializers.Constant(0.5), name="beta")
 
     def bind(self, condition=None, training=None):
-        rate = tf.math.softplus(self.beta.value)
+        rate = tf.math.softplus(at_least_float32(self.beta.value))
         return BoundFunction.pointwise(_value_of(lipswish), rate, value_and_slope=lipswish)
 
     def plain(self, x, folding):
@@ -114,7 +115,7 @@ class CLipSwish(LipSwish):
     slope_range = None
 
     def bind(self, condition=None, training=None):
-        rate = tf.math.softplus(self.beta.value)
+        rate = tf.math.softplus(at_least_float32(self.beta.value))
         return BoundFunction.pointwise(_value_of(clipswish), rate, value_and_slope=clipswish)
 
     def plain(self, x, folding):

@@ -33,7 +33,7 @@ def as_condition(owner: Any, condition: Any, rows: int | None) -> tf.Tensor | No
         return None
     received = "None"
     if condition is not None:
-        tensor = tf.cast(tf.convert_to_tensor(condition), owner.variable_dtype)
+        tensor = tf.cast(tf.convert_to_tensor(condition), owner.working_dtype)
         received = f"shape={tuple(tensor.shape) if tensor.shape.rank is not None else '?'}"
         if size is not None:
             if tensor.shape.as_list() == [size]:

@@ -12,6 +12,7 @@ from tf_iresnet.layers.branch import as_contractive
 from tf_iresnet.layers.contractive import Branch, CertifiedPart, ContractiveLayer, proven_bound
 from tf_iresnet.layers.serialization import build_once, inherit_dtype, register
 from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.structures import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,8 +108,8 @@ class LipschitzConcat(ContractiveLayer):
         """The weights `η` of the input and of `h`, `[*stack, 2]`, of norm `coefficient`."""
         if not self.learned:
             equal = self.coefficient / math.sqrt(2)
-            return tf.constant(equal, self.variable_dtype, [*self.stack, 2])
-        positive = tf.math.softplus(self.logits.value) + 0.1
+            return tf.constant(equal, self.working_dtype, [*self.stack, 2])
+        positive = tf.math.softplus(at_least_float32(self.logits.value)) + 0.1
         return self.coefficient * positive / tf.norm(positive, axis=-1, keepdims=True)
 
     def lipschitz_bound(self):

@@ -10,6 +10,7 @@ from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics import norms
 from tf_iresnet.numerics.bound_function import BoundFunction
 from tf_iresnet.numerics.linear_maps import LinearMap
+from tf_iresnet.numerics.structures import at_least_float32, cast_floats
 
 
 class CertifiedPart(NamedTuple):
@@ -63,7 +64,7 @@ def conditional_shift(
     Returns:
         `[*stack, units]`; with a condition `[*stack, batch, units]`; None for neither.
     """
-    shift = None if bias is None else bias.value
+    shift = None if bias is None else at_least_float32(bias.value)
     if kernel is None:
         return shift
     if condition is None:
@@ -71,7 +72,8 @@ def conditional_shift(
             f"Expected a condition of shape [batch, {kernel.shape[-2]}], which {layer.name!r} was "
             "built for. Received: condition=None"
         )
-    of_condition = tf.matmul(tf.cast(condition, kernel.value.dtype), kernel.value)
+    weights = at_least_float32(kernel.value)
+    of_condition = tf.matmul(tf.cast(condition, weights.dtype), weights)
     return of_condition if shift is None else of_condition + shift[..., tf.newaxis, :]
 
 
@@ -91,7 +93,7 @@ class ContractiveLayer(StackedLayer):
     def bind(
         self, condition: tf.Tensor | None = None, training: bool | None = None
     ) -> BoundFunction:
-        """The layer as a pure function of `x`, which is what `call` computes.
+        """The layer as a pure function of `x`, its tensors in the `working_dtype`.
 
         Args:
             condition: `[batch, condition_size]`, or None.
@@ -107,8 +109,12 @@ class ContractiveLayer(StackedLayer):
         """
         yield CertifiedPart(path, float(self.lipschitz_bound()))
 
+    def as_called(self, bound: BoundFunction) -> BoundFunction:
+        """What `bind` returned as `call` computes it: rounded to the layer's compute dtype."""
+        return cast_floats(bound, self.compute_dtype)
+
     def call(self, inputs, condition=None, training=None):
-        return self.bind(condition, training)(inputs)
+        return self.as_called(self.bind(condition, training))(tf.cast(inputs, self.compute_dtype))
 
 
 Branch: TypeAlias = ContractiveLayer | keras.Sequential | Sequence[keras.layers.Layer]

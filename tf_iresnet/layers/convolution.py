@@ -9,6 +9,7 @@ from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.numerics.convolutions import output_size, periodic_positions
 from tf_iresnet.numerics.linear_maps import Convolution
+from tf_iresnet.numerics.structures import at_least_float32
 from tf_iresnet.numerics.symbols import for_every_size
 
 
@@ -90,10 +91,11 @@ class SpectralConv(SpectralLayer):
         size = tf.TensorShape(inputs.shape[-self.rank - 1 : -1])
         if self.size is None or max(self.kernel_size) == 1 or size.is_compatible_with(self.size):
             return super().call(inputs, condition, training)
-        linear_map, margin = self.norm_map(self.kernel.value, every_size=True)
+        linear_map, margin = self.norm_map(at_least_float32(self.kernel.value), every_size=True)
         kernel = self.rule.anew(linear_map, self.limit / margin)
         linear_map = self.certified_map(kernel, every_size=True)
-        return self._bound(linear_map, condition, training)(inputs)
+        bound = self.as_called(self._bound(linear_map, condition, training))
+        return bound(tf.cast(inputs, self.compute_dtype))
 
     def plain_layer(self, rank, **options):
         geometry = {"strides": self.strides, "dilation_rate": self.dilation_rate}

@@ -155,11 +155,11 @@ def folded_layer(layer: Any) -> keras.layers.Layer:
             f"{math.prod(layer.stack)}. Fold the Repeated layer that it is in."
         )
     event = shape["input_shape"][1:]
-    model, layers = _through(layer, layer.fold, event, layer.condition_size, layer.variable_dtype)
+    model, layers = _through(layer, layer.fold, event, layer.condition_size, layer.working_dtype)
     if len(layers) == 1:
         return layers[0]
     if layers:
-        own = keras.Input(event, dtype=layer.variable_dtype)
+        own = keras.Input(event, dtype=layer.working_dtype)
         return keras.Sequential([own, *layers], name=layer.name)
     return model
 
@@ -168,7 +168,7 @@ def folded_model(model: Any) -> keras.Model:
     """A plain functional model, of `fold` of an `InvertibleModel`."""
     layer = model.layer
     return _through(
-        model, model.fold, model.event_shape, layer.condition_size, layer.variable_dtype
+        model, model.fold, model.event_shape, layer.condition_size, layer.working_dtype
     )[0]
 
 

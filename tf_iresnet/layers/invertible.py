@@ -11,6 +11,7 @@ from tf_iresnet.layers.serialization import StackedLayer
 from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics.structures import cast_floats
 from tf_iresnet.numerics.tracing import Traces
 
 Pair = tuple[tf.Tensor, tf.Tensor]
@@ -96,7 +97,7 @@ Callback = Callable[[BlockCopy, tf.Tensor], None]
 class InvertibleLayer(StackedLayer):
     """A bijection of each example, `F: inputs → outputs`, with its log-determinant.
 
-    A subclass defines three methods, on tensors of the layer's dtype:
+    A subclass defines three methods, on tensors of the layer's `working_dtype`:
 
         bind(condition, training) → the tensors that the map depends on, a nest
         push(bound, x, how=None) → `Mapped`, the outputs with `ln|det ∂outputs/∂inputs|`
@@ -174,7 +175,7 @@ class InvertibleLayer(StackedLayer):
     # -- what everybody calls ---------------------------------------------------------------------
 
     def call(self, inputs, condition=None, training=None):
-        return self.forward(inputs, condition, training).value
+        return tf.cast(self.forward(inputs, condition, training).value, self.compute_dtype)
 
     def forward(
         self, inputs: Any, condition: Any = None, training: bool | None = None, how: How = None
@@ -183,12 +184,12 @@ class InvertibleLayer(StackedLayer):
         x, condition = self._prepare(inputs, condition)
         if training:
             self._initialize_by(x, condition)
-        return self.push(self.bind(condition, training), x, how)
+        return self.push(self._bound(condition, training), x, how)
 
     def backward(self, outputs: Any, condition: Any = None, how: How = None) -> Mapped:
         """`F⁻¹(outputs)`, with its log-determinant if there is a `how`."""
         y, condition = self._prepare(outputs, condition, inverse=True)
-        return self.pull(self.bind(condition), y, how)
+        return self.pull(self._bound(condition), y, how)
 
     def traced(
         self, value: Any, condition: Any = None, how: How = None, inverse: bool = False
@@ -227,25 +228,29 @@ class InvertibleLayer(StackedLayer):
     def blocks(self) -> Iterator[BlockCopy]:
         """The blocks inside with their weights, in the order of the forward pass (eager mode)."""
         size = self.condition_size
-        condition = None if size is None else tf.zeros([1, size], self.variable_dtype)
-        return self.copies(self.bind(condition))
+        condition = None if size is None else tf.zeros([1, size], self.working_dtype)
+        return self.copies(self._bound(condition))
 
     def visit_blocks(self, inputs: Any, callback: Callback, condition: Any = None) -> tf.Tensor:
         """`F(inputs)`; calls back with each block, in order, and its branch's input."""
         x, condition = self._prepare(inputs, condition)
-        return self.visit(self.bind(condition), x, callback)
+        return self.visit(self._bound(condition), x, callback)
 
     # -- how --------------------------------------------------------------------------------------
 
     def _prepare(self, value: Any, condition: Any, inverse: bool = False) -> tuple[Any, Any]:
-        """The tensors in the layer's dtype; builds the layer if it maps forward."""
-        value = tf.cast(tf.convert_to_tensor(value), self.variable_dtype)
+        """The tensors in the working dtype; builds the layer if it maps forward."""
+        value = tf.cast(tf.convert_to_tensor(value), self.working_dtype)
         if not self.built:
             if inverse:
                 raise ValueError(f"{self.name!r} has no weights yet: call it, or build(shape).")
             self.build(value.shape)
         expect_events(self, value, inverse)
         return value, as_condition(self, condition, value.shape[0])
+
+    def _bound(self, condition: tf.Tensor | None, training: bool | None = None) -> Any:
+        """What `bind` returns in the working dtype, also of layers inside that have another one."""
+        return cast_floats(self.bind(condition, training), self.working_dtype)
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step.
@@ -262,11 +267,11 @@ class InvertibleLayer(StackedLayer):
         if condition is not None:  # one row for all, or a row for each
             data.append(tf.broadcast_to(condition, tf.stack([tf.shape(x)[0], condition.shape[1]])))
         data = replicas.whole_batch(data, only_first=done)
-        before = [tf.convert_to_tensor(weight.value) for weight in weights]
+        before = [tf.cast(weight.value, self.working_dtype) for weight in weights]
 
         def initialized() -> list[tf.Tensor]:
             # Bound in here: it would cost a step its time where nothing is to be done.
-            bound = self.bind(*data[1:])
+            bound = self._bound(data[1] if data[1:] else None)
             values, _ = self.initialize(bound, before, data[0], False)
             finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*data, *values)]
             pairs = zip(values, before, strict=True)

@@ -16,6 +16,7 @@ from tf_iresnet.layers.folding import Folding
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import cayley
 from tf_iresnet.numerics.bound_function import BoundFunction, Composition, Linear
+from tf_iresnet.numerics.structures import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,11 +140,11 @@ class LipschitzMLP(ContractiveLayer):
         return self.coefficient
 
     def constants(self, training=None):
-        hidden = [cayley.orthonormal_rows(*(w.value for w in pair)) for pair in self.pairs]
-        last = cayley.orthonormal_rows(*(w.value for w in self.last))
+        pairs = [[at_least_float32(w.value) for w in pair] for pair in (*self.pairs, self.last)]
+        *hidden, last = [cayley.orthonormal_rows(*pair) for pair in pairs]
         if self.units > self.hidden_units[-1]:
             last = tf.linalg.matrix_transpose(last)
-        log_multipliers = [weight.value for weight in self.log_multipliers]
+        log_multipliers = [at_least_float32(w.value) for w in self.log_multipliers]
         return tuple(cayley.merged_weights(hidden, log_multipliers, last, self._aim))
 
     def bind(self, condition=None, training=None):

@@ -50,7 +50,7 @@ class MonotoneBlock(BranchBlock):
 
     def _map(self, g: BoundFunction, x: tf.Tensor, how: How = None, *, sign: float) -> Mapped:
         """`√2 w − x` where `w ± g(w) = √2 x`: the output for an input, or the other way round."""
-        signed = g if sign > 0 else compose([g, BoundFunction.pointwise(tf.negative)])
+        signed = g if sign > 0 else compose([g.exact, BoundFunction.pointwise(tf.negative)])
         found = self._solve(signed, ROOT * x, self.tolerance / ROOT)
         error = ROOT * found.certified_error
         y = ROOT * found.value - x

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import ml_dtypes
 import tensorflow as tf
 
 from tf_iresnet.layers.branch import as_contractive
@@ -14,7 +15,7 @@ from tf_iresnet.layers.invertible import BlockCopy, Estimation, InvertibleLayer,
 from tf_iresnet.layers.serialization import expect_same_shape, inherit_dtype, register
 from tf_iresnet.numerics import fixed_point
 from tf_iresnet.numerics import log_det as log_dets
-from tf_iresnet.numerics.bound_function import BoundFunction
+from tf_iresnet.numerics.bound_function import BoundFunction, Lowered
 from tf_iresnet.numerics.fixed_point import Solution
 from tf_iresnet.numerics.log_det import LogDet, LogDetEstimate
 from tf_iresnet.numerics.log_functions import LOG1P, LogFunction
@@ -68,7 +69,15 @@ class BranchBlock(InvertibleLayer):
         expect_same_shape(self.branch, input_shape)
 
     def bind(self, condition=None, training=None):
-        return self.branch.bind(condition, training)
+        """The branch, which training evaluates in half precision if that is the compute dtype.
+
+        Not where the bound is so close to 1 that rounding could make `det(I + J)` vanish.
+        """
+        bound = self.branch.bind(condition, training)
+        if not training or self.compute_dtype == self.working_dtype:
+            return bound
+        rounding = 2 * float(ml_dtypes.finfo(self.compute_dtype).eps)
+        return bound if 1 - rounding < self.lipschitz < 1 else Lowered(bound, self.compute_dtype)
 
     def branch_input(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The input of `g` where the block maps `x` to `y`."""
@@ -105,7 +114,7 @@ class BranchBlock(InvertibleLayer):
         # Without a bound, that of ½: then the tolerance is one on the residual.
         lipschitz = self.lipschitz if self.lipschitz < 1 else 0.5
         limits: dict[str, Any] = {"tolerance": tolerance, "max_iterations": self.max_iterations}
-        solution = fixed_point.solve(g, y, lipschitz=lipschitz, method=self.solver, **limits)
+        solution = fixed_point.solve(g.exact, y, lipschitz=lipschitz, method=self.solver, **limits)
         # An example that got as far as its dtype can resolve is solved.
         enough = solution.certified_error <= fixed_point.resolution(y, lipschitz)
         return solution._replace(converged=solution.converged | enough)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers import folding as foldings
 from tf_iresnet.layers.tracking import Tracked
+from tf_iresnet.numerics.structures import lifted
 
 register = keras.saving.register_keras_serializable(package="tf_iresnet")
 ELEMENTWISE = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
@@ -28,6 +29,24 @@ class StackedLayer(Tracked):
     _condition_size: int | None = None
     unfoldable = "which defines no fold()"
     read_constants: Callable[[], tuple[tf.Tensor, ...]] | None = None  # see `folding.frozen`
+
+    @property
+    def working_dtype(self) -> str:
+        """The dtype of the arithmetic: that of the weights, but at least float32.
+
+        What a dtype policy means, by its compute dtype ("half": float16 or bfloat16):
+
+        - "float32", "float64": everything is in that dtype.
+        - "mixed_float16", "mixed_bfloat16": weights are float32. Kernels are normalised in float32.
+          A contractive layer that is called by itself follows Keras: it casts inputs and kernels,
+          and returns half. Invertible layers take inputs as they are and work in float32: identity
+          paths, solvers, log-determinants, densities. Only *in training* the branches of blocks are
+          evaluated in half (`BranchBlock.bind`): rounding there is noise in a gradient, but in
+          inference it would be an error of inverses and densities. `call` returns half, as Keras
+          expects; all other methods, and models, return float32.
+        - "float16", "bfloat16": the same, with trained weights stored in half.
+        """
+        return lifted(self.variable_dtype)
 
     @property
     def condition_size(self) -> int | None:
@@ -68,9 +87,11 @@ class StackedLayer(Tracked):
     def add_weight(self, shape=None, initializer=None, **kwargs):
         if self.stack:
             shape = (*self.stack, *(shape or ()))
-            initializer = _each_copy(initializer or "glorot_uniform", len(self.stack))
             _expect_elementwise(self, kwargs)
-        return super().add_weight(shape=shape, initializer=initializer, **kwargs)
+        if self.stack or self.working_dtype != self.variable_dtype:
+            initializer = _each_copy(initializer or "glorot_uniform", len(self.stack))
+        options = {"autocast": False, **kwargs}  # Keras would read it rounded to half precision
+        return super().add_weight(shape=shape, initializer=initializer, **options)
 
     def add_state(self, name: str, shape: Sequence[int], value: Callable[[], tf.Tensor]) -> Any:
         """A weight that isn't trained, `[*stack, *shape]`, with that value at first.
@@ -81,7 +102,9 @@ class StackedLayer(Tracked):
             name=name,
             shape=(*self.stack, *shape),
             initializer=lambda shape, dtype: tf.cast(tf.broadcast_to(value(), shape), dtype),
+            dtype=self.working_dtype,
             trainable=False,
+            autocast=False,
             aggregation="none",
         )
 
@@ -176,15 +199,19 @@ def _arguments(cls: type) -> list[str]:
 
 
 def _each_copy(initializer: Any, axes: int) -> Callable[..., tf.Tensor]:
-    """An initialiser of `[*stack, *shape]`: each copy by its own seed, if the seed is fixed."""
+    """An initialiser of `[*stack, *shape]`: each copy by its own seed, if the seed is fixed.
+
+    It works in float32 at least: there is no orthogonal one in half precision.
+    """
     initializer = keras.initializers.get(initializer)
 
     def initialize(shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
         copies = (
-            _reseeded(initializer, index)(tuple(shape[axes:]), dtype=dtype)
+            _reseeded(initializer, index)(tuple(shape[axes:]), dtype=lifted(dtype))
             for index in range(math.prod(shape[:axes]))
         )
-        return tf.reshape(tf.stack([tf.convert_to_tensor(copy) for copy in copies]), shape)
+        values = tf.reshape(tf.stack([tf.convert_to_tensor(copy) for copy in copies]), shape)
+        return tf.cast(values, dtype)
 
     return initialize
 

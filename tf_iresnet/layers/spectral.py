@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import norms
 from tf_iresnet.numerics.bound_function import BoundFunction, compose
 from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
+from tf_iresnet.numerics.structures import at_least_float32
 
 
 class SpectralLayer(ContractiveLayer):
@@ -98,7 +100,7 @@ class SpectralLayer(ContractiveLayer):
             self.condition_kernel = self.add_weight(
                 shape, "glorot_uniform", name="condition_kernel"
             )
-        self.rule.build(self, self.norm_map(self.kernel.value)[0])
+        self.rule.build(self, self.norm_map(at_least_float32(self.kernel.value))[0])
         if self.nonlinearity is not None and not self.nonlinearity.built:
             self.nonlinearity.build(self._linear_output_shape(input_shape))
 
@@ -117,7 +119,7 @@ class SpectralLayer(ContractiveLayer):
 
     def normalized_kernel(self, training: bool | None = None) -> tf.Tensor:
         """`W̃`, of the kernel's shape and norm at most `coefficient`; "power": up to `tolerance`."""
-        linear_map, margin = self.norm_map(tf.convert_to_tensor(self.kernel.value))
+        linear_map, margin = self.norm_map(at_least_float32(self.kernel.value))
         kernel = self.rule(linear_map, self.limit / margin, training)
         return tf.reshape(kernel, self.kernel.shape)
 
@@ -126,7 +128,7 @@ class SpectralLayer(ContractiveLayer):
 
         `training=True` alone doesn't: the optimizer's step that follows changes the kernel.
         """
-        linear_map, margin = self.norm_map(self.kernel.value)
+        linear_map, margin = self.norm_map(at_least_float32(self.kernel.value))
         self.rule.store(linear_map, self.limit / margin)
 
     def enforce(self, index: tuple[int, ...]) -> None:
@@ -140,11 +142,15 @@ class SpectralLayer(ContractiveLayer):
                 "Expected layers with a coefficient to bring them to. Received: "
                 f"{self.name!r} with coefficient=None. Train it with one."
             )
-        kernels = np.asarray(self.kernel.value)
-        bound = float(norms.upper_bound(self.certified_map(kernels[index].astype(np.float64))))
-        if isinstance(self.rule, Power) and self.coefficient < bound < math.inf:
-            # A hair below: storing in the layer's dtype may round up.
-            factor = self.coefficient / bound * (1 - 4 * np.finfo(kernels.dtype).eps)
+        eps = float(ml_dtypes.finfo(np.asarray(self.kernel.value).dtype).eps)
+
+        def proven() -> float:
+            kernel = np.asarray(self.kernel.value)[index].astype(np.float64)
+            return float(norms.upper_bound(self.certified_map(kernel)))
+
+        while isinstance(self.rule, Power) and self.coefficient < (bound := proven()) < math.inf:
+            # A hair below: storing in the layer's dtype may round up, in half precision repeatedly.
+            factor = self.coefficient / bound * (1 - 4 * eps)
             # Scaling leaves the singular vectors as they are: what is stored stays true.
             for weight in (self.kernel, self.rule.kernel_sketch):
                 values = np.asarray(weight.value).copy()

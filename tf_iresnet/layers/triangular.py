@@ -13,7 +13,7 @@ from tf_iresnet.layers.invertible import Mapped
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.layers.spectral import SpectralDense
-from tf_iresnet.numerics.bound_function import Pointwise
+from tf_iresnet.numerics.bound_function import Lowered, Pointwise
 from tf_iresnet.numerics.linear_maps import Matrix
 
 ELEMENTWISE = ("lipswish", "sine", *activations.SLOPES)
@@ -141,16 +141,20 @@ class TriangularBlock(ResidualBlock):
     def push(self, bound, x, how=None):
         if how is None:
             return super().push(bound, x)
-        value, slopes = x, tf.ones_like(x)[:, :, None]  # of every unit in its own variable
-        for layer, stage in zip(self.branch.layers, bound.stages, strict=True):
+        low, dtype = bound, x.dtype
+        if isinstance(bound, Lowered):
+            low, dtype = bound.lowered(), bound.dtype
+        value = tf.cast(x, dtype)
+        slopes = tf.ones_like(value)[:, :, None]  # of every unit in its own variable
+        for layer, stage in zip(self.branch.layers, low.stages, strict=True):
             if isinstance(stage, Pointwise):
                 value, slope = stage.with_slope(value)
                 slopes *= tf.reshape(slope, tf.shape(slopes))
             else:
                 slopes = layer.along_diagonal(slopes, stage.linear_map.kernel)
                 value = stage(value)
-        log_det = tf.reduce_sum(tf.math.log1p(slopes), [1, 2])
-        return Mapped.exact(x + value, log_det)
+        log_det = tf.reduce_sum(tf.math.log1p(tf.cast(slopes, x.dtype)), [1, 2])
+        return Mapped.exact(x + tf.cast(value, x.dtype), log_det)
 
     def pull(self, bound, y, how=None):
         mapped = super().pull(bound, y)

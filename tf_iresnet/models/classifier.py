@@ -51,16 +51,16 @@ class IResNetClassifier(InvertibleModel):
         if num_classes < 2:
             raise ValueError(f"Expected num_classes ≥ 2. Received: num_classes={num_classes}")
         self.num_classes = num_classes
-        policy = self.layer.dtype_policy
+        dtype = self.layer.working_dtype  # logits are in float32 at least
         # By the moments of the batch of all replicas. They come from means of squares then, which
         # one replica needn't put up with.
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.normalization = keras.layers.BatchNormalization(
-            momentum=0.9, name="normalization", dtype=policy, synchronized=several
+            momentum=0.9, name="normalization", dtype=dtype, synchronized=several
         )
         initializer = keras.initializers.GlorotUniform(seed=seed)
         self.head = keras.layers.Dense(
-            num_classes, kernel_initializer=initializer, name="head", dtype=policy
+            num_classes, kernel_initializer=initializer, name="head", dtype=dtype
         )
 
     def build(self, input_shape):
@@ -74,7 +74,7 @@ class IResNetClassifier(InvertibleModel):
         return self.traces.run("logits", self._logits, x, training=bool(training))[0]
 
     def _logits(self, x, training):
-        features = self.layer.call(x, training=training)
+        features = self.layer.forward(x, training=training).value
         positive = tf.nn.relu(self.normalization(features, training=training))
         pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
         return self.head(pooled), features

@@ -54,7 +54,7 @@ def _calls(
 
 def _specs(model: Any, input_signature: Any) -> dict[str, tf.TensorSpec]:
     """What each argument of the methods is, by its name."""
-    event, dtype = model.event_shape, model.layer.variable_dtype
+    event, dtype = model.event_shape, model.working_dtype
     latent = model.layer.compute_output_shape((None, *event))[1:]
     shapes = {"x": [None, *event]}
     if model.condition_size is not None:

@@ -147,7 +147,7 @@ class ResidualFlow(InvertibleModel):
             expected = "draws ≥ 2, to know an error, and max_draws ≥ draws"
             raise ValueError(f"Expected {expected}. Received: {draws=}, {max_draws=}")
         x, condition = self._tensors(x, condition)
-        proven = tf.constant(lipschitz, self.layer.variable_dtype)
+        proven = tf.constant(lipschitz, self.layer.working_dtype)
 
         def draw(index: int, x: Any, condition: Any) -> tuple[tf.Tensor, tf.Tensor]:
             own = fold_in(as_seed(seed), index)
@@ -214,7 +214,7 @@ class ResidualFlow(InvertibleModel):
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
         options = {"num": tf.convert_to_tensor(num, tf.int32), "seed": as_seed(seed)}
         if tf.is_tensor(temperature) or temperature != 1:  # a base without a mean knows no other
-            options["temperature"] = tf.cast(temperature, self.layer.variable_dtype)
+            options["temperature"] = tf.cast(temperature, self.layer.working_dtype)
 
         def latents(*given: Any, num: Any, seed: Any, temperature: Any = 1.0) -> tf.Tensor:
             return self.base.sample(num, seed, temperature, *given)

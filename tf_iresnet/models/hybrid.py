@@ -82,7 +82,7 @@ class HybridFlow(ResidualFlow):
         return self.traces.run("class_log_prob", self._class_log_prob, x, **options)
 
     def _class_log_prob(self, x, training):
-        z = self.layer.call(x, training=training)
+        z = self.layer.forward(x, training=training).value
         return tf.nn.log_softmax(self.base.joint_log_prob(z))
 
     def log_prob(self, x: Any, seed: Seed = None) -> tf.Tensor:  # type: ignore[override]

@@ -37,7 +37,8 @@ class InvertibleModel(TrainableModel):
         self, layer: InvertibleLayer | list[InvertibleLayer], seed: int = 0, **kwargs: Any
     ) -> None:
         layer = InvertibleSequential(layer) if isinstance(layer, (list, tuple)) else layer
-        super().__init__(seed, **inherit_dtype(kwargs, [layer]))
+        # Without autocast: data and densities stay in float32 under a policy of half precision.
+        super().__init__(seed, **{"autocast": False, **inherit_dtype(kwargs, [layer])})
         self.layer = layer
         self.traces = Traces()
 
@@ -57,6 +58,11 @@ class InvertibleModel(TrainableModel):
         return self.layer.condition_size
 
     @property
+    def working_dtype(self) -> str:
+        """The dtype of inputs and results: see `StackedLayer.working_dtype`."""
+        return self.layer.working_dtype
+
+    @property
     def event_size(self) -> int:
         """Number of dimensions of one example."""
         return int(np.prod(self.event_shape))
@@ -68,7 +74,10 @@ class InvertibleModel(TrainableModel):
         other methods.
         """
         x, condition = self._tensors(x, condition)
-        return self.traces.run("encode", self.layer.call, x, self._of_layer(condition))
+        return self.traces.run("encode", self._encode, x, self._of_layer(condition))
+
+    def _encode(self, x: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        return self.layer.forward(x, condition).value
 
     def decode(self, z: Any, condition: Any = None) -> tf.Tensor:
         """Data `F⁻¹(z)` of latents or features.
@@ -181,7 +190,7 @@ class InvertibleModel(TrainableModel):
 
     def _tensors(self, value: Any, condition: Any, latent: bool = False) -> tuple[Any, Any]:
         """Events `[batch, *event]` and conditions `[batch, size]` or None, as tensors that fit."""
-        value = tf.cast(tf.convert_to_tensor(value), self.layer.variable_dtype)
+        value = tf.cast(tf.convert_to_tensor(value), self.working_dtype)
         if not self.built:
             self.build(value.shape)
         expect_events(self.layer, value, inverse=latent)

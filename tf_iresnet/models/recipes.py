@@ -74,7 +74,8 @@ def mlp_flow(
         preprocessing: invertible layers between the data and the first block, such as
             `Rescale.standardize(mean, deviation)`; densities stay in the units of the data.
         tolerance: bound on the Euclidean error of each block that is solved for.
-        dtype: "float32" (the Keras default) or "float64".
+        dtype: a dtype or policy of Keras, such as "float64" or "mixed_bfloat16"; None for Keras'
+            default. What policies do: `layers.serialization.StackedLayer.working_dtype`.
     """
     if event_size < 1 or num_blocks < 1:
         expected = "event_size and num_blocks to be at least 1"

@@ -222,7 +222,8 @@ class TrainableModel(Tracked, keras.Model):
             # regularisers, which are the same on all, an equal share.
             loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
             if self.losses:
-                loss += tf.add_n(self.losses) / tf.distribute.get_strategy().num_replicas_in_sync
+                shares = tf.distribute.get_strategy().num_replicas_in_sync
+                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         if weights:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import tensorflow as tf
 
 from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
-from tf_iresnet.numerics.structures import TensorDataclass
+from tf_iresnet.numerics.structures import TensorDataclass, cast_floats
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -69,6 +69,11 @@ class BoundFunction(TensorDataclass):
     def stages(self) -> tuple["BoundFunction", ...]:
         """The elementary functions that it applies one after another."""
         return (self,)
+
+    @property
+    def exact(self) -> "BoundFunction":
+        """The function as it is in the dtype of `x`: see `Lowered`."""
+        return self
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         raise TypeError(f"{type(self).__name__} must define __call__()")
@@ -180,6 +185,38 @@ class Composition(BoundFunction):
         for stage in self.stages:
             x = stage(x)
         return x
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lowered(BoundFunction):
+    """A function evaluated, and multiplied with its Jacobian, in another dtype than that of `x`.
+
+    Arguments are cast on the way in and results on the way out; `exact` is the function itself.
+    """
+
+    inner: BoundFunction
+    dtype: str
+    tensors = ("inner",)
+
+    @property
+    def exact(self):
+        return self.inner
+
+    def __call__(self, x):
+        return tf.cast(self.lowered()(tf.cast(x, self.dtype)), x.dtype)
+
+    def lowered(self) -> BoundFunction:
+        """The function with its tensors in the lower dtype."""
+        return cast_floats(self.inner, self.dtype)
+
+    def linearize(self, x, copies=1, trace=False):
+        low = self.lowered().linearize(tf.cast(x, self.dtype), copies, trace)
+
+        def product(w: tf.Tensor) -> tf.Tensor:
+            return tf.cast(low.product(tf.cast(w, self.dtype)), x.dtype)
+
+        known = None if low.trace is None else tf.cast(low.trace, x.dtype)
+        return Linearization(tf.cast(low.outputs, x.dtype), product, known)
 
 
 def compose(functions: Sequence[BoundFunction]) -> BoundFunction:

@@ -26,8 +26,23 @@ class TensorDataclass:
         return cls(**dict(zip(names, components, strict=True)), **dict(others))
 
 
+def lifted(dtype: Any) -> str:
+    """The dtype's name, that of float32 for half precision."""
+    dtype = tf.as_dtype(dtype)
+    return "float32" if dtype.is_floating and dtype.size < 4 else dtype.name
+
+
 def at_least_float32(value: Any) -> tf.Tensor:
     """The value as a tensor, float32 if it has half precision."""
     value = tf.convert_to_tensor(value)
-    half = value.dtype.is_floating and value.dtype.size < 4
-    return tf.cast(value, tf.float32) if half else value
+    return tf.cast(value, lifted(value.dtype))
+
+
+def cast_floats(structure: Any, dtype: Any) -> Any:
+    """The structure with its floating-point tensors in that dtype."""
+
+    def cast(value: Any) -> tf.Tensor:
+        value = tf.convert_to_tensor(value)
+        return tf.cast(value, dtype) if value.dtype.is_floating else value
+
+    return tf.nest.map_structure(cast, structure)

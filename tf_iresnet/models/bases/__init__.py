@@ -58,11 +58,11 @@ def get(identifier: Any, layer: InvertibleLayer) -> Base:
             "Expected a base that defines distribution(), from which the rest of the contract "
             f"follows. Received: {type(base).__name__} {base.name!r}. See tf_iresnet.bases.Base."
         )
-    if base.variable_dtype != layer.variable_dtype:
+    if base.variable_dtype != layer.working_dtype:
         raise ValueError(
-            f"Expected a base of the network's dtype, {layer.variable_dtype}. Received: "
+            f"Expected a base of the network's dtype, {layer.working_dtype}. Received: "
             f"{type(base).__name__} of dtype {base.variable_dtype}. Make it with "
-            f"dtype={layer.variable_dtype!r}."
+            f"dtype={layer.working_dtype!r}."
         )
     sizes = base.condition_size, layer.condition_size
     if None not in sizes and sizes[0] != sizes[1]:

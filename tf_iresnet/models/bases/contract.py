@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.serialization import StackedLayer
+from tf_iresnet.numerics.structures import lifted
 
 
 class Base(StackedLayer):
@@ -40,7 +42,9 @@ class Base(StackedLayer):
     event_shape: tuple[int, ...] | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"autocast": False, **kwargs})
+        policy = keras.dtype_policies.get(kwargs.get("dtype"))
+        dtype = lifted(policy.variable_dtype)  # float32 at least, whatever the policy
+        super().__init__(**{"autocast": False, **kwargs, "dtype": dtype})
 
     def build(self, input_shape):
         self.event_shape = tuple(input_shape[1:])
