@@ -48,7 +48,8 @@ def conditional():
 
 def hybrid():
     branch = tfi.layers.LipschitzMLP((6,), 2, activation="sine")
-    return tfi.HybridFlow([tfi.layers.ActNorm(), tfi.layers.ResidualBlock(branch)], 3)
+    blocks = [tfi.layers.ResidualBlock(branch), tfi.layers.TriangularBlock((3,))]
+    return tfi.HybridFlow([tfi.layers.ActNorm(), *blocks], 3)
 
 
 def classifier():
