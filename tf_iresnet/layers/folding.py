@@ -46,7 +46,8 @@ class Folding:
 
     def options(self, layer: keras.layers.Layer) -> dict[str, Any]:
         """Arguments of a plain layer that stands for one: a name of its own, and the dtype."""
-        name = "_".join([layer.name, *map(str, self.index)])
+        # TensorFlow refuses to save variables whose names begin with an underscore.
+        name = "_".join([layer.name.lstrip("_") or "layer", *map(str, self.index)])
         self.names[name] += 1
         name += f"_{self.names[name]}" * (self.names[name] > 1)
         return {"name": name, "dtype": self.dtype}
@@ -126,7 +127,7 @@ def frozen(layers: Iterable[Any]) -> Iterator[list[tf.Variable]]:
     stacked = [layer for layer in layers if hasattr(layer, "constants")]
     try:
         for layer in stacked:
-            own = [tf.Variable(t, trainable=False, name=layer.name) for t in layer.constants()]
+            own = [tf.Variable(t, trainable=False) for t in layer.constants()]
             if own:
                 layer.read_constants = _reader(own)
                 variables += own

@@ -119,7 +119,9 @@ class TriangularBlock(ResidualBlock):
             if branch:
                 branch.append(activations.get(activation, dtype))
             start = keras.initializers.Orthogonal(seed=None if seed is None else seed + index)
-            own = {"kernel_initializer": start, **common, **(dense or {})}
+            # Named: SavedModels refuse the underscore that the name of the class begins with.
+            name = {"name": f"masked_dense_{index}"}
+            own = {"kernel_initializer": start, **name, **common, **(dense or {})}
             branch.append(_MaskedDense(units, inputs, reverse, **own))
         settings = solver, tolerance, max_iterations, on_failure
         super().__init__(branch, "exact", *settings, constrained=True, **kwargs)

@@ -110,6 +110,16 @@ class TrainableModel(Tracked, keras.Model):
         self._jit_compile_argument = kwargs.get("jit_compile", "auto")
         super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return config and {**config, "jit_compile": self._jit_compile_argument}
+
+    def compile_from_config(self, config):
+        # Keras leaves this to whoever overrides `compile`.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def _expect_metrics(self, metrics: Any) -> None:
         """Raises for metrics that the model can't compute."""
         known = self.output_choices
