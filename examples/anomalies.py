@@ -45,6 +45,7 @@ def load(anomaly: int, components: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def train_flow(x: np.ndarray, blocks: int, epochs: int, seed: int) -> tfi.ResidualFlow:
+    keras.utils.set_random_seed(seed)  # of the order of the batches
     flow = tfi.mlp_flow(x.shape[1], blocks, hidden_units=(64, 64), activation="elu", seed=seed)
     steps = epochs * -(-len(x) // 128)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.01)
