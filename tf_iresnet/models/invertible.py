@@ -27,7 +27,7 @@ class InvertibleModel(TrainableModel):
 
     Args:
         layer: the network, or a list of invertible layers.
-        seed: makes training reproducible.
+        seed: of the training noise. `fit` shuffles by Keras' own, `keras.utils.set_random_seed`.
     """
 
     # What `export` writes; the first is also `serve`.
