@@ -252,29 +252,33 @@ class InvertibleLayer(StackedLayer):
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step.
 
-        On each of several replicas by the batch of all of them, so that they agree. Data that
-        aren't finite, or become so in a layer, set nothing anywhere.
+        By the batch of all replicas. Data that aren't finite, or become so in a layer, set nothing
+        anywhere.
         """
-        weights = self.initialized_weights
-        flags = [tf.reduce_all(w.value > 0) for w in weights if w.name == "initialized"]
-        if not flags:
+        if not self.initialized_weights:
             return
-        done = tf.reduce_all(flags)
         data = [tf.stop_gradient(x)]
         if condition is not None:  # one row for all, or a row for each
             data.append(tf.broadcast_to(condition, tf.stack([tf.shape(x)[0], condition.shape[1]])))
-        data = replicas.whole_batch(data, only_first=done)
+        replicas.together(self._initialize, *data)
+
+    def _initialize(self, *parts: Callable[[], tf.Tensor]) -> None:
+        """Does so, once for all replicas; a part returns `x`, or the condition, of all of them."""
+        weights = self.initialized_weights
         before = [tf.convert_to_tensor(weight.value) for weight in weights]
+        pairs = zip(weights, before, strict=True)
+        flags = [tf.reduce_all(value > 0) for w, value in pairs if w.name == "initialized"]
 
         def initialized() -> list[tf.Tensor]:
             # Bound in here: it would cost a step its time where nothing is to be done.
-            bound = self.bind(*data[1:])
-            values, _ = self.initialize(bound, before, data[0], False)
-            finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*data, *values)]
-            pairs = zip(values, before, strict=True)
-            return [tf.where(tf.reduce_all(finite), *pair) for pair in pairs]
+            x, *condition = (part() for part in parts)
+            values, _ = self.initialize(self.bind(*condition), before, x, False)
+            tensors = (x, *condition, *values)
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in tensors])
+            return [tf.where(finite, *pair) for pair in zip(values, before, strict=True)]
 
-        for weight, value in zip(weights, tf.cond(done, lambda: before, initialized), strict=True):
+        values = tf.cond(tf.reduce_all(flags), lambda: before, initialized)
+        for weight, value in zip(weights, values, strict=True):
             weight.assign(value)
 
 
