@@ -57,6 +57,10 @@ SCALARS = {
 }
 
 
+def integral(slope, x):
+    return np.sum((slope[1:] + slope[:-1]) / 2 * np.diff(x))
+
+
 @pytest.mark.parametrize("name", SCALARS)
 def test_the_log_dets_of_a_map_of_numbers_integrate_to_it(name):
     layer = SCALARS[name]()
@@ -68,8 +72,8 @@ def test_the_log_dets_of_a_map_of_numbers_integrate_to_it(name):
     steps = np.diff(y)
     assert np.all(steps > 0) or np.all(steps < 0)
     slope = np.exp(bijector.forward_log_det_jacobian(x, 0))
-    np.testing.assert_allclose(np.trapezoid(slope, x), np.abs(y[-1] - y[0]), rtol=1e-4)
+    np.testing.assert_allclose(integral(slope, x), np.abs(y[-1] - y[0]), rtol=1e-4)
     # The same from the other side, at equal distances of the outputs.
     y = np.linspace(y.min(), y.max(), 201)
     slope = np.exp(bijector.inverse_log_det_jacobian(y, 0))
-    np.testing.assert_allclose(np.trapezoid(slope, y), 0.6, rtol=1e-4)
+    np.testing.assert_allclose(integral(slope, y), 0.6, rtol=1e-4)

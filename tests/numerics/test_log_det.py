@@ -219,7 +219,7 @@ def test_probes_have_mean_zero_and_unit_covariance(name):
         (lambda: log_det.PowerSeries(3, gradient="magic"), "gradient to be one of.*magic"),
         (lambda: log_det.RussianRoulette(survival=1.0), "survival.*between 0 and 1.*1.0"),
         (lambda: probes.as_seed(0.5), "seed to be an int.*0.5"),
-        (lambda: probes.as_seed([1, 2, 3]), "seed to be an int"),
+        (lambda: probes.as_seed([1, 2, 3, 4]), "seed to be an int"),
     ],
 )
 def test_errors_say_what_was_expected(make, message):

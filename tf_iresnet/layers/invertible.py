@@ -248,36 +248,40 @@ class InvertibleLayer(StackedLayer):
         expect_events(self, value, inverse)
         return value, as_condition(self, condition, value.shape[0])
 
-    def _bound(self, condition: tf.Tensor | None, training: bool | None = None) -> Any:
+    def _bound(self, condition: tf.Tensor | None = None, training: bool | None = None) -> Any:
         """What `bind` returns in the working dtype, also of layers inside that have another one."""
         return cast_floats(self.bind(condition, training), self.working_dtype)
 
     def _initialize_by(self, x: tf.Tensor, condition: tf.Tensor | None) -> None:
         """Sets what data initialise, in a pass of its own before the first step.
 
-        On each of several replicas by the batch of all of them, so that they agree. Data that
-        aren't finite, or become so in a layer, set nothing anywhere.
+        By the batch of all replicas. Data that aren't finite, or become so in a layer, set nothing
+        anywhere.
         """
-        weights = self.initialized_weights
-        flags = [tf.reduce_all(w.value > 0) for w in weights if w.name == "initialized"]
-        if not flags:
+        if not self.initialized_weights:
             return
-        done = tf.reduce_all(flags)
         data = [tf.stop_gradient(x)]
         if condition is not None:  # one row for all, or a row for each
             data.append(tf.broadcast_to(condition, tf.stack([tf.shape(x)[0], condition.shape[1]])))
-        data = replicas.whole_batch(data, only_first=done)
+        replicas.together(self._initialize, *data)
+
+    def _initialize(self, *parts: Callable[[], tf.Tensor]) -> None:
+        """Does so, once for all replicas; a part returns `x`, or the condition, of all of them."""
+        weights = self.initialized_weights
         before = [tf.cast(weight.value, self.working_dtype) for weight in weights]
+        pairs = zip(weights, before, strict=True)
+        flags = [tf.reduce_all(value > 0) for w, value in pairs if w.name == "initialized"]
 
         def initialized() -> list[tf.Tensor]:
             # Bound in here: it would cost a step its time where nothing is to be done.
-            bound = self._bound(data[1] if data[1:] else None)
-            values, _ = self.initialize(bound, before, data[0], False)
-            finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*data, *values)]
-            pairs = zip(values, before, strict=True)
-            return [tf.where(tf.reduce_all(finite), *pair) for pair in pairs]
+            x, *condition = (part() for part in parts)
+            values, _ = self.initialize(self._bound(*condition), before, x, False)
+            tensors = (x, *condition, *values)
+            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in tensors])
+            return [tf.where(finite, *pair) for pair in zip(values, before, strict=True)]
 
-        for weight, value in zip(weights, tf.cond(done, lambda: before, initialized), strict=True):
+        values = tf.cond(tf.reduce_all(flags), lambda: before, initialized)
+        for weight, value in zip(weights, values, strict=True):
             weight.assign(value)
 
 

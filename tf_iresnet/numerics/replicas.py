@@ -1,12 +1,13 @@
 """A batch that lies in parts on the replicas of a `tf.distribute.Strategy`.
 
-What these functions say of it is the same on every replica, and what one replica with the whole
-batch would find. They send something between replicas, which TensorFlow allows in the function
-that `Strategy.run` runs, but not in a `tf.cond` or a `tf.while_loop` in it.
+Each replica calls these functions with its part, in the function that `Strategy.run` runs, but not
+in a `tf.cond`, a `tf.while_loop` or a `tf.function` in it: there TensorFlow lets none wait for the
+others. Parts needn't be equally large, and may be empty. With a single replica, or outside of
+`Strategy.run`, the part is the whole batch.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -24,25 +25,38 @@ class Place(NamedTuple):
 
 
 def place(x: tf.Tensor) -> Place:
-    """The place of `x` `[batch, …]`; parts needn't be equally large, and may be empty."""
-    context, rows = _context(), tf.shape(x)[0]
+    """The place of `x` `[batch, …]`."""
+    context = _context()
     if context is None:
-        return Place(None, rows)
-    counts = context.all_gather(rows[tf.newaxis], axis=0)
-    return Place(tf.reduce_sum(counts[: context.replica_id_in_sync_group]), tf.reduce_sum(counts))
+        return Place(None, tf.shape(x)[0])
+    counts = together(lambda whole: whole(), tf.shape(x)[:1])
+    own = context.replica_id_in_sync_group
+    return Place(tf.reduce_sum(counts[:own]), tf.reduce_sum(counts))
 
 
-def whole_batch(parts: Sequence[tf.Tensor], only_first: tf.Tensor) -> list[tf.Tensor]:
-    """The parts `[batch, …]` of all replicas, joined, from this replica's.
+def together(function: Callable[..., Any], *parts: tf.Tensor) -> Any:
+    """Calls a function once for all replicas, and gives each of them what it returns.
 
-    `only_first`, a scalar that replicas agree on, says that nobody will read the result: then only
-    one example of each is sent. (TensorFlow 2.21 crashes where all parts are empty.)
+    A variable that it assigns to is set on all of them. For each of `parts` `[batch, …]` it gets a
+    function without arguments, which returns that of the whole batch: only where that is called,
+    as in a branch of a `tf.cond`, are they brought together.
     """
     context = _context()
     if context is None:
-        return [*parts]
-    sent = tf.cond(only_first, lambda: [part[:1] for part in parts], lambda: [*parts])
-    return context.all_gather(sent, axis=0)
+        return function(*(lambda part=part: part for part in parts))
+
+    def for_all(strategy: tf.distribute.Strategy, *parts: Any) -> Any:
+        return function(*(lambda part=part: _joined(strategy, part) for part in parts))
+
+    return context.merge_call(for_all, args=parts)
+
+
+def _joined(strategy: tf.distribute.Strategy, parts: Any) -> tf.Tensor:
+    own = strategy.experimental_local_results(parts)
+    if len(own) == strategy.num_replicas_in_sync:
+        # Not by `gather`: in TensorFlow 2.21 it crashes where all parts are empty.
+        return tf.concat(own, axis=0)
+    return strategy.gather(parts, axis=0)
 
 
 def _context() -> tf.distribute.ReplicaContext | None:
