@@ -24,7 +24,7 @@ test: $(VENV)/.installed  ## the whole fast suite
 	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 test-slow: $(VENV)/.installed  ## minutes-long trainings and their published figures
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist=worksteal
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

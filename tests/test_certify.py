@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.references import jacobian
 
 import tf_iresnet as tfi
 from tf_iresnet import layers
@@ -222,14 +223,6 @@ def double(units, activation=None, **kwargs):
     return layers.SpectralDense(units, 0.9, activation=activation, **kwargs)
 
 
-def jacobians(function, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = function(x)
-    size = int(np.prod(x.shape[1:]))
-    return tape.batch_jacobian(y, x).numpy().reshape(len(x), -1, size)
-
-
 def test_adjacent_linear_maps_are_bounded_together():
     """By the norm of their product, exactly; an activation's largest slope counts too."""
     branch = [double(8), double(6), double(7, "sigmoid"), double(5), double(4)]
@@ -282,7 +275,7 @@ def test_what_is_measured_on_data_is_the_norm_of_the_branches_jacobian(name):
     block = layer.layer if name == "inverse" else layer
     y = layer(x)
     points = {"monotone": (x + y) / np.sqrt(2), "inverse": y}.get(name, x)
-    expected = np.linalg.norm(jacobians(block.branch.bind(), points), 2, axis=(1, 2))
+    expected = np.linalg.norm(jacobian(block.branch.bind(), points), 2, axis=(1, 2))
     np.testing.assert_allclose(measured, expected, rtol=1e-12)
     row = tfi.certify(layer, x).blocks[0]
     assert row.measured == measured.max() <= row.lipschitz
@@ -300,9 +293,9 @@ def test_data_are_followed_through_every_kind_of_composition():
     assert len(blocks) == 3 and all(0 < block.measured <= block.lipschitz for block in blocks)
     expected, x = [], squeeze(x)
     for copy in stage.blocks():
-        expected.append(np.linalg.norm(jacobians(copy.bound, x), 2, axis=(1, 2)))
+        expected.append(np.linalg.norm(jacobian(copy.bound, x), 2, axis=(1, 2)))
         x += copy.bound(x)
-    expected.append(np.linalg.norm(jacobians(last.branch.bind(), x[..., :2]), 2, axis=(1, 2)))
+    expected.append(np.linalg.norm(jacobian(last.branch.bind(), x[..., :2]), 2, axis=(1, 2)))
     measured = [block.measured for block in blocks]
     np.testing.assert_allclose(measured, np.max(expected, 1), rtol=1e-9)
 
@@ -312,7 +305,7 @@ def test_conditions_are_those_of_the_examples():
     block.build((None, 4))
     random = np.random.default_rng(0)
     x, condition = tf.constant(random.normal(size=(150, 4))), random.normal(size=(150, 2))
-    norms = np.linalg.norm(jacobians(block.branch.bind(tf.constant(condition)), x), 2, axis=(1, 2))
+    norms = np.linalg.norm(jacobian(block.branch.bind(tf.constant(condition)), x), 2, axis=(1, 2))
     np.testing.assert_allclose(measured_lipschitz(block, x, condition)[0], norms, rtol=1e-12)
 
 

@@ -1,16 +1,12 @@
 """The four scripts as a user meets them: a table in, a certified density and samples out."""
 
 import json
-import os
-import pathlib
-import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from support.scripts import ROOT, in_a_process, in_this_process
 
 from tf_iresnet import mlp_flow
 from tf_iresnet.certify import certify
@@ -18,21 +14,7 @@ from tf_iresnet.data import TableError
 from tf_iresnet.training import commands
 from tf_iresnet.training.workdir import RunError
 
-ROOT = pathlib.Path(__file__).parents[1]
-# What TensorFlow logs while it is loaded, whatever it is asked.
-TENSORFLOW = re.compile(r"[IWE]0000 |WARNING: All log messages before absl::InitializeLog\(\)")
 COLUMNS = ["height", "weight", "age"]
-
-
-def script(name, *flags, cwd=ROOT):
-    """Runs scripts/`name`.py; returns its exit status, output and what it complained of."""
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, flags)],
-        cwd=cwd, capture_output=True, text=True, timeout=150,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    errors = [line for line in process.stderr.splitlines() if not TENSORFLOW.match(line)]
-    return process.returncode, process.stdout, errors
 
 
 def write_table(path, seed, rows):
@@ -46,10 +28,10 @@ def run(tmp_path_factory):
     """A run of configs/tabular.py by the command of its docstring, smaller and shorter."""
     folder = tmp_path_factory.mktemp("scripts")
     path = write_table(folder / "my.csv", seed=0, rows=300)
-    return folder / "run", train(path, folder / "run")
+    return folder / "run", train(in_a_process, path, folder / "run")
 
 
-def train(table, workdir, *flags):
+def train(script, table, workdir, *flags):
     """What the script prints."""
     status, output, errors = script(
         "train", "--config=configs/tabular.py", f"--config.data.path={table}",
@@ -70,7 +52,7 @@ def test_training_ends_with_the_figures_and_where_the_report_is(run):
 
 
 def test_sampling_writes_a_table_in_the_users_columns_and_units(run, tmp_path):
-    status, _, errors = script(
+    status, _, errors = in_a_process(
         "sample", f"--workdir={run[0]}", "--num=500", "--seed=1", "--output=s.csv", cwd=tmp_path
     )
     assert status == 0, errors
@@ -133,14 +115,15 @@ def test_a_certificate_may_be_compared_with_what_the_data_see(run, tmp_path, cap
         assert commands.certify(workdir=str(run[0]), data=data, examples=20) == 0
         output = capsys.readouterr().out
         assert "Lip(g) ≤   on data" in output and "every block is invertible" in output
-    status, output, errors = script("certify", f"--workdir={run[0]}", "--data", "--examples=20")
+    flags = (f"--workdir={run[0]}", "--data", "--examples=20")
+    status, output, errors = in_this_process("certify", *flags)
     assert (status, errors) == (0, []) and "on data" in output
 
 
 def test_lipschitz_mlps_model_a_table_from_training_to_a_certificate(tmp_path, capsys):
     table = write_table(tmp_path / "my.csv", seed=0, rows=300)
     workdir = tmp_path / "run"
-    output = train(table, workdir, "--config.model.branch=lipschitz_mlp")
+    output = train(in_this_process, table, workdir, "--config.model.branch=lipschitz_mlp")
     assert output.splitlines()[-1] == f"Report: {workdir / 'report.html'}"
     pictures = {p.stem for p in (workdir / "pictures").iterdir()}
     assert pictures == {"learning_curve", "lipschitz", "marginals"}
@@ -181,7 +164,7 @@ def test_a_model_that_is_not_certified_is_exit_status_1_and_its_enforced_copy_is
     path, copy = tmp_path / "loose.keras", tmp_path / "copy.keras"
     flow.save(path)
     before = path.read_bytes()
-    status, output, errors = script("certify", f"--model={path}")
+    status, output, errors = in_a_process("certify", f"--model={path}")
     assert (status, errors) == (1, []) and "NOT certified" in output
     assert commands.certify(model=str(path), enforce=True, output=str(copy)) == 0
     assert certify(keras.models.load_model(copy)).invertible
@@ -190,7 +173,7 @@ def test_a_model_that_is_not_certified_is_exit_status_1_and_its_enforced_copy_is
 
 def test_a_bad_table_is_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n3,oops\n")
-    status, _, errors = script(
+    status, _, errors = in_this_process(
         "train", f"--config={ROOT / 'configs' / 'tabular.py'}", "--config.data.path=bad.csv",
         "--workdir=run", cwd=tmp_path,
     )  # fmt: skip
@@ -200,7 +183,7 @@ def test_a_bad_table_is_one_line_and_leaves_nothing(tmp_path):
 
 
 def test_a_misspelt_field_is_one_line_with_the_right_one():
-    status, _, errors = script(
+    status, _, errors = in_this_process(
         "train", "--config=configs/toy.py", "--config.training.epoch=3", "--workdir=nowhere"
     )
     assert status == 2
@@ -250,14 +233,14 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(call, message, tmp_p
     ],
 )
 def test_an_unknown_comparison_is_refused_with_those_there_are(name, flag, known, tmp_path):
-    status, _, errors = script(name, f"{flag}=none", "--workdir=none", cwd=tmp_path)
+    status, _, errors = in_a_process(name, f"{flag}=none", "--workdir=none", cwd=tmp_path)
     assert status in (1, 2)
     assert any("should be one of" in line and all(k in line for k in known) for line in errors)
     assert not list(tmp_path.iterdir())
 
 
 def test_comparisons_are_found_from_any_directory(tmp_path):
-    status, _, errors = script(
+    status, _, errors = in_this_process(
         "compare", "--table=patches", "--workdir=a", "--jobs=2", cwd=tmp_path
     )
     assert (status, len(errors)) == (2, 1) and "Expected no --jobs" in errors[0]

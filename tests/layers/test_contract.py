@@ -3,6 +3,7 @@
 A new layer is one line here.
 """
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.references import bound_once, jacobian_log_det
 
 from tf_iresnet import layers, log_det
 
@@ -31,11 +33,17 @@ CONDITION = 2
 PERTURBED = ("log_scale", "shift", "condition_kernel", "log_multiplier", "bias_")
 
 
+def spectral(dtype, rule="aol", **kwargs):
+    """Kernels beyond the coefficient, which a formula scales: power iteration compiles slowly."""
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
+    options = {"kernel_initializer": initializer, "normalization": rule, **kwargs}
+    if rule == "power" and dtype == "float64":  # the gradient is exact at exact singular vectors
+        options |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    return options
+
+
 def branch(dtype, activation="sine", features=EVENT[0], **kwargs):
-    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)  # beyond the coefficient
-    common = {"kernel_initializer": initializer, "dtype": dtype, **kwargs}
-    if dtype == "float64":  # the gradient of the norm is exact at the exact singular vectors
-        common |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    common = spectral(dtype, **kwargs) | {"dtype": dtype}
     return [
         layers.SpectralDense(8, 0.8, activation=activation, **common),
         layers.SpectralDense(features, 0.8, bias_initializer="ones", **common),
@@ -49,8 +57,10 @@ def residual(dtype, estimator="exact", activation="sine", **kwargs):
     )
 
 
-def pair(dtype):
-    return layers.InvertibleSequential([layers.ActNorm(dtype=dtype), residual(dtype)], dtype=dtype)
+def pair(dtype, **kwargs):
+    return layers.InvertibleSequential(
+        [layers.ActNorm(dtype=dtype), residual(dtype, **kwargs)], dtype=dtype
+    )
 
 
 def residual_concat(dtype):
@@ -62,11 +72,8 @@ def residual_concat(dtype):
 
 
 def residual_image(dtype):
-    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
-    common = {"padding": "same", "kernel_initializer": initializer, "dtype": dtype}
-    common |= {"coefficient": 0.8, "condition_size": CONDITION}
-    if dtype == "float64":
-        common |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    common = {"coefficient": 0.8, "condition_size": CONDITION, "padding": "same", "dtype": dtype}
+    common |= spectral(dtype, "power")
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     return layers.ResidualBlock(
         [
@@ -99,9 +106,7 @@ def monotone(dtype, activation="cpila", **kwargs):
 
 
 def triangular(dtype, **kwargs):
-    dense = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1.0, seed=1)}
-    if dtype == "float64":
-        dense |= {"tolerance": 1e-7, "max_power_iterations": 5000}
+    dense = spectral(dtype)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     return layers.TriangularBlock(
         (3, 2), 0.8, "sine", dense=dense, tolerance=tolerance, dtype=dtype, **kwargs
@@ -112,7 +117,7 @@ LAYERS = {
     "act_norm": lambda dtype: layers.ActNorm(dtype=dtype),
     "rescale": lambda dtype: layers.Rescale([2.0, -0.5, 3.0], [1.0, 0.0, -2.0], dtype=dtype),
     "logit": lambda dtype: layers.Logit(0.01, dtype=dtype),
-    "residual": residual,
+    "residual": lambda dtype: residual(dtype, rule="power"),
     "residual_picard": lambda dtype: layers.ResidualBlock(
         branch(dtype), "exact", "picard", 1e-5 if dtype == "float32" else 1e-12, dtype=dtype
     ),
@@ -122,7 +127,7 @@ LAYERS = {
     "sequential": lambda dtype: layers.InvertibleSequential(
         [layers.Rescale(0.5, dtype=dtype), pair(dtype)], dtype=dtype
     ),
-    "repeated": lambda dtype: layers.Repeated(pair(dtype), 3, dtype=dtype),
+    "repeated": lambda dtype: layers.Repeated(pair(dtype, rule="power"), 3, dtype=dtype),
     "inverse": lambda dtype: layers.Inverse(residual(dtype), dtype=dtype),
     "implicit": lambda dtype: layers.InvertibleSequential(
         [residual(dtype), layers.Inverse(residual(dtype), dtype=dtype)], dtype=dtype
@@ -186,7 +191,7 @@ def cases(*fast, slow=frozenset(VARIANTS)):
     )
 
 
-def build(name, dtype, batch=4):
+def build(name, dtype):
     """The layer with weights that aren't at their defaults, data and condition."""
     random = np.random.default_rng(0)
     layer, event = LAYERS[name](dtype), EVENTS.get(name, EVENT)
@@ -194,40 +199,54 @@ def build(name, dtype, batch=4):
     for weight in layer.weights:
         if weight.name.startswith(PERTURBED):
             weight.assign(random.normal(size=weight.shape) / 2)
-    x = tf.constant(random.uniform(0.1, 0.9, (batch, *event)), dtype)
+    x = tf.constant(random.uniform(0.1, 0.9, (4, *event)), dtype)
     condition = None
     if layer.condition_size:
-        condition = tf.constant(random.normal(size=(batch, CONDITION)), dtype)
+        condition = tf.constant(random.normal(size=(4, CONDITION)), dtype)
     return layer, x, condition
 
 
-def exact_log_det(layer, x, condition):
-    """Independent of the layer's own log-det: `slogdet` of the autodiff Jacobian in float64."""
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, condition)
-    jacobian = np.asarray(tape.batch_jacobian(y, x), np.float64)
-    size = np.prod(x.shape[1:])
-    return np.linalg.slogdet(jacobian.reshape(-1, size, size))[1]
+shared = functools.cache(build)  # by tests that leave the layer as it is
 
 
 @functools.cache
 def in_eager_mode(name, dtype):
-    """A layer with data and condition, its outputs, their inverse and the exact log-det."""
-    layer, x, condition = build(name, dtype)
+    """The outputs, their inverse, and the log-det by autodiff and LAPACK."""
+    layer, x, condition = shared(name, dtype)
     y = layer(x, condition)
-    return layer, x, condition, y, layer.inverse(y, condition), exact_log_det(layer, x, condition)
+    exact = jacobian_log_det(lambda x: layer(x, condition), x)
+    return y, layer.inverse(y, condition), exact
+
+
+def without_none(*arguments):
+    return [a for a in arguments if a is not None]
+
+
+@functools.cache
+def both_ways(name, dtype, mode):
+    """A function of inputs and condition; compiled, one trace serves every batch size."""
+    layer, *arguments = shared(name, dtype)
+
+    def function(x, condition=None):
+        share = contextlib.nullcontext() if mode == "eager" else bound_once(layer, condition)
+        with share:
+            y, log_det = layer.forward_with_log_det(x, condition)
+            return y, log_det, *layer.inverse_with_log_det(y, condition)
+
+    if mode == "eager":
+        return function
+    signature = [tf.TensorSpec([None, *a.shape[1:]], dtype) for a in without_none(*arguments)]
+    return tf.function(
+        function, input_signature=signature, jit_compile=mode == "xla", autograph=False
+    )
 
 
 @cases("graph", "xla")
-def test_inverse_and_log_det(name, mode, dtype, run_in_mode):
-    layer, x, condition, outputs, inverse, exact = in_eager_mode(name, dtype)
-
-    def both_ways(x):
-        y, log_det = layer.forward_with_log_det(x, condition)
-        return y, log_det, *layer.inverse_with_log_det(y, condition)
-
-    y, log_det, recovered, inverse_log_det = run_in_mode(both_ways, mode)(x)
+def test_inverse_and_log_det(name, mode, dtype):
+    _, x, condition = shared(name, dtype)
+    outputs, inverse, exact = in_eager_mode(name, dtype)
+    function = both_ways(name, dtype, mode)
+    y, log_det, recovered, inverse_log_det = function(*without_none(x, condition))
     tolerance = {"rtol": 1e-4, "atol": 5e-5} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-9}
     np.testing.assert_allclose(outputs, y, **tolerance)
     np.testing.assert_allclose(inverse, x, **tolerance)
@@ -245,52 +264,53 @@ def inner(a, b):
 @cases("xla", slow=VARIANTS | COMPOSED)
 def test_weighted_gradients_are_those_of_finite_differences(name, mode, run_in_mode):
     """Of `Σ wᵢ(log_detᵢ + ⟨cᵢ, yᵢ⟩)`, and through the inverse, in inputs and weights together."""
-    layer, x, condition = build(name, "float64")
+    layer, x, condition = shared(name, "float64")
     random = np.random.default_rng(2)
     weights = tf.constant([1.0, -3.0, 0.1, 7.0], tf.float64)
     cotangent = tf.constant(random.normal(size=x.shape))
     latent = tf.constant(random.normal(size=layer.compute_output_shape(x.shape)))
     variables = layer.trainable_variables
-    directions = [tf.constant(random.normal(size=v.shape)) for v in [x, *variables]]
+    directions = [tf.constant(random.normal(size=v.shape)) for v in variables]
+    points = [x, tf.identity(layer(x, condition))]
+    of_points = [tf.constant(random.normal(size=point.shape)) for point in points]
 
-    def forward(x):
-        y, log_det = layer.forward_with_log_det(x, condition)
-        return tf.reduce_sum(weights * (log_det + inner(latent, y)))
+    def both_values(x, y):
+        with bound_once(layer, condition):
+            mapped, log_det = layer.forward_with_log_det(x, condition)
+            back, inverse_log_det = layer.inverse_with_log_det(y, condition)
+        forward = tf.reduce_sum(weights * (log_det + inner(latent, mapped)))
+        return forward, tf.reduce_sum(weights * (inverse_log_det + inner(cotangent, back)))
 
-    def backward(y):
-        x, log_det = layer.inverse_with_log_det(y, condition)
-        return tf.reduce_sum(weights * (log_det + inner(cotangent, x)))
-
-    y = tf.identity(layer(x, condition))
-    for function, point in ((forward, x), (backward, y)):
-        directions[0] = tf.constant(random.normal(size=point.shape))
-
-        def slope(point, function=function):
-            with tf.GradientTape() as tape:
-                tape.watch(point)
-                value = function(point)
+    def both_slopes(*points):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(points)
+            values = both_values(*points)
+        slopes = []
+        for value, point, direction in zip(values, points, of_points, strict=True):
             gradients = tape.gradient(
                 value,
                 [point, *(v.value for v in variables)],
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
-            terms = zip(gradients, directions, strict=True)
-            return tf.add_n([tf.reduce_sum(g * d) for g, d in terms])
+            terms = zip(gradients, [direction, *directions], strict=True)
+            slopes.append(tf.add_n([tf.reduce_sum(g * d) for g, d in terms]))
+        return slopes
 
-        analytic = run_in_mode(slope, mode)(point)
-        step, shifted = 1e-6, []
-        for sign in (1, -1):
-            for variable, direction in zip(variables, directions[1:], strict=True):
-                variable.assign_add(sign * step * direction)
-            shifted.append(function(point + sign * step * directions[0]))
-            for variable, direction in zip(variables, directions[1:], strict=True):
-                variable.assign_sub(sign * step * direction)
-        np.testing.assert_allclose(analytic, (shifted[0] - shifted[1]) / (2 * step), rtol=2e-6)
+    analytic = run_in_mode(both_slopes, mode)(*points)
+    before, step, shifted = [v.numpy() for v in variables], 1e-6, []
+    for sign in (1, -1):
+        for variable, value, direction in zip(variables, before, directions, strict=True):
+            variable.assign(value + sign * step * direction)
+        there = [p + sign * step * d for p, d in zip(points, of_points, strict=True)]
+        shifted.append(np.array(both_values(*there)))
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    np.testing.assert_allclose(analytic, (shifted[0] - shifted[1]) / (2 * step), rtol=2e-6)
 
 
 @names
 def test_config_gives_an_equal_layer(name):
-    layer, x, condition = build(name, "float64")
+    layer, x, condition = shared(name, "float64")
     config = keras.saving.serialize_keras_object(layer)
     copy = keras.saving.deserialize_keras_object(config)
     assert keras.saving.serialize_keras_object(copy)["config"] == config["config"]
@@ -309,13 +329,14 @@ def test_config_gives_an_equal_layer(name):
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in VARIANTS)) for n in LAYERS]
 )
 def test_same_call_same_bits_for_any_batch_size(name):
-    layer, x, condition = build(name, "float32", batch=7)
-    forward = tf.function(lambda x, c: layer.forward_with_log_det(x, c), reduce_retracing=True)
+    layer, *arguments = shared(name, "float32")
+    arguments = without_none(*arguments)
+    forward = both_ways(name, "float32", "graph")
     before = [w.numpy() for w in layer.weights]
-    y, log_det = forward(x, condition)
+    y, log_det, *_ = forward(*arguments)
     for _ in range(2):
-        np.testing.assert_array_equal(forward(x, condition)[1], log_det)
-    few = forward(x[:2], None if condition is None else condition[:2])
+        np.testing.assert_array_equal(forward(*arguments)[1], log_det)
+    few = forward(*(a[:2] for a in arguments))
     np.testing.assert_allclose(few[0], y[:2], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(few[1], log_det[:2], rtol=1e-4, atol=1e-5)
     for weight, value in zip(layer.weights, before, strict=True):
@@ -325,13 +346,13 @@ def test_same_call_same_bits_for_any_batch_size(name):
 def test_keras_files_load_in_a_fresh_process_without_custom_objects(tmp_path):
     expected = {}
     for name in LAYERS:
-        layer, x, condition = build(name, "float32")
+        layer, x, condition = shared(name, "float32")
         inputs = [keras.Input(x.shape[1:])] + (
             [] if condition is None else [keras.Input([CONDITION])]
         )
         model = keras.Model(inputs, layer(*inputs))
         model.save(tmp_path / f"{name}.keras")
-        arguments = [x] if condition is None else [x, condition]
+        arguments = without_none(x, condition)
         expected[name] = layer(*arguments).numpy()
         np.savez(tmp_path / f"{name}.npz", *[np.asarray(a) for a in arguments])
     program = """

@@ -59,9 +59,16 @@ def test_there_is_no_state_and_training_changes_nothing(name, rule):
     assert build(name, "power").non_trainable_variables != []
 
 
-@names
+# Under XLA each takes seconds, and those of a kind compile the same operations.
+OF_A_KIND = {"sequence", "dilated", "channels", "volume"}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [(n, "graph") for n in LAYERS]
+    + [pytest.param(n, "xla", marks=[pytest.mark.slow] * (n in OF_A_KIND)) for n in LAYERS],
+)
 @rules
-@pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_every_mode_gives_the_eager_numbers(name, rule, mode, run_in_mode):
     layer = build(name, rule, activation="sine")
     x = tf.random.stateless_normal((2, *(n or 5 for n in LAYERS[name][1])), [0, 0])

@@ -1,9 +1,11 @@
 """Exact Jacobians to compare with, and blocks whose weights a seed fixes."""
 
+import contextlib
 import math
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_iresnet import layers
@@ -31,6 +33,15 @@ def jacobian(function, x):
 def jacobian_log_det(function, x):
     """`ln|det J|` of each example, by autodiff and LAPACK."""
     return np.linalg.slogdet(jacobian(function, x))[1]
+
+
+@contextlib.contextmanager
+def bound_once(layer, condition=None):
+    """What is called in here shares one pass over the weights, most of what there is to compile."""
+    bound = layer.bind(condition)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vars(layer), "bind", lambda *_: bound)
+        yield
 
 
 def seeded_branch(features, hidden=8, coefficient=0.8, activation="sine", **kwargs):
