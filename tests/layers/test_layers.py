@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from support.references import jacobian_log_det
 
+import tf_iresnet as tfi
 from tf_iresnet import layers
 
 
@@ -139,3 +140,27 @@ class NotInvertible(keras.layers.Layer):
 def test_errors_say_what_was_expected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+def test_a_logit_flow_has_no_density_outside_of_the_support(alpha, dtype):
+    logit = layers.Logit(alpha, dtype=dtype)
+    flow = tfi.mlp_flow(2, 1, (8,), seed=0, preprocessing=[logit], dtype=dtype)
+    outside = [[-0.2, 0.5], [0.5, 1.2], [-1.0, 3.0], [0.0 if alpha == 0 else -0.06, 0.5]]
+    x = np.array([[0.5, 0.5], *outside], dtype)
+    distribution = flow.distribution()
+    with tf.GradientTape() as tape:
+        doors = [flow.log_prob(x), distribution.log_prob(x)]
+        mean = tf.reduce_mean(doors[0][:1])
+    for log_prob in doors:
+        assert np.isfinite(log_prob[0]) and np.all(log_prob[1:] == -np.inf)
+    assert all(
+        np.isfinite(gradient).all() for gradient in tape.gradient(mean, flow.trainable_weights)
+    )
+    assert np.isnan(flow.log_prob(np.full((1, 2), np.nan))).all()
+    # Where the sigmoid is rounded to an end, the other direction has its true slope.
+    layer = layers.Logit(alpha, dtype=dtype)
+    layer.build((None, 2))
+    _, log_det = layer.inverse_with_log_det(np.array([[60.0, 0.0]]))
+    expected = -60 - 2 * np.log(2) - 2 * np.log1p(-2 * alpha)
+    np.testing.assert_allclose(log_det, [expected], rtol=1e-6)

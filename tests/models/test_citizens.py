@@ -451,3 +451,21 @@ def test_inverses_are_compiled_once_that_pays(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.decode(z[:0]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("block", ["residual", "triangular"])
+@pytest.mark.parametrize("branch", ["spectral", "lipschitz_mlp"])
+def test_a_seed_decides_every_weight_of_a_conditional_recipe(block, branch):
+    options = {"block": block, "branch": "spectral" if block == "triangular" else branch}
+    make = functools.partial(vectors, num_blocks=2, condition_size=SIZE, **options)
+    assert same(make(seed=3).get_weights(), make(seed=3).get_weights())
+    assert not same(make(seed=3).get_weights(), make(seed=4).get_weights())
+
+
+@pytest.mark.parametrize("option", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_what_keras_applies_to_each_replica_alone_is_refused(option):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = vectors()
+        model.compile(keras.optimizers.SGD(0.1, **{option: 1.0}))
+    with pytest.raises(ValueError, match=f"Expected no {option} on several replicas"):
+        model.fit(data("unconditional")[0], verbose=0)

@@ -1,6 +1,6 @@
 """Fixed elementwise bijections between the user's units and the network's."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.closed_form import ClosedFormLayer
+from tf_iresnet.layers.invertible import Mapped
 from tf_iresnet.layers.serialization import register
 
 
@@ -74,6 +75,9 @@ class Rescale(ClosedFormLayer):
 class Logit(ClosedFormLayer):
     """`y = logit(α + (1 − 2α) x)` of data in [0, 1] (Dinh et al., Real NVP, arXiv 1605.08803).
 
+    Data where `s = α + (1 − 2α) x` isn't between 0 and 1 have the log-determinant −∞, so that a
+    flow's density of them is 0; their outputs are finite, those of the nearest end.
+
     Args:
         alpha: 0 ≤ α < ½, keeps the ends finite; Residual Flows use 0.05 for CIFAR10 and 1e-6
             for MNIST.
@@ -85,29 +89,34 @@ class Logit(ClosedFormLayer):
             raise ValueError(f"Expected 0 ≤ alpha < 0.5. Received: alpha={alpha}")
         self.alpha = alpha
 
-    def _logarithms(self, x: Any, log: Callable = tf.math.log) -> tuple[Any, Any]:
-        """`ln s` and `ln(1 − s)` for `s = α + (1 − 2α) x`."""
-        # Both from their own end: in float32 1 − s loses all digits near 1.
-        low = log(self.alpha + (1 - 2 * self.alpha) * x)
-        return low, log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
+    def _arguments(self, x: Any) -> tuple[Any, Any]:
+        """`s = α + (1 − 2α) x` and `1 − s`."""
+        # Each from its own end: in float32 1 − s loses all digits near 1.
+        return self.alpha + (1 - 2 * self.alpha) * x, self.alpha + (1 - 2 * self.alpha) * (1 - x)
 
     def transform(self, x):
-        low, high = self._logarithms(x)
-        return low - high
+        tiny = np.finfo(x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype).tiny
+        inside = [keras.ops.where(s <= 0, tiny, s) for s in self._arguments(x)]  # NaN stays NaN
+        return keras.ops.log(inside[0]) - keras.ops.log(inside[1])
 
     def restore(self, y):
         return (tf.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
 
     def fold(self, x, folding):
-        def difference(x: Any) -> Any:
-            low, high = self._logarithms(x, keras.ops.log)
-            return low - high
-
-        return folding.operations(self, difference, x)
+        return folding.operations(self, self.transform, x)
 
     def log_det_at(self, x):
-        low, high = self._logarithms(x)
-        return _sum_of_entries(tf.cast(np.log1p(-2 * self.alpha), x.dtype) - low - high)
+        slopes = []
+        for s in self._arguments(x):
+            outside = s <= 0
+            logarithm = tf.math.log(tf.where(outside, tf.ones_like(s), s))
+            slopes.append(tf.where(outside, tf.cast(-math.inf, x.dtype), -logarithm))
+        return _sum_of_entries(tf.cast(np.log1p(-2 * self.alpha), x.dtype) + slopes[0] + slopes[1])
+
+    def pull(self, bound, y, how=None):
+        # By y, since a sigmoid is rounded to an end of the support.
+        slopes = -tf.math.softplus(y) - tf.math.softplus(-y) - math.log1p(-2 * self.alpha)
+        return Mapped.exact(self.restore(y), how and _sum_of_entries(slopes))
 
 
 def _sum_of_entries(values: tf.Tensor) -> tf.Tensor:

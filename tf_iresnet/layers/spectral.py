@@ -97,9 +97,10 @@ class SpectralLayer(ContractiveLayer):
         super().build(input_shape)
         if self.condition_size is not None:
             shape = (self.condition_size, self.units)
-            self.condition_kernel = self.add_weight(
-                shape, "glorot_uniform", name="condition_kernel"
-            )
+            # Of the other kernel's seed: where that is fixed, so is the layer.
+            seed = getattr(getattr(self, "kernel_initializer", None), "seed", None)
+            initializer = keras.initializers.GlorotUniform(seed if isinstance(seed, int) else None)
+            self.condition_kernel = self.add_weight(shape, initializer, name="condition_kernel")
         self.rule.build(self, self.norm_map(at_least_float32(self.kernel.value))[0])
         if self.nonlinearity is not None and not self.nonlinearity.built:
             self.nonlinearity.build(self._linear_output_shape(input_shape))

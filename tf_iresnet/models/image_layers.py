@@ -37,6 +37,9 @@ class ImageLayers:
 
     def stages(self, shape: tuple[int, ...]) -> Iterator[list[InvertibleLayer]]:
         """The layers of each scale, given the shape of an image."""
+        if len(shape) != 3 or min(shape) < 1:
+            expected = "image_shape to be (height, width, channels)"
+            raise ValueError(f"Expected {expected}. Received: {shape}. Gray images have 1 channel.")
         a = self.architecture
         for scale, (count, width) in enumerate(zip(a.blocks, a.widths, strict=True)):
             stage: list[InvertibleLayer] = []

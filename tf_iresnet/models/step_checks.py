@@ -31,6 +31,17 @@ def fail(
         return tf.constant(False)
 
 
+def expect_no_clipping(optimizer: Any) -> None:
+    """Raises for what Keras does on each replica with its own share of a gradient."""
+    names = ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
+    for name in names:
+        if (value := getattr(optimizer, name, None)) is not None:
+            raise ValueError(
+                f"Expected no {name} on several replicas, where Keras can't apply it to the whole "
+                f"gradient. Received: {name}={value}. Leave it out, or train on one device."
+            )
+
+
 @contextlib.contextmanager
 def in_plain_words() -> Iterator[None]:
     """Raises failed assertions of this package as Python's errors, without TensorFlow's trace."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.layers.tracking import Tracked
-from tf_iresnet.models.step_checks import StopNotFinite, fail, in_plain_words
+from tf_iresnet.models.step_checks import StopNotFinite, expect_no_clipping, fail, in_plain_words
 from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
 
@@ -194,6 +194,8 @@ class TrainableModel(Tracked, keras.Model):
         return [*self._means, *(m for m in others if m is not getattr(self, "_loss_tracker", None))]
 
     def make_train_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            expect_no_clipping(self.optimizer)
         # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
         if self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
