@@ -75,7 +75,7 @@ class IResNetClassifier(InvertibleModel):
 
     def _logits(self, x, training):
         features = self.layer.forward(x, training=training).value
-        positive = tf.nn.relu(self.normalization(features, training=training))
+        positive = tf.nn.relu(self._normalized(features, training))
         pooled = tf.reduce_mean(positive, axis=range(1, positive.shape.rank - 1))
         return self.head(pooled), features
 
@@ -86,6 +86,16 @@ class IResNetClassifier(InvertibleModel):
         if len(x.shape) > 2:
             x = keras.ops.mean(x, axis=tuple(range(1, len(x.shape) - 1)))
         return folding.copied(self.head, x)
+
+    def _normalized(self, features: tf.Tensor, training: bool) -> tf.Tensor:
+        """The normalised features; moving moments that wouldn't be finite stay as they were."""
+        moving = self.normalization.non_trainable_variables if training else []
+        before = [tf.identity(moment.value) for moment in moving]
+        normalized = self.normalization(features, training=training)
+        for moment, old in zip(moving, before, strict=True):
+            finite = tf.reduce_all(tf.math.is_finite(moment.value))
+            moment.assign(tf.where(finite, moment.value, old))
+        return normalized
 
     def class_log_prob(self, x: Any) -> tf.Tensor:
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
