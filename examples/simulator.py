@@ -1,6 +1,6 @@
 """The posterior of a simulator for every observation at once, calibrated and beside the truth.
 
-    python examples/simulator.py --output=runs
+    python examples/simulator.py --figures=runs/examples
 
 A ball is thrown at an angle and a speed that vary from throw to throw; what is seen is how far it
 flew, to 1.5 m. Which throws may it have been? A conditional flow is trained on simulated pairs
@@ -10,8 +10,11 @@ here the likelihood is known as well, so that each posterior can be computed on 
 """
 
 import argparse
+import os
 import pathlib
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -53,8 +56,9 @@ def train(num: int, epochs: int, num_blocks: int, random: np.random.Generator) -
     """A conditional flow fitted to simulated pairs: `y` of `fit` is the condition."""
     parameters, seen = simulate(num, random)
     flow = tfi.mlp_flow(
-        2, num_blocks, (64, 64), activation="sine", branch="lipschitz_mlp", condition_size=1, seed=0
-    )
+        2, num_blocks, (64, 64), activation="sine", branch="lipschitz_mlp", condition_size=1,
+        tolerance=1e-4, seed=0,
+    )  # fmt: skip
     steps = epochs * (num // 500)
     schedule = keras.optimizers.schedules.CosineDecay(4e-3, steps)
     flow.compile(keras.optimizers.Adam(schedule, clipnorm=1.0))
@@ -132,8 +136,8 @@ def figure(result: dict) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default="runs", help="folder of the figure")
-    output = parser.parse_args().output
+    parser.add_argument("--figures", type=pathlib.Path, default="runs/examples", help="folder")
+    figures = parser.parse_args().figures
     result = run()
     for name, p_value in zip(STATISTICS, result["p_values"], strict=True):
         print(f"ranks of the {name}: p = {p_value:.3f}")
@@ -141,8 +145,8 @@ def main() -> None:
     for seen, divergence, variation, mass in rows:
         print(f"given {seen:.0f} m: KL(truth‖flow) {divergence:.4f} nats, total variation "
               f"{variation:.3f}, mass of the flow on the grid {mass:.4f}")  # fmt: skip
-    output.mkdir(parents=True, exist_ok=True)
-    figure(result).savefig(output / "simulator.png", dpi=100)
+    figures.mkdir(parents=True, exist_ok=True)
+    figure(result).savefig(figures / "simulator.png", dpi=100)
 
 
 if __name__ == "__main__":
