@@ -155,7 +155,8 @@ def figure(result: dict) -> Figure:
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xticks(range(10), NAMES, rotation=45)
     right.set(ylabel="mean minus exact mean", title="with 3 Monte-Carlo errors")
-    right.legend()
+    right.margins(y=0.2)
+    right.legend(loc="upper left", ncols=2)
     return picture
 
 
@@ -171,9 +172,7 @@ def main() -> None:
     for i, name in enumerate(NAMES):
         columns = [f"{e['means'][i]:7.3f} ± {e['errors'][i]:.3f}" for e in (theirs, ours)]
         deviation, biased = result["deviation"][i], ours["values"][:, i].mean()
-        print(
-            f"{name:8} {result['exact'][i]:9.3f}  {'  '.join(columns)}  {deviation:6.2f} {biased:26.3f}"
-        )
+        print(f"{name:8} {result['exact'][i]:9.3f}", *columns, f"{deviation:12.2f} {biased:16.3f}")
     share = ours["size"] / len(ours["weights"])
     print(f"effective sample size {ours['size']:.0f} ({share:.0%}), k-hat {ours['k_hat']:.2f}")
     figures.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
     python examples/simulator.py --figures=runs/examples
 
 A ball is thrown at an angle and a speed that vary from throw to throw; what is seen is how far it
-flew, to 1.5 m. Which throws may it have been? A conditional flow is trained on simulated pairs
+flew, to 2.5 m. Which throws may it have been? A conditional flow is trained on simulated pairs
 alone (neural posterior estimation, Papamakarios and Murray, arXiv 1605.06376) and answers for any
 distance. Simulation-based calibration (Talts et al., arXiv 1804.06788) tests it over all of them;
 here the likelihood is known as well, so that each posterior can be computed on a grid.
@@ -23,7 +23,7 @@ from scipy import stats
 
 import tf_iresnet as tfi
 
-NOISE = 1.5  # m
+NOISE = 2.5  # m
 OBSERVED = (20.0, 35.0, 50.0)  # m, for the comparison with the truth
 EXTENT = (-4, 4)  # of the grid, in prior deviations
 STATISTICS = ("angle", "speed", "distance")
@@ -98,7 +98,7 @@ def posterior_on_grid(flow: tfi.ResidualFlow, seen: float, size: int) -> tuple[n
 
 
 def run(
-    num: int = 200_000, epochs: int = 6, num_blocks: int = 6, simulations: int = 2000,
+    num: int = 200_000, epochs: int = 10, num_blocks: int = 6, simulations: int = 2000,
     size: int = 200, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Calibration, and KL(truth‖flow) in nats and total variation for each observation."""
