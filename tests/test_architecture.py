@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FOLDERS = ("tf_iresnet", "scripts", "configs")
+FOLDERS = ("tf_iresnet", "scripts", "configs", "examples")
 FILES = sorted(
     str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")
 )
@@ -58,6 +58,10 @@ UNITS = {
         "tensorflow keras numpy absl ml_collections",
     ),
     "configs": Unit("", "ml_collections"),
+    # What a user may write: the public face alone.
+    "examples": Unit(
+        "package", "tensorflow keras numpy tensorflow_probability matplotlib scipy sklearn"
+    ),
 }
 
 
@@ -143,6 +147,7 @@ def test_imports_follow_the_arrows(path):
         ("configs/a.py", "import tf_iresnet"),
         ("configs/a.py", "import numpy as np"),
         ("scripts/a.py", "import torch"),
+        ("examples/a.py", "from tf_iresnet.layers import ActNorm"),
     ],
 )
 def test_the_arrows_are_enforced(path, source):
