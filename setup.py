@@ -17,12 +17,14 @@ CORE = [
     "tf-keras>=2.19",  # tensorflow-probability 0.25 imports it
     "setuptools; python_version >= '3.12'",  # tensorflow-probability 0.25 imports distutils
     "numpy>=1.26",  # data sets and certificates
+    "ml_dtypes>=0.4",  # resolution of bfloat16; TensorFlow brings it
     "absl-py>=2.1",  # flags of the scripts
     "ml_collections>=1.0",  # configs
 ]
 EXAMPLES = [
     "matplotlib>=3.8",  # pictures
     "scikit-learn>=1.4",  # small real data sets
+    "scipy>=1.12",  # distributions in examples/; scikit-learn brings it
     "jinja2>=3.1",  # report.html
     "pandas>=2.2",  # reads .csv and .parquet tables, naming what is wrong
     "pyarrow>=15",  # pandas' reader of .parquet

@@ -28,11 +28,10 @@ from scipy.special import expit
 from sklearn import metrics
 
 import tf_iresnet as tfi
-from tf_iresnet.data import toy
 
 WIDTH, FOURIER, LENGTH, DEVIATION = 64, 512, 2.0, 3.0
 KINDS = {"bounded GP": (0.7, True), "unbounded GP": (None, True), "unbounded linear": (None, False)}
-MOONS = toy.get("moons")
+MOONS = tfi.data.toy.get("moons")
 # Each moon by itself, wide enough to overlap with the other.
 MOON = [
     dataclasses.replace(MOONS, scale=0.5, arms=lambda t, k=k: MOONS.arms(t)[k : k + 1])

@@ -29,15 +29,16 @@ class Unit(NamedTuple):
     lazy: str = ""
 
 
-# numerics ← layers ← {bijectors, models, certify} ← training ← comparisons ← scripts; data beside.
+# numerics ← layers ← {bijectors ← distributions, models, certify} ← training ← comparisons ← scripts; data beside.
 UNITS = {
     "numerics": Unit("numerics", "tensorflow numpy"),
-    "layers": Unit("layers numerics", "tensorflow keras numpy"),
+    "layers": Unit("layers numerics", "tensorflow keras numpy ml_dtypes"),
     "bijectors": Unit("bijectors layers numerics", "tensorflow keras numpy tensorflow_probability"),
+    "distributions": Unit("bijectors", "tensorflow tensorflow_probability"),
     "models": Unit(
         "models layers numerics certify",
         "tensorflow keras numpy",
-        lazy="bijectors tensorflow_probability",
+        lazy="bijectors distributions tensorflow_probability",
     ),
     "certify": Unit("certify layers numerics", "tensorflow keras numpy"),
     "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow keras"),
@@ -179,7 +180,8 @@ def test_what_the_design_allows_passes(path, source):
 def hidden_imports(path, source):
     """What of the package a file of it imports inside functions, where no circle would show."""
     own = (name for name, lazy in imported(path, source) if lazy and name[0] == "tf_iresnet")
-    return [".".join(name) for name in own if unit_of(name) != "bijectors"]  # it loads TFP
+    loading_tfp = ("bijectors", "distributions")
+    return [".".join(name) for name in own if unit_of(name) not in loading_tfp]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.startswith("tf_iresnet")])

@@ -58,7 +58,7 @@ class TrainableModel(Tracked, keras.Model):
         """One tensor of inputs, and targets or None."""
         if isinstance(x, (tuple, list)) and len(x) == 1:
             (x,) = x
-        if y is not None and tuple(y.shape[1:]) == (0,):  # see `_targets`
+        if tf.TensorShape(getattr(y, "shape", None))[1:] == (0,):  # see `_targets`
             y = None
         return x, y
 
