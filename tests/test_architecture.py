@@ -29,7 +29,8 @@ class Unit(NamedTuple):
     lazy: str = ""
 
 
-# numerics ← layers ← {bijectors ← distributions, models, certify} ← training ← comparisons ← scripts; data beside.
+# numerics ← layers ← {bijectors ← distributions, models, certify} ← training ← comparisons ←
+# scripts; data beside.
 UNITS = {
     "numerics": Unit("numerics", "tensorflow numpy"),
     "layers": Unit("layers numerics", "tensorflow keras numpy ml_dtypes"),
