@@ -102,6 +102,7 @@ def run(
     size: int = 200, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Calibration, and KL(truth‖flow) in nats and total variation for each observation."""
+    keras.utils.set_random_seed(seed)  # `fit` shuffles by it
     random = np.random.default_rng(seed)
     flow = train(num, epochs, num_blocks, random)
     of_ranks = ranks(flow, simulations, random)
