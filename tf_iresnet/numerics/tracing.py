@@ -47,7 +47,7 @@ class Traces:
             *batches: tensors `[batch, …]`, or None.
             **others: tensors of fixed shapes; what isn't a tensor is a constant of the trace.
         """
-        if not tf.executing_eagerly():
+        if not _traces():
             return function(*batches, **others)
         return self._traced(name, function, batches, others)()
 
@@ -66,7 +66,7 @@ class Traces:
         XLA compiles for one number of rows, so that batches are filled up to the next of a few
         numbers. It can't differentiate the loops in here: under a tape nothing is compiled.
         """
-        if not tf.executing_eagerly():
+        if not _traces():
             return function(*batches)
         rows = int(batches[0].shape[0])
         number = parts.count(rows)
@@ -109,6 +109,14 @@ class Traces:
 
         key = f"{name} {missing} {sorted(constants.items())}"
         return lambda: self.run_as(key, positional, (given, tensors), specs)
+
+
+def _traces() -> bool:
+    """Whether calls are to be traced: in eager mode, but not on one of several replicas.
+
+    In a trace no replica may wait for the others.
+    """
+    return tf.executing_eagerly() and tf.distribute.get_strategy().num_replicas_in_sync == 1
 
 
 def filled(rows: int) -> int:
