@@ -246,6 +246,7 @@ def classification(log_prob: tf.Tensor, y: Any) -> dict[str, tf.Tensor]:
         InvalidArgumentError: for labels out of range, or between two integers.
     """
     classes = log_prob.shape[-1]
+    y = None if y is None else tf.convert_to_tensor(y)
     if y is None or y.shape.rank != 1:
         shape = None if y is None else (0, *y.shape[1:])
         expect_labels(None if shape is None else np.zeros(shape), classes)

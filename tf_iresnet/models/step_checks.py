@@ -23,7 +23,7 @@ def fail(
             said.append("{} examples of " + name + " with NaN or infinity, ")
             numbers.append(tf.math.count_nonzero(~tf.reduce_all(rows, axis=1)))
     said.append("a loss of {}, and such gradients of: {}. The step was not taken.")
-    wrong = tf.boolean_mask(tf.constant(names, tf.string), ~tf.stack(finite[1:]))
+    wrong = tf.boolean_mask(names, tf.logical_not(finite[1:])) if names else tf.constant([""])
     several = tf.where(tf.size(wrong) > 4, ", …", "")
     listed = tf.strings.join([tf.strings.reduce_join(wrong[:4], separator=", "), several])
     message = tf.strings.format("".join(said), [*numbers, loss, listed])
