@@ -385,6 +385,16 @@ def test_another_size_of_a_batch_is_not_traced_anew(kind):
     assert traces() == count
 
 
+@some_kinds
+def test_modules_that_hold_a_compiled_model_find_its_weights(kind):
+    parent = tf.Module()
+    parent.model = compiled(kind)
+    found = {id(variable) for variable in parent.variables}
+    assert found >= {id(weight._value) for weight in parent.model.weights}
+    names = {id(variable) for variable in parent.trainable_variables}
+    assert names == {id(weight._value) for weight in parent.model.trainable_weights}
+
+
 @every_kind
 def test_predict_gives_what_a_call_gives(kind):
     x, y = data(kind)

@@ -91,8 +91,8 @@ def test_samples_of_any_number_share_their_traces():
     flow = small_flow(**QUICK)
     for num in (2, 3, 4):
         assert flow.sample(num).shape == (num, 2)
-    for function in flow._functions.values():
-        assert function.experimental_get_tracing_count() <= 2  # of a size, then of any
+    for function in flow.traces._functions.values():
+        assert function.experimental_get_tracing_count() == 1
 
 
 def test_anchor_10_evaluation_is_deterministic():
@@ -231,7 +231,7 @@ def test_few_frames_of_the_package_lie_between_a_log_density_and_its_first_produ
     package = os.path.dirname(tfi.__file__) + os.sep
 
     def counting(a, b, *args, **kwargs):
-        if a.shape == (5, 3) and b.shape == (3, 7):  # the batch, and the first kernel of g
+        if a.shape[-1] == 3 and b.shape == (3, 7):  # the batch, and the first kernel of g
             frames = traceback.extract_stack()
             depths.append(sum(frame.filename.startswith(package) for frame in frames))
         return matmul(a, b, *args, **kwargs)
@@ -268,13 +268,13 @@ def test_jit_compiled_fit_trains():
     [
         (
             lambda f: f.log_prob(np.zeros((2, 2)), condition=np.zeros((2, 1))),
-            "condition to be None",
+            "condition of .* to be None",
         ),
-        (lambda f: f.log_prob(np.zeros((2, 3))), r"inputs of shape \[batch, 2\].*\(2, 3\)"),
+        (lambda f: f.log_prob(np.zeros((2, 3))), r"inputs of .* of shape \[batch, 2\].*\(2, 3\)"),
         (lambda f: tfi.mlp_flow(0), "event_size.*event_size=0"),
         (lambda f: tfi.mlp_flow(2, base="cauchy"), "base to be one of.*cauchy"),
         (lambda f: tfi.mlp_flow(2, 1, (4,), 1.1), "below 1"),
-        (lambda f: small_flow(condition_size=2).sample(3), r"\[batch, 2\].*None"),
+        (lambda f: small_flow(condition_size=2).sample(3), r"\[3, 2\].*None"),
     ],
 )
 def test_errors_say_what_was_expected(trained, call, message):

@@ -68,7 +68,7 @@ def test_of_a_layer_and_of_a_condition():
     np.testing.assert_allclose(of_flow.value, x, atol=1e-4)
     of_layer = tfi.inverse_report(flow.layer, z, condition)
     np.testing.assert_allclose(of_layer.value, of_flow.value, atol=1e-5)
-    with pytest.raises(ValueError, match="Expected condition"):
+    with pytest.raises(ValueError, match="Expected the condition"):
         tfi.inverse_report(flow, z)
 
 

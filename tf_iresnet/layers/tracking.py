@@ -15,6 +15,10 @@ class Tracked(keras.layers.Layer, tf.Module):
     nor do parents that are a `tf.Module` know Keras' layers at all.
     """
 
+    # Keyed by layers, which `tf.Module` can't sort.
+    _TF_MODULE_IGNORED_PROPERTIES = frozenset(
+        (*tf.Module._TF_MODULE_IGNORED_PROPERTIES, "_compiled_trainable_state")
+    )
     # Properties of `tf.Module`: Keras assigns the first one, and would save layers by the second.
     name: Any = ""
     submodules: Any = ()

@@ -177,7 +177,7 @@ class InvertibleModel(TrainableModel):
         if compiles is None and self._has_convolutions and parts.only_cpus():
             compiles = False
         x = self.traces.run_compiled("inverse", self.layer.inverse, compiles, z, condition)
-        failed = np.isnan(x.numpy().reshape(len(x), -1)).any(axis=1).sum()
+        failed = np.isnan(x.numpy()).any(axis=tuple(range(1, x.shape.rank))).sum()
         if failed:
             message = (
                 f"{failed} of {len(x)} examples could not be inverted to the blocks' tolerance and "

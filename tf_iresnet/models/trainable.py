@@ -253,6 +253,9 @@ class TrainableModel(Tracked, keras.Model):
     def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y = self._inputs_and_targets(x, y)
+        x, y = (
+            v if v is None else tf.convert_to_tensor(v) for v in (x, y)
+        )  # eager steps get arrays
         return x, y, None if weight is None else tf.reshape(weight, tf.shape(x)[:1])
 
     def _apply(self, gradients: Any, weights: Any, loss: tf.Tensor, batch: dict[str, Any]) -> None:

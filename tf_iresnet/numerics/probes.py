@@ -33,6 +33,7 @@ def as_seed(seed: Any) -> tf.Tensor:
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
     """A new seed `[2]`, independent of `seed` for every different integer `data`."""
+    seed = as_seed(seed)
     return _like(seed, tf.random.experimental.stateless_fold_in(seed[:2], data, alg=ALGORITHM))
 
 
@@ -58,6 +59,7 @@ def _like(seed: tf.Tensor, pair: tf.Tensor) -> tf.Tensor:
 
 def integers(shape: Any, seed: tf.Tensor, below: int) -> tf.Tensor:
     """Independent int32 numbers from 0 to `below − 1`, each with equal probability."""
+    seed = as_seed(seed)
     shape, pair = tf.convert_to_tensor(shape, tf.int32), seed[:2]
     if seed.shape == (2,) or shape.shape == (0,):
         return tf.random.stateless_uniform(shape, pair, 0, below, tf.int32, alg=ALGORITHM)
