@@ -198,7 +198,8 @@ class TrainableModel(Tracked, keras.Model):
             expect_no_clipping(self.optimizer)
         # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
         if self.built and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
