@@ -171,15 +171,28 @@ class ResidualFlow(InvertibleModel):
     def hessian(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """The second derivatives of the log-density: `[batch, *event, *event]`.
 
-        One product with a direction after another, as many as an event has dimensions.
-        `tape.batch_jacobian` would need `experimental_use_pfor=False`, since TensorFlow can't
-        vectorise its loops through ours, and can't go through the solvers of monotone blocks.
+        One product with a direction after another, as many as an event has dimensions. (With
+        `tape.batch_jacobian` TensorFlow needs `experimental_use_pfor=False`.) A flow that is
+        solved for in the forward direction, as monotone blocks are, has second derivatives in eager
+        mode only: TensorFlow doesn't differentiate its solvers' gradients in a loop.
+
+        Raises:
+            ValueError: for such a flow in a graph.
         """
         x, condition = self._tensors(x, condition)
+        solved = self.layer.num_solvers[0] > 0
+        if solved and not tf.executing_eagerly():
+            raise ValueError(
+                "Expected eager mode for second derivatives of a flow that is solved for in the "
+                "forward direction. Received: a graph. Call hessian() outside of tf.function."
+            )
         rows = []
         for direction in tf.unstack(tf.eye(self.event_size, dtype=x.dtype)):
             options = {"direction": direction, "seed": as_seed(seed)}
-            rows.append(self.traces.run("hessian", self._product, x, condition, **options))
+            if solved:
+                rows.append(self._product(x, condition, **options))
+            else:
+                rows.append(self.traces.run("hessian", self._product, x, condition, **options))
         shape = tf.concat([tf.shape(x), self.event_shape], 0)
         flat = [tf.reshape(row, [tf.shape(x)[0], self.event_size]) for row in rows]
         return tf.reshape(tf.stack(flat, axis=1), shape)
