@@ -70,9 +70,14 @@ class ResidualFlow(InvertibleModel):
         return self.base.condition_size if size is None else size
 
     def call(self, inputs, condition=None, training=None, seed=None):
-        x, condition = self._tensors(*self._inputs_and_targets(inputs, condition))
-        options = {"seed": as_seed(seed), "training": bool(training)}
-        return self.traces.run("log_prob", self._evaluate, x, condition, **options)[0]
+        x, condition = self._inputs_and_targets(inputs, condition)
+        return self._evaluation(x, condition, seed, bool(training))()[0]
+
+    def _evaluation(self, x, condition, seed, training=False):
+        """A call of `_evaluate`, by a trace in eager mode."""
+        x, condition = self._tensors(x, condition)
+        options = {"seed": as_seed(seed), "training": training}
+        return self.traces.prepared("log_prob", self._evaluate, x, condition, **options)
 
     def _evaluate(self, x, condition, seed=None, training=False, proven=0.0):
         """Log-densities, bounds on what estimators cut off of them, and latents."""
@@ -116,7 +121,7 @@ class ResidualFlow(InvertibleModel):
 
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""
-        return self.call(x, condition, seed=seed)
+        return self._evaluation(x, condition, seed)()[0]
 
     def log_prob_with_error(
         self,

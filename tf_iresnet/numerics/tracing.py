@@ -1,6 +1,7 @@
 """Functions of tensors, traced once for batches of every size, and compiled where that pays."""
 
 import collections
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -47,9 +48,13 @@ class Traces:
             *batches: tensors `[batch, …]`, or None.
             **others: tensors of fixed shapes; what isn't a tensor is a constant of the trace.
         """
+        return self.prepared(name, function, *batches, **others)()
+
+    def prepared(self, name: str, function: Callable, *batches: Any, **others: Any) -> Callable:
+        """What `run` calls, without arguments: in a graph nothing stands before the function."""
         if not _traces():
-            return function(*batches, **others)
-        return self._traced(name, function, batches, others)()
+            return functools.partial(function, *batches, **others)
+        return self._traced(name, function, batches, others)
 
     def run_as(self, name: str, function: Callable, arguments: tuple, specs: tuple) -> Any:
         """`function(*arguments)` on nests of tensors, in eager mode by one trace for `specs`."""
