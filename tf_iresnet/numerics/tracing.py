@@ -60,7 +60,9 @@ class Traces:
         """`function(*arguments)` on nests of tensors, in eager mode by one trace for `specs`."""
         key = (name, str(specs))
         if key not in self._functions:
-            self._functions[key] = tf.function(function, specs, autograph=False)
+            traced = tf.function(function, specs, autograph=False)
+            # The one trace itself, since TensorFlow warns of functions that are traced often.
+            self._functions[key] = traced.get_concrete_function()
         return self._functions[key](*arguments)
 
     def run_compiled(
