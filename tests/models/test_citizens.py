@@ -43,7 +43,16 @@ KINDS = {
     "implicit": functools.partial(vectors, block="implicit", num_blocks=2),
 }
 FAST = ("conditional", "hybrid", "classifier")  # for promises that all share one implementation
-every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def kinds(*slow):
+    """All kinds, some of them in the slow suite alone, where others state the same of their code."""
+    return pytest.mark.parametrize(
+        "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in slow else []) for k in KINDS]
+    )
+
+
+every_kind = kinds("implicit")  # takes several times as long to trace as the others
 some_kinds = pytest.mark.parametrize("kind", FAST)
 
 
@@ -346,7 +355,7 @@ def test_fitting_a_frozen_model_warns_and_changes_nothing(kind):
     assert len(before) > 0
 
 
-@every_kind
+@kinds("unconditional", "monotone", "implicit")
 def test_gradients_go_through_eager_calls(kind):
     model, (x, y) = shared(kind), data(kind)
     conditioned = (y,) if kind == "conditional" else ()
