@@ -46,7 +46,7 @@ FAST = ("conditional", "hybrid", "classifier")  # for promises that all share on
 
 
 def kinds(*slow):
-    """All kinds, some of them in the slow suite alone, where others state the same of their code."""
+    """All kinds, some in the slow suite alone: others state the same of their code."""
     return pytest.mark.parametrize(
         "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in slow else []) for k in KINDS]
     )
