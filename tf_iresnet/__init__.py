@@ -33,14 +33,14 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Certificate", "HybridFlow", "IResNetClassifier", "InverseReport", "ResidualFlow", "bases",
-    "bijectors", "certify", "enforce", "image_classifier", "image_flow", "image_hybrid",
+    "bijectors", "certify", "data", "enforce", "image_classifier", "image_flow", "image_hybrid",
     "inverse_report", "layers", "log_det", "mlp_flow",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    if name == "bijectors":  # loads TensorFlow Probability, so only when asked for
+    if name in ("bijectors", "data"):  # they load more than most need, so only when asked for
         import importlib
 
-        return importlib.import_module("tf_iresnet.bijectors")
+        return importlib.import_module(f"tf_iresnet.{name}")
     raise AttributeError(f"module 'tf_iresnet' has no attribute {name!r}")
