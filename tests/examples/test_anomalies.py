@@ -1,21 +1,8 @@
 """The example of anomaly scores finds what the documentation says, as often as it says."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 from scipy import stats
-
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("anomalies", EXAMPLES / "anomalies.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check_false_alarms(numbers):

@@ -1,20 +1,7 @@
 """examples/simulator.py: calibrated, and beside the posterior computed on a grid."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
-
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("simulator", EXAMPLES / "simulator.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_ranks_that_are_not_uniform_are_found(example):

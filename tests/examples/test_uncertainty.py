@@ -1,19 +1,6 @@
 """The example of a classifier that knows how far it is from its data, as the documentation says."""
 
-import importlib.util
-import pathlib
-
 import pytest
-
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("uncertainty", EXAMPLES / "uncertainty.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check_the_bounded_one(numbers, excess):
