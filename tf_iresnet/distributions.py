@@ -62,6 +62,7 @@ class FlowDistribution(_TransformedDistribution):
             spec = tf.TensorSpec(
                 [None] * (first.shape.rank - event) + first.shape[-event:], first.dtype
             )
+        kwargs = _without_none(kwargs)
         others = {"seed": [samplers.sanitize_seed(s) for s in seed], "kwargs": kwargs}
         others["condition"] = [] if self._condition is None else [self._condition]
         others = tf.nest.map_structure(tf.convert_to_tensor, others)
@@ -72,3 +73,10 @@ class FlowDistribution(_TransformedDistribution):
             return plain._run(method, (first, *others["seed"]), others["kwargs"])
 
         return self._flow.traces.run_as(method, run, (first, others), (spec, specs))
+
+
+def _without_none(kwargs: Any) -> Any:
+    """Nested keyword arguments without those that are None, which is what they are by default."""
+    if not isinstance(kwargs, dict):
+        return kwargs
+    return {key: _without_none(value) for key, value in kwargs.items() if value is not None}

@@ -36,11 +36,10 @@ def as_condition(owner: Any, condition: Any, rows: int | None) -> tf.Tensor | No
         tensor = tf.cast(tf.convert_to_tensor(condition), owner.working_dtype)
         received = f"shape={tuple(tensor.shape) if tensor.shape.rank is not None else '?'}"
         if size is not None:
-            if tensor.shape.as_list() == [size]:
+            if tensor.shape == (size,):
                 tensor = tensor[tf.newaxis]
-            batches = (None, 1, rows) if rows is not None else (tensor.shape[:1] or [None])
             fits = tensor.shape.rank == 2 and tensor.shape[1:].is_compatible_with([size])
-            if fits and tensor.shape[0] in batches:
+            if fits and (rows is None or tensor.shape[0] in (None, 1, rows)):
                 return tensor
             if size == 1 and tensor.shape.rank == 1:
                 received += ". Give it an axis of its own: condition[:, None]"

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.serialization import build_once, register
 from tf_iresnet.models.invertible import InvertibleModel, classification, expect_labels
-from tf_iresnet.models.trainable import Values
+from tf_iresnet.models.steps import Values
 
 
 @register

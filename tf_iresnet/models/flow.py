@@ -13,7 +13,7 @@ from tf_iresnet.layers.serialization import register
 from tf_iresnet.models import bases
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
-from tf_iresnet.models.trainable import Values
+from tf_iresnet.models.steps import Values
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
 
 
@@ -105,19 +105,10 @@ class ResidualFlow(InvertibleModel):
             expect_events(self.layer, tf.TensorSpec(x.shape))
             as_condition(self, y, len(x))
 
-    def _expect_metrics(self, metrics):
-        super()._expect_metrics(metrics)
-        for metric in metrics if isinstance(metrics, (list, tuple)) else ():
-            if isinstance(metric, str):
-                raise ValueError(
-                    "Expected metrics of log-densities: functions (x, log_prob) or keras.metrics. "
-                    f"Received: {metric!r}, which compares outputs with targets of their shape, "
-                    "and a density has none. Name latents by metrics={'latents': [...]}."
-                )
-
     def predict_step(self, data):
         x, y, _ = self._unpack(data)
-        return self(x, condition=y, training=False)
+        given = {} if self.condition_size is None else {"condition": y}
+        return self(x, training=False, **given)
 
     def log_prob(self, x: Any, condition: Any = None, seed: Seed = None) -> tf.Tensor:
         """Log-density of `x` `[batch, *event]`, in nats `[batch]`. `seed` is for estimators."""

@@ -9,7 +9,7 @@ from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.bases import ClassNormal
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import classification, expect_labels
-from tf_iresnet.models.trainable import TrainableModel, Values
+from tf_iresnet.models.steps import Values
 from tf_iresnet.numerics.probes import Seed, as_seed
 
 
@@ -93,9 +93,6 @@ class HybridFlow(ResidualFlow):
         """`ln p(class | x)`, `[batch, classes]`, of `x` `[batch, *event]`."""
         return self.call(x)
 
-    def predict_step(self, data):
-        return self(self._unpack(data)[0], training=False)
-
     def sample(  # type: ignore[override]
         self, num: int, *, label: Any = None, seed: Seed = None, temperature: float = 1.0
     ) -> tf.Tensor:
@@ -130,9 +127,6 @@ class HybridFlow(ResidualFlow):
     def _expect_arrays(self, x, y):
         super()._expect_arrays(x, None)
         expect_labels(y, self.num_classes)
-
-    def _expect_metrics(self, metrics):
-        TrainableModel._expect_metrics(self, metrics)
 
     def _values(self, x, y, training, seed=None):
         how = Estimation(as_seed(seed), training)

@@ -22,11 +22,12 @@ def fail(
             rows = tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], -1]))
             said.append("{} examples of " + name + " with NaN or infinity, ")
             numbers.append(tf.math.count_nonzero(~tf.reduce_all(rows, axis=1)))
-    said.append("a loss of {}, and such gradients of: {}. The step was not taken.")
+    said.append("a loss of {}, and such gradients of: ")
     wrong = tf.boolean_mask(names, tf.logical_not(finite[1:])) if names else tf.constant([""])
     several = tf.where(tf.size(wrong) > 4, ", …", "")
-    listed = tf.strings.join([tf.strings.reduce_join(wrong[:4], separator=", "), several])
-    message = tf.strings.format("".join(said), [*numbers, loss, listed])
+    listed = tf.strings.reduce_join(wrong[:4], separator=", ")
+    start = tf.strings.format("".join(said), [*numbers, loss])
+    message = tf.strings.join([start, listed, several, ". The step was not taken."])
     with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
         return tf.constant(False)
 
@@ -62,8 +63,13 @@ class StopNotFinite(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(loss := float(logs["loss"])):
-            raise FloatingPointError(
-                f"Expected a finite loss. Received: {loss} in batch {batch} of epoch {self.epoch}. "
-                "The step wasn't taken. Without jit_compile the message says more."
-            )
+        expect_finite(logs["loss"], f"batch {batch} of epoch {self.epoch}")
+
+
+def expect_finite(loss: Any, place: str) -> None:
+    """Raises for the loss of a compiled step that wasn't taken."""
+    if not np.isfinite(float(loss)):
+        raise FloatingPointError(
+            f"Expected a finite loss with finite gradients. Received: others in {place}. The step "
+            "was not taken. Without jit_compile the message says more."
+        )

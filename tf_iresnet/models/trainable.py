@@ -1,66 +1,27 @@
-"""Keras' training loop for models with a loss of their own: weights, metrics, checks."""
+"""Keras' methods of a model with a loss of its own: their arguments count or are refused."""
 
-import functools
 import inspect
-import warnings
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.layers.tracking import Tracked
-from tf_iresnet.models.step_checks import StopNotFinite, expect_no_clipping, fail, in_plain_words
-from tf_iresnet.numerics import replicas
-from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
+from tf_iresnet.models.step_checks import StopNotFinite, expect_finite, in_plain_words
+from tf_iresnet.models.steps import SteppingModel
 
 
-class Values(NamedTuple):
-    """What a model makes of a batch.
+class TrainableModel(SteppingModel):
+    """A model of steps with Keras' doors: `compile`, `fit`, `evaluate` and their relatives.
 
-    Attributes:
-        means: `[batch]` values of each metric of its own; the mean of "loss" is minimised.
-        outputs: what metrics of `compile` can be given, by name.
-        targets: what they are compared with, by the same names.
+    A `sample_weight` `[batch]` weighs the examples with or without targets. Arrays are checked
+    before the first step, by `_expect_arrays`. A step that isn't finite is not taken:
+    `FloatingPointError` names it.
     """
-
-    means: dict[str, tf.Tensor]
-    outputs: dict[str, tf.Tensor]
-    targets: dict[str, Any]
-
-
-class TrainableModel(Tracked, keras.Model):
-    """A Keras model that brings its own loss, the weighted mean of a value of each example.
-
-    A subclass gives `metric_names`, `output_choices` and `_values`, and may check arrays before
-    the first step by `_expect_arrays`. A `sample_weight` `[batch]` weighs the examples of `fit`,
-    `evaluate` and their relatives, with or without targets: a step descends the gradient of
-    `Σ wᵢ lossᵢ / batch size`, as Keras' do, and metrics are means `Σ wᵢ vᵢ / Σ wᵢ`.
-
-    A step whose loss or gradient isn't finite is not taken: `FloatingPointError` names it.
-    """
-
-    metric_names: ClassVar[tuple[str, ...]] = ("loss",)
-    # What metrics can be given; the first one is for those in a list.
-    output_choices: ClassVar[tuple[str, ...]]
-    has_labels: ClassVar[bool] = True
 
     def __init__(self, seed: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.seed = seed
-        self._means = [keras.metrics.Mean(name=name) for name in self.metric_names]
+        super().__init__(seed, **kwargs)
         self._jit_compile_argument: bool | str = "auto"
-
-    def _values(self, x: Any, y: Any, training: bool, seed: Seed = None) -> Values:
-        raise TypeError(f"{type(self).__name__} must define _values()")
-
-    def _inputs_and_targets(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """One tensor of inputs, and targets or None."""
-        if isinstance(x, (tuple, list)) and len(x) == 1:
-            (x,) = x
-        if tf.TensorShape(getattr(y, "shape", None))[1:] == (0,):  # see `_targets`
-            y = None
-        return x, y
 
     def _expect_arrays(self, x: np.ndarray, y: np.ndarray | None) -> None:
         """Raises for arrays that the model can't be trained on."""
@@ -122,6 +83,13 @@ class TrainableModel(Tracked, keras.Model):
 
     def _expect_metrics(self, metrics: Any) -> None:
         """Raises for metrics that the model can't compute."""
+        names = [m for m in metrics if isinstance(m, str)] if isinstance(metrics, list) else []
+        if names and not self.has_labels:
+            raise ValueError(
+                "Expected metrics of log-densities: functions (x, log_prob) or keras.metrics. "
+                f"Received: {names}, which compare outputs with targets of their shape, and a "
+                "density has none. Name latents by metrics={'latents': [...]}."
+            )
         known = self.output_choices
         if isinstance(metrics, dict) and not set(metrics) <= set(known):
             expected = f"metrics of outputs of the model: {', '.join(known)}"
@@ -149,7 +117,11 @@ class TrainableModel(Tracked, keras.Model):
         """Takes one step, as `keras.Model.train_on_batch` does."""
         given = self._checked(super().train_on_batch, *args, **kwargs)
         with in_plain_words():
-            return super().train_on_batch(**given)
+            result = super().train_on_batch(**given)
+        if self.jit_compile:
+            loss = result["loss"] if isinstance(result, dict) else np.ravel(result)[0]
+            expect_finite(loss, "this batch")
+        return result
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Returns means over a batch, as `keras.Model.test_on_batch` does."""
@@ -161,6 +133,8 @@ class TrainableModel(Tracked, keras.Model):
         bound = inspect.signature(method).bind(*args, **kwargs)
         private = bound.arguments.pop("kwargs", {})
         given = {**bound.arguments, **private}
+        if private.get("_use_cached_eval_dataset"):  # `fit` has looked at them
+            return given
         if given.get("class_weight") is not None and not self.has_labels:
             raise ValueError(
                 f"Expected no class_weight: {type(self).__name__} has no labels. Received: "
@@ -187,116 +161,6 @@ class TrainableModel(Tracked, keras.Model):
             )
         return np.zeros((rows, 0), np.float32) if y is None else y
 
-    @property
-    def metrics(self):
-        """Means over the examples of an epoch, and what `compile` asked for."""
-        others = (metric for metric in super().metrics if metric not in self._means)
-        return [*self._means, *(m for m in others if m is not getattr(self, "_loss_tracker", None))]
-
-    def make_train_function(self, force=False):
-        if self.distribute_strategy.num_replicas_in_sync > 1:
-            expect_no_clipping(self.optimizer)
-        # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
-        if self.built and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras' hook before a first step: what is made in the step itself can't be compiled, nor
-        # be made on several devices.
-        batch = data_batch if iterator is None else iterator._distributed_dataset.element_spec
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(tf.nest.map_structure(_of_replica, batch))
-        x, y = self._inputs_and_targets(x, y)
-        with self.distribute_strategy.scope():
-            if not self.built:
-                self.build((None, *x.shape[1:]))
-            metrics = self._compile_metrics
-            if metrics is not None and not metrics.built:
-                x, y = (v if v is None else tf.zeros([2, *v.shape[1:]], v.dtype) for v in (x, y))
-                metrics.build(*self._metric_arguments(self._values(x, y, False)))
-
-    # -- steps ------------------------------------------------------------------------------------
-
-    def train_step(self, data):
-        x, y, weight = self._unpack(data)
-        # A function of the step alone, so a resumed run sees the noise of an uninterrupted one.
-        # Keras' `iterations` stands still while gradients are accumulated.
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        step = tf.cast(optimizer._iterations.value, tf.int32)
-        place = replicas.place(x)
-        seed = _at(place, fold_in(as_seed(self.seed), step))
-        with tf.GradientTape() as tape:
-            values = self._values(x, y, True, seed)
-            loss = values.means["loss"]
-            if weight is not None:
-                loss *= tf.cast(weight, loss.dtype)
-            # Gradients are summed over replicas: of the examples' sum each has its own, of
-            # regularisers, which are the same on all, an equal share.
-            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
-            if self.losses:
-                shares = tf.distribute.get_strategy().num_replicas_in_sync
-                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        if weights:
-            gradients = tape.gradient(scaled, weights)
-            self._apply(gradients, weights, loss, {"step": step, "x": x, "y": y})
-        else:
-            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
-        return self._update_metrics(values, weight)
-
-    def test_step(self, data):
-        x, y, weight = self._unpack(data)
-        seed = _at(replicas.place(x), as_seed(None))
-        return self._update_metrics(self._values(x, y, False, seed), weight)
-
-    def _unpack(self, data):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        x, y = self._inputs_and_targets(x, y)
-        x, y = (
-            v if v is None else tf.convert_to_tensor(v) for v in (x, y)
-        )  # eager steps get arrays
-        return x, y, None if weight is None else tf.reshape(weight, tf.shape(x)[:1])
-
-    def _apply(self, gradients: Any, weights: Any, loss: tf.Tensor, batch: dict[str, Any]) -> None:
-        """Takes the step, if the loss and the gradients are finite."""
-        finite = [tf.math.is_finite(loss)]
-        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # it does so itself
-            finite += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
-        all_finite = tf.reduce_all(finite)
-        pairs = [*zip(gradients, weights, strict=True)]
-        if self.jit_compile:  # and XLA drops assertions: `StopNotFinite` looks at the loss
-            apply = self.optimizer.apply_gradients
-            tf.cond(all_finite, lambda: tf.cast(apply(pairs), tf.int32), lambda: batch["step"])
-            return
-        names = [weight.path for weight in weights][: len(finite) - 1]
-        failure = functools.partial(fail, loss, finite, names, batch)
-        checked = tf.cond(all_finite, lambda: True, failure)
-        with tf.control_dependencies([checked]):
-            gradients = [tf.identity(gradient) for gradient in gradients]
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-
-    def _update_metrics(self, values: Values, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        for mean in self._means:
-            mean.update_state(values.means[mean.name], sample_weight=weight)
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(*self._metric_arguments(values), weight)
-        return self.get_metrics_result()
-
-    def _metric_arguments(self, values: Values) -> tuple[Any, Any]:
-        """Targets and outputs for the metrics that `compile` was given."""
-        asked = (self._compile_metrics._user_metrics, self._compile_metrics._user_weighted_metrics)
-        names = sorted({name for given in asked if isinstance(given, dict) for name in given})
-        if not names:
-            return values.targets[self.output_choices[0]], values.outputs[self.output_choices[0]]
-        return {n: values.targets[n] for n in names}, {n: values.outputs[n] for n in names}
-
-
-def _at(place: replicas.Place, seed: tf.Tensor) -> tf.Tensor:
-    """The seed by which an example has the noise of its place in the batch of all replicas."""
-    return seed if place.first is None else from_row(seed, place.first)
-
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or tf.is_tensor(value)
@@ -307,9 +171,3 @@ def _with_callback(callbacks: Any, own: keras.callbacks.Callback) -> Any:
         callbacks.append(own)
         return callbacks
     return [*keras.tree.flatten(callbacks or []), own]
-
-
-def _of_replica(spec: Any) -> Any:
-    """The spec of the part of one replica; None of an absent one."""
-    spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
-    return spec if hasattr(spec, "shape") else None

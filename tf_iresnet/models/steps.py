@@ -1,0 +1,182 @@
+"""The steps of a Keras model with a loss of its own: over replicas, checked, with any metrics."""
+
+import functools
+import math
+import warnings
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_iresnet.layers.tracking import Tracked
+from tf_iresnet.models.step_checks import expect_no_clipping, fail
+from tf_iresnet.numerics import replicas
+from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
+
+
+class Values(NamedTuple):
+    """What a model makes of a batch.
+
+    Attributes:
+        means: `[batch]` values of each metric of its own; the mean of "loss" is minimised.
+        outputs: what metrics of `compile` can be given, by name.
+        targets: what they are compared with, by the same names.
+    """
+
+    means: dict[str, tf.Tensor]
+    outputs: dict[str, tf.Tensor]
+    targets: dict[str, Any]
+
+
+class SteppingModel(Tracked, keras.Model):
+    """A Keras model whose steps descend the gradient of a value of each example.
+
+    A subclass gives `metric_names`, `output_choices` and `_values`. A step descends the gradient of
+    `Σ wᵢ lossᵢ / batch size`, as Keras' do; metrics are means `Σ wᵢ vᵢ / Σ wᵢ`. One whose loss or
+    gradient isn't finite is not taken.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("loss",)
+    # What metrics can be given; the first one is for those in a list.
+    output_choices: ClassVar[tuple[str, ...]]
+    has_labels: ClassVar[bool] = True
+
+    def __init__(self, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self._means = [keras.metrics.Mean(name=name) for name in self.metric_names]
+
+    def _values(self, x: Any, y: Any, training: bool, seed: Seed = None) -> Values:
+        raise TypeError(f"{type(self).__name__} must define _values()")
+
+    def _inputs_and_targets(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """One tensor of inputs, and targets or None."""
+        if isinstance(x, (tuple, list)) and len(x) == 1:
+            (x,) = x
+        if tf.TensorShape(getattr(y, "shape", None))[1:] == (0,):  # see `_targets`
+            y = None
+        return x, y
+
+    @property
+    def metrics(self):
+        """Means over the examples of an epoch, and what `compile` asked for."""
+        dropped = [*self._means, getattr(self, "_loss_tracker", None)]  # Keras' is of its own loss
+        return [*self._means, *(metric for metric in super().metrics if metric not in dropped)]
+
+    def make_train_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            expect_no_clipping(self.optimizer)
+        # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
+        if self.built and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras' hook before a first step: what is made in the step itself can't be compiled, nor
+        # be made on several devices.
+        batch = data_batch if iterator is None else iterator._distributed_dataset.element_spec
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(tf.nest.map_structure(_of_replica, batch))
+        x, y = self._inputs_and_targets(x, y)
+        with self.distribute_strategy.scope():
+            if not self.built:
+                self.build((None, *x.shape[1:]))
+            metrics = self._compile_metrics
+            if metrics is not None and not metrics.built:
+                x, y = (v if v is None else tf.zeros([2, *v.shape[1:]], v.dtype) for v in (x, y))
+                metrics.build(*self._metric_arguments(self._values(x, y, False)))
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def train_step(self, data):
+        x, y, weight = self._unpack(data)
+        # A function of the step alone, so a resumed run sees the noise of an uninterrupted one.
+        # Keras' `iterations` stands still while gradients are accumulated.
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        step = tf.cast(optimizer._iterations.value, tf.int32)
+        place = replicas.place(x)
+        seed = _at(place, fold_in(as_seed(self.seed), step))
+        with tf.GradientTape() as tape:
+            values = self._values(x, y, True, seed)
+            loss = values.means["loss"]
+            if weight is not None:
+                loss *= tf.cast(weight, loss.dtype)
+            # Gradients are summed over replicas: of the examples' sum each has its own, of
+            # regularisers, which are the same on all, an equal share.
+            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
+            if self.losses:
+                shares = tf.distribute.get_strategy().num_replicas_in_sync
+                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        if weights:
+            gradients = tape.gradient(scaled, weights)
+            taken = self._apply(gradients, weights, loss, {"step": step, "x": x, "y": y})
+            if self.jit_compile:  # so that whoever looks at the loss sees it
+                shown = tf.where(taken, values.means["loss"], math.nan)
+                values = values._replace(means={**values.means, "loss": shown})
+        else:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        return self._update_metrics(values, weight)
+
+    def test_step(self, data):
+        x, y, weight = self._unpack(data)
+        seed = _at(replicas.place(x), as_seed(None))
+        return self._update_metrics(self._values(x, y, False, seed), weight)
+
+    def _unpack(self, data):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = self._inputs_and_targets(x, y)
+        # Eager steps get arrays.
+        x, y = (None if value is None else tf.convert_to_tensor(value) for value in (x, y))
+        return x, y, None if weight is None else tf.reshape(weight, tf.shape(x)[:1])
+
+    def _apply(
+        self, gradients: Any, weights: Any, loss: tf.Tensor, batch: dict[str, Any]
+    ) -> tf.Tensor:
+        """Takes the step if the loss and the gradients are finite, and returns whether it did.
+
+        Otherwise it raises, but for XLA, which drops assertions: there the model's methods do.
+        """
+        finite = [tf.math.is_finite(loss)]
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # it does so itself
+            finite += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+        all_finite = tf.reduce_all(finite)
+        pairs = [*zip(gradients, weights, strict=True)]
+        if self.jit_compile:
+            apply = self.optimizer.apply_gradients
+            tf.cond(all_finite, lambda: tf.cast(apply(pairs), tf.int32), lambda: batch["step"])
+            return all_finite
+        names = [weight.path for weight in weights][: len(finite) - 1]
+        failure = functools.partial(fail, loss, finite, names, batch)
+        checked = tf.cond(all_finite, lambda: True, failure)
+        with tf.control_dependencies([checked]):
+            gradients = [tf.identity(gradient) for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return all_finite
+
+    def _update_metrics(self, values: Values, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        for mean in self._means:
+            mean.update_state(values.means[mean.name], sample_weight=weight)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(*self._metric_arguments(values), weight)
+        return self.get_metrics_result()
+
+    def _metric_arguments(self, values: Values) -> tuple[Any, Any]:
+        """Targets and outputs for the metrics that `compile` was given."""
+        asked = (self._compile_metrics._user_metrics, self._compile_metrics._user_weighted_metrics)
+        names = sorted({name for given in asked if isinstance(given, dict) for name in given})
+        if not names:
+            return values.targets[self.output_choices[0]], values.outputs[self.output_choices[0]]
+        return {n: values.targets[n] for n in names}, {n: values.outputs[n] for n in names}
+
+
+def _at(place: replicas.Place, seed: tf.Tensor) -> tf.Tensor:
+    """The seed by which an example has the noise of its place in the batch of all replicas."""
+    return seed if place.first is None else from_row(seed, place.first)
+
+
+def _of_replica(spec: Any) -> Any:
+    """The spec of the part of one replica; None of an absent one."""
+    spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
+    return spec if hasattr(spec, "shape") else None
