@@ -1,4 +1,4 @@
-"""What a call costs that isn't arithmetic: other sizes of a batch, and the door that was taken.
+"""What a call costs: at other sizes of a batch, through other doors, and compiled by XLA.
 
 python scripts/benchmark.py --suite=latency
 """
@@ -25,6 +25,13 @@ SIZE_COLUMNS = (
     table.Column("50 different ones, s", "{different:.3f}", ("different",)),
     table.Column("ratio", "{ratio:.2f}", ("ratio",)),
 )
+COMPILED_COLUMNS = (
+    table.Column("decode of", "{rows}", ("rows",)),
+    table.Column("plain, ms", "{plain:.1f}", ("plain",)),
+    table.Column("compiled, ms", "{compiled:.1f}", ("compiled",)),
+    table.Column("to compile, s", "{first:.1f}", ("first",)),
+    table.Column("pays after, s of plain calls", "{pays:.1f}", ("pays",)),
+)
 DOOR_COLUMNS = (
     table.Column("call", "{call}", ("call",)),
     table.Column("median, ms", "{milliseconds:.2f}", ("milliseconds",)),
@@ -33,12 +40,13 @@ DOOR_COLUMNS = (
 
 
 def compare(workdir: str) -> None:
-    """Prints both tables; nothing is kept, so that `workdir` isn't used."""
+    """Prints the tables; nothing is kept, so that `workdir` isn't used."""
     del workdir
     flow = mlp_flow(2, hidden_units=(64, 64), activation="sine", seed=0)
     flow.store_norms()
     print(table.text(SIZE_COLUMNS, [size_row(flow, method) for method in METHODS]))
     print(table.text(DOOR_COLUMNS, door_rows(flow)))
+    print(table.text(COMPILED_COLUMNS, [compiled_row(flow, rows) for rows in (16, 64, 256, 1024)]))
 
 
 def size_row(flow: ResidualFlow, method: str) -> dict[str, Any]:
@@ -69,6 +77,19 @@ def seconds(call: Callable[[int], None], sizes: Any) -> float:
     for size in sizes:
         call(size)
     return time.perf_counter() - start
+
+
+def compiled_row(flow: ResidualFlow, rows: int) -> dict[str, Any]:
+    """Decoding by a trace and by XLA; when compiling has paid, by how long plain calls took."""
+    z = np.random.default_rng(2).normal(size=(rows, 2)).astype(np.float32)
+    found: dict[str, Any] = {"rows": rows}
+    for name, jit_compile in (("plain", False), ("compiled", True)):
+        flow.compile("adam", jit_compile=jit_compile)
+        found["first"] = seconds(lambda _: flow.decode(z).numpy(), [rows])
+        times = [seconds(lambda _: flow.decode(z).numpy(), [rows]) for _ in range(ROUNDS)]
+        found[name] = 1e3 * statistics.median(times)
+    saved = 1 - found["compiled"] / found["plain"]
+    return {**found, "pays": found["first"] / saved if saved > 0 else float("inf")}
 
 
 def door_rows(flow: ResidualFlow) -> list[dict[str, Any]]:
