@@ -11,10 +11,10 @@ from tensorflow.python.eager import record
 
 from tf_iresnet.numerics import parts
 
-# On two cores XLA takes 2 to 4 s to compile an inverse and saves a third to five sixths of a call, so
-# that it pays for itself by 4 to 7 s of plain calls (scripts/benchmark.py --suite=latency). Whoever
-# begins to compile then spends about twice of what would have been best at most, however many calls
-# are still to come.
+# On two cores XLA takes 2 to 4 s to compile an inverse and saves a third to five sixths of a call,
+# so that it pays by 4 to 7 s of plain calls (scripts/benchmark.py --suite=latency). Whoever begins
+# to compile then spends about twice of what would have been best at most, however many calls are
+# still to come.
 COMPILATION_SECONDS = 5.0
 
 

@@ -37,7 +37,15 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     # Errors in the flags, or in the config that they name.
-    except (flags.Error, OSError, ValueError, AttributeError, TypeError, ImportError) as error:
+    except (
+        flags.Error,
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ImportError,
+    ) as error:
         sys.exit(_complain(argv, error))
 
 
