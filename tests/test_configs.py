@@ -41,7 +41,7 @@ PUBLISHED = {
     "idensenet": ("cifar10", "imagenet32"),
 }
 # Image models; test_images, test_classifier and test_hybrid make such ones quickly.
-SLOW = {*PUBLISHED, "digits_image", "patches", "digits_hybrid"}
+SLOW = {*PUBLISHED, "digits", "digits_classifier", "digits_hybrid", "digits_image", "patches"}
 
 
 def load(name, *arguments):

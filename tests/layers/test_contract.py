@@ -51,7 +51,7 @@ def branch(dtype, activation="sine", features=EVENT[0], **kwargs):
 
 
 def residual(dtype, estimator="exact", activation="sine", **kwargs):
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     return layers.ResidualBlock(
         branch(dtype, activation, **kwargs), estimator, tolerance=tolerance, dtype=dtype
     )
@@ -65,7 +65,7 @@ def pair(dtype, **kwargs):
 
 def residual_concat(dtype):
     hidden, last = branch(dtype, "clipswish")
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     return layers.ResidualBlock(
         [layers.LipschitzConcat(hidden), last], "exact", tolerance=tolerance, dtype=dtype
     )
@@ -74,7 +74,7 @@ def residual_concat(dtype):
 def residual_image(dtype):
     common = {"coefficient": 0.8, "condition_size": CONDITION, "padding": "same", "dtype": dtype}
     common |= spectral(dtype, "power")
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     return layers.ResidualBlock(
         [
             layers.SpectralConv2D(3, 3, activation="sine", **common),
@@ -87,7 +87,7 @@ def residual_image(dtype):
 
 
 def lipschitz_mlp(dtype, kind=layers.ResidualBlock, activation="sine", **kwargs):
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     branch = layers.LipschitzMLP((6, 5), 3, 0.9, activation, seed=1, dtype=dtype, **kwargs)
     return kind(branch, "exact", tolerance=tolerance, dtype=dtype)
 
@@ -99,7 +99,7 @@ def multi_scale(dtype):
 
 
 def monotone(dtype, activation="cpila", **kwargs):
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     return layers.MonotoneBlock(
         branch(dtype, activation, **kwargs), "exact", tolerance=tolerance, dtype=dtype
     )
@@ -107,7 +107,7 @@ def monotone(dtype, activation="cpila", **kwargs):
 
 def triangular(dtype, **kwargs):
     dense = spectral(dtype)
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
     return layers.TriangularBlock(
         (3, 2), 0.8, "sine", dense=dense, tolerance=tolerance, dtype=dtype, **kwargs
     )
@@ -119,7 +119,7 @@ LAYERS = {
     "logit": lambda dtype: layers.Logit(0.01, dtype=dtype),
     "residual": lambda dtype: residual(dtype, rule="power"),
     "residual_picard": lambda dtype: layers.ResidualBlock(
-        branch(dtype), "exact", "picard", 1e-5 if dtype == "float32" else 1e-12, dtype=dtype
+        branch(dtype), "exact", "picard", 1e-12 if dtype == "float64" else 1e-5, dtype=dtype
     ),
     "residual_lipswish": lambda dtype: residual(dtype, activation="lipswish"),
     "residual_cpila": lambda dtype: residual(dtype, activation="cpila"),

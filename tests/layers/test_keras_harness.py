@@ -1,9 +1,10 @@
 """Keras' own tests of a layer, on every public layer.
 
-They build each layer anew, read it from its config, call it on symbolic and on real inputs, count
-its weights and train it for one step in a model.
+They build each layer anew, read it from its config, call it on symbolic and on real inputs, also
+under Keras' policies of mixed precision, count its weights and train it for one step in a model.
 """
 
+import functools
 import inspect
 
 import pytest
@@ -16,16 +17,23 @@ from tf_iresnet import layers
 BATCH = 2
 # Contractive layers, beside the invertible ones of the contract: a constructor and an event shape.
 CONTRACTIVE = {
-    "dense": (lambda: layers.SpectralDense(4, activation="elu"), (3,)),
-    "dense_gram": (lambda: layers.SpectralDense(4, normalization="gram"), (3,)),
-    "dense_aol": (lambda: layers.SpectralDense(4, normalization="aol"), (5, 3)),
-    "conv1d": (lambda: layers.SpectralConv1D(4, 3, padding="same"), (5, 2)),
-    "conv2d": (lambda: layers.SpectralConv2D(4, 3, padding="same"), (4, 4, 2)),
-    "conv3d": (lambda: layers.SpectralConv3D(2, 2, padding="same"), (3, 3, 3, 2)),
-    "mlp": (lambda: layers.LipschitzMLP((4,), 2, activation="sine"), (3,)),
-    "concat": (lambda: layers.LipschitzConcat(layers.SpectralDense(4)), (3,)),
+    "dense": (functools.partial(layers.SpectralDense, 4, activation="elu"), (3,)),
+    "dense_gram": (functools.partial(layers.SpectralDense, 4, normalization="gram"), (3,)),
+    "dense_aol": (functools.partial(layers.SpectralDense, 4, normalization="aol"), (5, 3)),
+    "conv1d": (functools.partial(layers.SpectralConv1D, 4, 3, padding="same"), (5, 2)),
+    "conv2d": (functools.partial(layers.SpectralConv2D, 4, 3, padding="same"), (4, 4, 2)),
+    "conv3d": (functools.partial(layers.SpectralConv3D, 2, 2, padding="same"), (3, 3, 3, 2)),
+    "mlp": (functools.partial(layers.LipschitzMLP, (4,), 2, activation="sine"), (3,)),
+    "concat": (
+        lambda dtype=None: layers.LipschitzConcat(
+            layers.SpectralDense(4, dtype=dtype), dtype=dtype
+        ),
+        (3,),
+    ),
     "composition": (
-        lambda: layers.ContractiveSequential([layers.SpectralDense(4), layers.MaxMin()]),
+        lambda dtype=None: layers.ContractiveSequential(
+            [layers.SpectralDense(4, dtype=dtype), layers.MaxMin(dtype=dtype)], dtype=dtype
+        ),
         (3,),
     ),
     "lipswish": (layers.LipSwish, (3,)),
@@ -34,10 +42,14 @@ CONTRACTIVE = {
     "maxmin": (layers.MaxMin, (4,)),
     "fullsort": (layers.FullSort, (4,)),
     "sine": (layers.Sine, (3,)),
-    "channel_pad": (lambda: layers.ChannelPad(2), (2, 2, 3)),
+    "channel_pad": (functools.partial(layers.ChannelPad, 2), (2, 2, 3)),
 }
 CASES = CONTRACTIVE | {
-    name: (lambda name=name: LAYERS[name]("float32"), EVENTS.get(name, EVENT)) for name in LAYERS
+    name: (
+        lambda dtype="float32", name=name: LAYERS[name](dtype),
+        EVENTS.get(name, EVENT),
+    )
+    for name in LAYERS
 }
 # A step of training is compiled for each, which takes seconds: of the others it is a slow test.
 TRAINED = {"act_norm", "conv2d", "dense", "lipswish", "mlp"}
@@ -59,7 +71,7 @@ def run(name, train):
         expected_output_shape=make().compute_output_shape((BATCH, *event)),
         expected_output_dtype="float32",
         run_training_check=train and size is None,  # its model passes no condition on
-        run_mixed_precision_check=False,
+        run_mixed_precision_check=True,
     )
 
 

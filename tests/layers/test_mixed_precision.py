@@ -5,7 +5,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src import testing
 
 import tf_iresnet
 from tf_iresnet import layers
@@ -137,31 +136,6 @@ def test_training_differs_from_float32_by_rounding(index, name):
         error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
         assert error < 4 * EPSILON[dtype], error
     assert any(np.any(exact != rounded) for exact, rounded in pairs)
-
-
-HARNESS = {
-    "dense": (layers.SpectralDense, {"units": 3, "activation": "lipswish"}, (2, 4)),
-    "convolution": (
-        layers.SpectralConv2D,
-        {"filters": 3, "kernel_size": 3, "padding": "circular", "activation": "elu"},
-        (2, 4, 4, 2),
-    ),
-    "lipschitz_mlp": (layers.LipschitzMLP, {"hidden_units": (5,), "units": 3, "seed": 1}, (2, 4)),
-    "concatenation": (layers.LipschitzConcat, {"layer": layers.SpectralDense(3)}, (2, 4)),
-    "block": (layers.ResidualBlock, {"branch": layers.SpectralDense(3, 0.9)}, (2, 3)),
-    "act_norm": (layers.ActNorm, {}, (2, 3)),
-    "triangular": (layers.TriangularBlock, {"units_per_dim": (2,), "seed": 1}, (2, 3)),
-    "logit": (layers.Logit, {}, (2, 3)),
-}
-
-
-@pytest.mark.parametrize("name", HARNESS)
-def test_keras_harness(name):
-    """Weights are float32 under mixed_float16, and outputs of the dtype that Keras infers."""
-    kind, arguments, shape = HARNESS[name]
-    testing.TestCase().run_layer_test(
-        kind, arguments, input_shape=shape, run_training_check=False, run_mixed_precision_check=True
-    )
 
 
 @policies

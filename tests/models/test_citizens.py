@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support.citizens import (
+    FAST,
     KINDS,
     ROWS,
     compiled,
     data,
     dataset,
     every_kind,
+    kinds,
     same,
     shared,
-    some_kinds,
+    two_kinds,
     values,
 )
 
@@ -24,7 +26,7 @@ import tf_iresnet as tfi
 from tf_iresnet import layers
 
 
-@every_kind
+@two_kinds
 def test_metrics_are_means_weighted_by_sample_weight(kind):
     x, y = data(kind)
     weight = np.linspace(0, 2, ROWS)
@@ -39,7 +41,7 @@ def test_metrics_are_means_weighted_by_sample_weight(kind):
     assert model.evaluate(dataset(x, y, weight), verbose=0)[0] == pytest.approx(expected, 1e-4)
 
 
-@pytest.mark.parametrize("kind", ["unconditional", "conditional", "hybrid"])
+@kinds("unconditional", "conditional", among=("unconditional", "conditional", "hybrid"))
 def test_a_step_descends_the_weighted_sum_by_every_route(kind):
     x, y = data(kind)
     weight = np.where(np.arange(ROWS) < ROWS // 2, 2.0, 0.0).astype("float32")
@@ -104,7 +106,7 @@ def output_mean(targets, outputs):
     return tf.reduce_mean(tf.reshape(outputs, [tf.shape(outputs)[0], -1]), axis=1)
 
 
-@every_kind
+@two_kinds
 def test_metrics_see_the_outputs_of_the_model(kind):
     x, y = data(kind)
     model = compiled(kind, metrics=[output_mean], weighted_metrics=[output_mean])
@@ -129,7 +131,7 @@ def test_metrics_are_of_a_named_output_and_of_labels():
         compiled("unconditional", metrics=["mae"])
 
 
-@some_kinds
+@kinds("classifier", "hybrid", among=FAST)
 @pytest.mark.parametrize("options", ["gradient_accumulation_steps", "jit_compile", "run_eagerly"])
 def test_optimizers_and_modes_of_keras_train(kind, options):
     x, y = data(kind)

@@ -19,6 +19,7 @@ from support.citizens import (
     same,
     shared,
     some_kinds,
+    two_kinds,
     values,
     values_of,
     vectors,
@@ -42,7 +43,7 @@ def test_fitting_a_frozen_model_warns_and_changes_nothing(kind):
     assert same(before, values_of(weights))
 
 
-@kinds("unconditional", "monotone", "implicit")
+@kinds(*(kind for kind in KINDS if kind != "hybrid"))
 def test_gradients_go_through_eager_calls(kind):
     model, (x, y) = shared(kind), data(kind)
     conditioned = (y,) if kind == "conditional" else ()
@@ -59,7 +60,7 @@ def test_gradients_go_through_eager_calls(kind):
         assert any(gradient is not None for gradient in tape.gradient(result, variables))
 
 
-@every_kind
+@two_kinds
 def test_another_size_of_a_batch_is_not_traced_anew(kind):
     model = KINDS[kind]()
 
@@ -88,7 +89,7 @@ def test_modules_that_hold_a_compiled_model_find_its_weights(kind):
     assert names == {id(weight._value) for weight in parent.model.trainable_weights}
 
 
-@every_kind
+@two_kinds
 def test_predict_gives_what_a_call_gives(kind):
     x, y = data(kind)
     model = shared(kind)
@@ -122,7 +123,7 @@ def test_failed_inversions_raise_if_a_block_says_so():
             model.sample(4)
 
 
-@pytest.mark.parametrize("kind", ["unconditional", "monotone"])
+@kinds("monotone", among=("unconditional", "monotone"))
 def test_score_and_hessian_are_those_of_finite_differences(kind):
     model = KINDS[kind](dtype="float64", tolerance=1e-12)
     x = np.array([[0.3, -0.2], [1.0, 0.5]])

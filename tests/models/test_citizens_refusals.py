@@ -12,10 +12,11 @@ from support.citizens import (
     compiled,
     data,
     dataset,
-    every_kind,
+    kinds,
     learned,
     same,
     shared,
+    two_kinds,
     values,
     values_of,
     vectors,
@@ -25,7 +26,7 @@ import tf_iresnet as tfi
 from tf_iresnet import layers
 
 
-@every_kind
+@two_kinds
 def test_a_step_that_is_not_finite_is_not_taken_and_is_named(kind):
     x, y = data(kind)
     x[3] = np.nan
@@ -38,7 +39,7 @@ def test_a_step_that_is_not_finite_is_not_taken_and_is_named(kind):
     assert same(before, values_of(learned(model)))
 
 
-@pytest.mark.parametrize("kind", ["unconditional", "classifier"])
+@kinds("classifier", among=("unconditional", "classifier"))
 def test_a_compiled_step_that_is_not_finite_is_not_taken(kind):
     x, y = data(kind)
     x[3] = np.nan
@@ -66,7 +67,7 @@ def test_labels_that_are_not_classes_are_refused(kind):
         model.fit(dataset(x, y + 1), verbose=0)
 
 
-@every_kind
+@kinds("implicit", "image")
 def test_shapes_that_do_not_fit_are_refused_before_any_arithmetic(kind):
     x, y = data(kind)
     model = shared(kind)

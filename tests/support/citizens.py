@@ -41,15 +41,17 @@ KINDS = {
 FAST = ("conditional", "hybrid", "classifier")  # for promises that all share one implementation
 
 
-def kinds(*slow):
-    """All kinds, some in the slow suite alone: others state the same of their code."""
+def kinds(*slow, among=tuple(KINDS)):
+    """Kinds, some in the slow suite alone: others state the same of their code."""
     return pytest.mark.parametrize(
-        "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in slow else []) for k in KINDS]
+        "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in slow else []) for k in among]
     )
 
 
 every_kind = kinds("implicit")  # takes several times as long to trace as the others
 some_kinds = pytest.mark.parametrize("kind", FAST)
+# Where a kind takes seconds: vectors with a condition, and images with labels.
+two_kinds = kinds(*(kind for kind in KINDS if kind not in ("conditional", "classifier")))
 
 
 @functools.cache

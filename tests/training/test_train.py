@@ -116,12 +116,17 @@ def assert_same(expected, found):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
-def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+    "moments",
+    [["1:3"], pytest.param(["1:3", "checkpoint.npz"], marks=pytest.mark.slow)],
+    ids=len,
+)
+def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
     """Killed amid its second epoch, then half-way through a checkpoint; each in its own process."""
     whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
     process = start(ESTIMATED, whole.path)
     assert process.returncode == 0, process.stderr
-    for kill_at in ("1:3", "checkpoint.npz"):
+    for kill_at in moments:
         process = start(ESTIMATED, resumed.path, kill_at)
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert not resumed.figures.exists()
