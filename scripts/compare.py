@@ -6,12 +6,15 @@
     python scripts/compare.py --table=blocks --workdir=runs/compare_blocks
     python scripts/compare.py --table=branches --workdir=runs/compare_branches --jobs=2
     python scripts/compare.py --table=bases --workdir=runs/compare_bases
+    python scripts/compare.py --table=tables --workdir=runs/compare_tables --minutes=1 --jobs=2
+    python scripts/compare.py --table=tables --workdir=runs/compare_tables --only=variants,penguins
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
 beside invertible ones, `hybrid` density and classes at several weights of the former, `blocks` the
 kinds of block at equal training time, `branches` kinds of block, branch and activation at equal
 training time on one core each, `bases` two bases on heavy tails and two on separate modes, in a
-minute. The same command again goes on where it was interrupted, and prints
+minute, `tables` the flow of configs/tabular.py, or variants of it, and other densities on real
+tables and simulators. The same command again goes on where it was interrupted, and prints
 a finished table at once.
 """
 
@@ -27,7 +30,7 @@ from tf_iresnet.training import cli
 from tf_iresnet.training.workdir import RunError
 
 # Modules of scripts/comparisons, each with a compare(workdir).
-TABLES = ("bases", "blocks", "branches", "constraints", "hybrid", "patches")
+TABLES = ("bases", "blocks", "branches", "constraints", "hybrid", "patches", "tables")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(
@@ -39,12 +42,15 @@ MINUTES = flags.DEFINE_float(
 JOBS = flags.DEFINE_integer(
     "jobs", None, "Trainings side by side, each on a core of its own.", lower_bound=1
 )
+ONLY = flags.DEFINE_list(
+    "only", None, "Names of data sets and methods to restrict the comparison to."
+)
 flags.mark_flags_as_required(["table", "workdir"])
 
 
 def main() -> None:
     compare = importlib.import_module(f"comparisons.{TABLE.value}").compare
-    options = {f.name: f.value for f in (MINUTES, JOBS) if f.value is not None}
+    options = {f.name: f.value for f in (MINUTES, JOBS, ONLY) if f.value is not None}
     for name in options:
         if name not in inspect.signature(compare).parameters:
             raise RunError(

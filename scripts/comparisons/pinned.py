@@ -1,6 +1,7 @@
-"""Trainings in processes of their own, each by one thread on one core: equal time is equal work."""
+"""Calls in processes of their own, each by one thread on one core: equal time is equal work."""
 
 import concurrent.futures
+import importlib
 import json
 import os
 import pathlib
@@ -10,13 +11,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-# Nothing but the standard library is imported up here: a process that trains chooses its core
-# before anything starts threads.
+# Nothing but the standard library is imported up here: a process chooses its core before anything
+# starts threads.
 POOLS = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
 )
 
 
@@ -33,11 +35,28 @@ def train(runs: Mapping[pathlib.Path, Any], jobs: int = 1) -> None:
     from tf_iresnet.training.train import resolve
     from tf_iresnet.training.workdir import Workdir, to_plain
 
-    waiting = {
-        path: to_plain(config)
-        for path, config in runs.items()
-        if Workdir(path).finished(resolve(config)) is None
-    }
+    run = "tf_iresnet.training.train:train_and_evaluate"
+    call(
+        {
+            path: (run, plain)
+            for path, plain in ((path, to_plain(config)) for path, config in runs.items())
+            if Workdir(path).finished(resolve(plain)) is None
+        },
+        jobs,
+    )
+
+
+def call(calls: Mapping[pathlib.Path, tuple[str, Any]], jobs: int = 1) -> None:
+    """Calls `function(argument, path)` for each, in a process of its own, one thread on one core.
+
+    Args:
+        calls: path → "module:function" and its first argument, as JSON has it. What the function
+            prints goes into `path`.log.
+        jobs: how many run at the same time, at most one per core.
+
+    Raises:
+        RunError: for a process that failed, with its last line.
+    """
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [-1] * jobs
     cores: queue.SimpleQueue[int] = queue.SimpleQueue()
     for core in available[:jobs]:
@@ -46,19 +65,19 @@ def train(runs: Mapping[pathlib.Path, Any], jobs: int = 1) -> None:
     def one(path: pathlib.Path) -> None:
         core = cores.get()
         try:
-            _run(path, waiting[path], core)
+            _run(path, *calls[path], core)
         finally:
             cores.put(core)
 
     with concurrent.futures.ThreadPoolExecutor(min(jobs, len(available))) as pool:
         try:
-            list(pool.map(one, waiting))
+            list(pool.map(one, calls))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _run(path: pathlib.Path, config: Mapping[str, Any], core: int) -> None:
+def _run(path: pathlib.Path, function: str, argument: Any, core: int) -> None:
     from tf_iresnet.training.workdir import RunError
 
     print(f"{path}: training", flush=True)
@@ -68,8 +87,8 @@ def _run(path: pathlib.Path, config: Mapping[str, Any], core: int) -> None:
     folders = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with open(log, "w") as output:
         process = subprocess.run(
-            [sys.executable, "-m", "comparisons.pinned", str(core), str(path)],
-            input=json.dumps(config),
+            [sys.executable, "-m", "comparisons.pinned", str(core), function, str(path)],
+            input=json.dumps(argument),
             text=True,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -81,13 +100,12 @@ def _run(path: pathlib.Path, config: Mapping[str, Any], core: int) -> None:
 
 
 def main() -> None:
-    """Trains the config on standard input on a core, in a workdir: the two arguments."""
-    core, path = int(sys.argv[1]), sys.argv[2]
+    """Calls a function on a core, with the JSON on standard input and a path: the arguments."""
+    core, function, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     if core >= 0:
         os.sched_setaffinity(0, {core})
-    from tf_iresnet.training.train import train_and_evaluate
-
-    train_and_evaluate(json.load(sys.stdin), path)
+    module, _, name = function.partition(":")
+    getattr(importlib.import_module(module), name)(json.load(sys.stdin), path)
 
 
 if __name__ == "__main__":

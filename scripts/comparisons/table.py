@@ -48,6 +48,11 @@ def text(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     )
 
 
+def markdown(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Returns a table as Markdown has it, of cells that are text already."""
+    return tabulate.tabulate(cells, titles, tablefmt="github", disable_numparse=True)
+
+
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[Column], rows: Sequence[Row]
 ) -> pathlib.Path:

