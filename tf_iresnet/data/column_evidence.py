@@ -36,33 +36,43 @@ def find_forms(
     train: np.ndarray,
     columns: Sequence[str],
     categories: Mapping[str, Sequence[str]] = {},
+    keep: bool = False,
 ) -> Forms:
     """Returns the form of each column of the training rows `[n, d]`.
 
     Args:
         columns: their names.
         categories: texts by code of those that hold categories.
+        keep: whether cells that are errors stay: then they are named, and still don't decide on
+            steps, atoms and bounds.
     """
     forms, notes = [], []
     for name, x in zip(columns, train.T, strict=True):
         if name in categories:
             forms.append(ColumnForm.of_categories(name, categories[name]))
             continue
-        form, found = find_form(name, x)
+        form, found = find_form(name, x, keep)
         forms.append(form)
         notes += found
     return Forms(tuple(forms), tuple(notes))
 
 
-def find_form(name: str, x: np.ndarray) -> tuple[ColumnForm, list[str]]:
+def plain_forms(forms: Sequence[ColumnForm]) -> tuple[ColumnForm, ...]:
+    """The forms with all numbers continuous and without bounds; categories stay what they are."""
+    return tuple(f if f.texts else ColumnForm(f.name, usual=f.usual) for f in forms)
+
+
+def find_form(name: str, x: np.ndarray, keep: bool = False) -> tuple[ColumnForm, list[str]]:
     """Returns the form of a column of numbers `[n]`, and sentences about it."""
     values, counts = np.unique(np.asarray(x, np.float64), return_counts=True)
     frequent = values[counts >= _MISSING_SHARE * len(x)]
     usual = _usual(values, counts, frequent)
     form = ColumnForm(name, usual=usual)
     inside = form.is_usual(values)
-    notes = _notes_on_errors(name, values[~inside], counts[~inside], values[inside])
+    notes = _notes_on_errors(name, values[~inside], counts[~inside], values[inside], keep)
     values, counts = values[inside], counts[inside]
+    if keep:
+        form = dataclasses.replace(form, usual=(None, None))
     form = dataclasses.replace(form, **_steps(values, counts))
     if form.levels:
         return form, notes
@@ -129,17 +139,23 @@ def _is_code(value: float) -> bool:
 
 
 def _notes_on_errors(
-    name: str, values: np.ndarray, counts: np.ndarray, others: np.ndarray
+    name: str, values: np.ndarray, counts: np.ndarray, others: np.ndarray, keep: bool
 ) -> list[str]:
     if not len(values):
         return []
     shown = ", ".join(f"{v:g}" for v in values[:3]) + (", …" if len(values) > 3 else "")
     total = int(counts.sum())
     cells = "a training cell is" if total == 1 else f"{total} training cells are"
+    done = (
+        "They are kept."
+        if keep
+        else (
+            "Rows that hold such a cell are left out of all parts; data.outliers=keep keeps them."
+        )
+    )
     return [
         f"Column {name!r}: {cells} {shown}, while all others lie between {others[0]:g} and "
-        f"{others[-1]:g}. Rows that hold such a cell are left out of all parts; "
-        "data.outliers=keep keeps them."
+        f"{others[-1]:g}. {done}"
     ]
 
 

@@ -204,13 +204,14 @@ def _quantiles(u: np.ndarray, pieces: int, last: float) -> np.ndarray:
 
 
 def _probabilities(pieces: int, last: float) -> np.ndarray:
-    scores = tf.linspace(tf.constant(-last, tf.float64), last, pieces + 1)
-    return tf.math.ndtr(scores).numpy()
+    scores = np.linspace(-last, last, pieces + 1)
+    return 0.5 * tf.math.erfc(tf.constant(-scores / math.sqrt(2))).numpy()
 
 
 @functools.lru_cache(maxsize=16)
 def _harrell_davis(n: int, pieces: int, last: float) -> np.ndarray:
     """Weights `[pieces + 1, n]` of order statistics (Harrell and Davis 1982, Biometrika 69)."""
     p = _probabilities(pieces, last)[:, np.newaxis]
-    ends = tf.math.betainc((n + 1) * p, (n + 1) * (1 - p), np.arange(n + 1)[np.newaxis] / n)
+    shapes = np.broadcast_arrays((n + 1) * p, (n + 1) * (1 - p), np.arange(n + 1) / n)
+    ends = tf.math.betainc(*map(tf.constant, shapes))
     return np.diff(ends.numpy(), axis=1)
