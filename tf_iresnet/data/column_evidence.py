@@ -1,6 +1,7 @@
 """Which form a column has, by the evidence of its training rows."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,8 +21,10 @@ _MOST_DECIMALS = 9
 _TOLERANCE = 1e-12  # of steps, relative to the largest value: what sums of decimals are off by
 _MOST_MULTIPLES = 1e4  # of a step that isn't a decimal
 _CELLS_PER_LEVEL = 4  # on average, where a column has few values and no step
-_SHARE_AT_BOUND = 0.02  # of the cells that hold the lowest or highest of some steps
-_BOUNDS = (0.0, 1.0, 100.0)  # of shares and percentages
+_NEXT_CELLS = 6.0  # how many cells would hold the next step beyond a bound, as the counts go
+_STEPS_AT_BOUND = 3  # by whose counts they go
+_FEW_STEPS, _CELLS_PER_STEP, _SHARE_AT_END = 10, 10, 0.02
+_BOUNDS = (0.0, -1.0, -100.0)  # below; above 0, 1 and 100: of shares and percentages
 _NEAR_BOUND = 0.05  # how near the values come to one other than 0, by the mean's distance
 
 
@@ -170,14 +173,15 @@ def _steps(values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     """
     if len(values) < 2:
         return {}
-    single = bool(np.all(values == values.astype(np.float32)))
     size = float(np.abs(values).max())
-    error = size * (6e-8 if single else _TOLERANCE)
     smallest = 16 * float(np.spacing(np.float32(size)))
-    for decimals in range(_MOST_DECIMALS + 1):
+    errors = [_TOLERANCE * size]
+    if np.all(values == values.astype(np.float32)):
+        errors.append(6e-8 * size)  # decimals that were kept in float32
+    for error, decimals in itertools.product(errors, range(_MOST_DECIMALS + 1)):
         unit = 10.0**-decimals
         if error > 0.05 * unit or size / unit > 2**53:
-            break
+            continue
         multiples = np.rint(values / unit)
         if np.all(np.abs(values - multiples * unit) <= error + 1e-12 * unit):
             step = round(int(np.gcd.reduce(np.diff(multiples.astype(np.int64)))) * unit, decimals)
@@ -224,28 +228,40 @@ def _bounds(
 ) -> tuple[float | None, float | None]:
     """Lowest and highest possible value, where the evidence is clear."""
     mirrored = _lowest(-values[::-1], counts[::-1], step, -atoms)
-    return _lowest(values, counts, step, atoms), None if mirrored is None else -mirrored
+    return _lowest(values, counts, step, atoms), None if mirrored is None else 0.0 - mirrored
 
 
 def _lowest(values: np.ndarray, counts: np.ndarray, step: float, atoms: np.ndarray) -> float | None:
-    """A bound below: an atom at the lowest value, many cells at the lowest of some steps, or 0, ….
-
-    Of such a round number, if no value is less, and a normal distribution of the same moments would
-    have had at least a row below it; 0 also where the column is skewed away from it.
-    """
+    """A bound below: an atom at the lowest value, the lowest of some steps, or 0, −1 or −100."""
     n, first = float(counts.sum()), float(values[0])
     if len(atoms) and first == np.min(atoms):
         return first
-    if step and counts[0] >= max(3, _SHARE_AT_BOUND * n):
+    if step and _ends_at_once(values, counts, step):
         return first
+    # A normal distribution of the same moments would have had at least a row below the bound.
     mean = float(np.average(values, weights=counts))
     deviation = math.sqrt(np.average((values - mean) ** 2, weights=counts)) or 1.0
     skew = float(np.average(((values - mean) / deviation) ** 3, weights=counts))
-    rounds = (b for bound in _BOUNDS for b in (bound, -bound) if b <= first)
-    for bound in sorted(rounds, reverse=True):
-        distance = (mean - bound) / deviation
-        below = n * 0.5 * math.erfc(distance / math.sqrt(2))
-        near = first - bound <= _NEAR_BOUND * (mean - bound)
-        if (bound == 0 and (below >= 1 or skew > 1)) or (near and below >= 1):
-            return bound + 0.0  # −0 becomes 0
+    for bound in (b for b in _BOUNDS if b <= first):
+        below = n * 0.5 * math.erfc((mean - bound) / deviation / math.sqrt(2))
+        reached = first - bound <= _NEAR_BOUND * (mean - bound)
+        if (bound == 0 and (below >= 1 or skew > 1)) or (reached and below >= 1):
+            return bound
     return None
+
+
+def _ends_at_once(values: np.ndarray, counts: np.ndarray, step: float) -> bool:
+    """Whether cells would have held the step below the lowest one, if there were such a value.
+
+    That is, by the counts: as many as the lowest one, or fewer by as much as it has fewer than the
+    next three have on average. Of a few steps, all well filled, the lowest is the end.
+    """
+    first = counts[0]
+    filled = np.ptp(values) < (_FEW_STEPS - 0.5) * step and counts.sum() >= _CELLS_PER_STEP * len(
+        values
+    )
+    if filled and first >= max(3, _SHARE_AT_END * counts.sum()):
+        return True
+    near = (values > values[0]) & (values < values[0] + (_STEPS_AT_BOUND + 0.5) * step)
+    following = max(counts[near].sum() / _STEPS_AT_BOUND, first)
+    return bool(first**2 / following >= _NEXT_CELLS)
