@@ -15,6 +15,7 @@ _ATOM_SHARE, _ATOM_CELLS, _ATOM_FACTOR, _MOST_ATOMS = 0.02, 5, 10.0, 8
 _MISSING_SHARE = 0.05  # above it, a code for missing values is an atom and not an error
 # An error: at most this share of the cells, so many times as far out as the farthest of the others.
 _ERROR_SHARE, _ERROR_DISTANCE, _CODE_DISTANCE = 0.01, 100.0, 5.0
+_MAJORITY = 0.4  # of the cells: a value of so many is not what others are compared with
 _FEWEST_ROWS = 20  # below, nothing is called an error
 _CODES = (32767, 32768, 65535, 2147483647, 2147483648, 1e10, 1e20, 1e30)  # beside 99, 999, …
 _MOST_DECIMALS = 9
@@ -68,14 +69,14 @@ def plain_forms(forms: Sequence[ColumnForm]) -> tuple[ColumnForm, ...]:
 def find_form(name: str, x: np.ndarray, keep: bool = False) -> tuple[ColumnForm, list[str]]:
     """Returns the form of a column of numbers `[n]`, and sentences about it."""
     values, counts = np.unique(np.asarray(x, np.float64), return_counts=True)
-    frequent = values[counts >= _MISSING_SHARE * len(x)]
-    usual = _usual(values, counts, frequent)
-    form = ColumnForm(name, usual=usual)
+    form = ColumnForm(name, usual=_usual(values, counts))
     inside = form.is_usual(values)
     notes = _notes_on_errors(name, values[~inside], counts[~inside], values[inside], keep)
     values, counts = values[inside], counts[inside]
     if keep:
         form = dataclasses.replace(form, usual=(None, None))
+    if not np.abs(values).max() <= np.finfo(np.float32).max:
+        return form, notes  # `Table.check_scale` refuses the column
     form = dataclasses.replace(form, **_steps(values, counts))
     if form.levels:
         return form, notes
@@ -101,23 +102,21 @@ def find_form(name: str, x: np.ndarray, keep: bool = False) -> tuple[ColumnForm,
 # -- cells that don't belong ----------------------------------------------------------------------
 
 
-def _usual(
-    values: np.ndarray, counts: np.ndarray, frequent: np.ndarray
-) -> tuple[float | None, float | None]:
+def _usual(values: np.ndarray, counts: np.ndarray) -> tuple[float | None, float | None]:
     """The interval that errors lie outside of; `values` are unique and increasing."""
-    low = _cut(-values[::-1], counts[::-1], -frequent)
-    return None if low is None else -low, _cut(values, counts, frequent)
+    low = _cut(-values[::-1], counts[::-1])
+    return None if low is None else -low, _cut(values, counts)
 
 
-def _cut(values: np.ndarray, counts: np.ndarray, frequent: np.ndarray) -> float | None:
+def _cut(values: np.ndarray, counts: np.ndarray) -> float | None:
     """The number above which values are errors; None if none are.
 
     Errors are few, and many times as far from the median as the farthest of all others, or, if all
     of them are numbers that codes for missing values are, some times.
     """
     n = counts.sum()
-    others = ~np.isin(values, frequent)
-    if n < _FEWEST_ROWS or others.sum() < _FEWEST_ROWS / 2:
+    others = counts < _MAJORITY * n  # of many zeros and some numbers, the numbers
+    if n < _FEWEST_ROWS or counts[others].sum() < _FEWEST_ROWS / 2:
         return None
     center = float(np.median(np.repeat(values[others], counts[others])))
     above = np.cumsum(counts[::-1])[::-1]  # cells at each value and above

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-_DECIMALS = 12  # of values that are taken back to their step
+_MOST_DECIMALS = 15  # of values that are taken back to their step
 _FEW_CELLS = 32  # whose shares a density can learn one by one
 _SHOWN = 8  # categories
 
@@ -85,10 +85,17 @@ class ColumnForm:
         values = np.where(in_atom, np.append(np.nan, self.atoms)[place], x - place * self._inserted)
         if self.step:
             steps = np.rint((values - self.origin) / self.step)
-            values = np.round(self.origin + steps * self.step, _DECIMALS) + 0.0  # not −0
+            values = np.round(self.origin + steps * self.step, self._decimals) + 0.0  # not −0
         if self.low is not None:
             values = np.maximum(values, self.low)
         return values if self.high is None else np.minimum(values, self.high)
+
+    @property
+    def _decimals(self) -> int:
+        """How many decimals the values have; more than that is rounding of sums."""
+        numbers = self.step, self.origin
+        exact = (n for n in range(_MOST_DECIMALS) if all(round(x, n) == x for x in numbers))
+        return next(exact, _MOST_DECIMALS)
 
     @property
     def _inserted(self) -> float:
