@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.training import build, commands, sampling
+from tf_iresnet.training import build, commands, report, sampling
 from tf_iresnet.training.fitted_base import choose_mixture
 
 ROWS = 600
@@ -85,6 +85,20 @@ def test_samples_are_values_that_the_columns_can_have(table, tmp_path):
     commands.write_samples(tmp_path / "samples.npz", samples, meta)
     with np.load(tmp_path / "samples.npz") as file:
         np.testing.assert_array_equal(file["samples"][:, 1] == 0, rain == 0)
+
+
+def test_the_report_says_what_was_found_and_how_it_is_mapped(table):
+    rows = report.column_rows(flow_of(table, "copula"), table)
+    found = {name: (form, mapped) for name, form, mapped in rows}
+    assert found["rain"][0] == "continuous at least 0; many cells are 0, as cells of width 10"
+    assert found["halves"][0] == "steps of 0.5"
+    assert "spline of" in found["heavy"][1]
+    assert found["share"] == ("continuous from 0 to 1", found["share"][1])
+    assert "logit" in found["share"][1]
+    assert table.describe()[2] == "halves: steps of 0.5"
+    assert {row[2] for row in report.column_rows(flow_of(table, "standardize"), table)} == {
+        "standardised"
+    }
 
 
 def test_categories_are_written_as_texts(tmp_path):

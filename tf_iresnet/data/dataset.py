@@ -75,6 +75,10 @@ class Dataset:
         """Number of entries of one example."""
         return int(np.prod(self.event_shape))
 
+    def describe(self) -> list[str]:
+        """What was found in the columns of a table, and the notes, a line each."""
+        return [f"{form.name}: {form.describe()}" for form in self.forms] + list(self.notes)
+
     @property
     def bits_per_dim(self) -> bool:
         """Whether results are reported in bits per dimension rather than in nats."""
