@@ -3,7 +3,9 @@
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv \\
         --workdir=runs/my
 
-Columns are standardised inside the model, so that densities and samples are in the table's units.
+Each column is mapped to a normal variable inside the model, so that densities and samples are in
+the table's units. Steps, bounds, values that many cells share and categories are found in the
+training rows: samples are values that the columns can have.
 """
 
 import ml_collections
@@ -21,13 +23,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.coefficient = 0.97
     config.model.activation = "sine"
     config.model.log_det = "auto"
-    config.model.base = "normal"  # "learned_student_t": heavy tails; "mixture": separate groups
+    config.model.preprocessing = "gaussianize"  # or "copula", "standardize"
+    # "learned_student_t": heavy tails; "mixture": separate groups; "fitted_mixture": begins as a
+    # mixture of normals that is fitted to the training rows
+    config.model.base = "normal"
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "table"
     config.data.path = ml_collections.config_dict.placeholder(str)
     config.data.columns = ml_collections.config_dict.placeholder(tuple)  # all, unless named
-    config.data.dequantize = False  # True adds noise to columns of small whole numbers
+    config.data.steps = "auto"  # "none": all numbers are continuous, whatever they look like
+    config.data.outliers = "leave_out"  # "keep": also rows with cells like -999 or 1e6
     config.data.validation = 0.1
     config.data.test = 0.1
 

@@ -113,10 +113,22 @@ def triangular(dtype, **kwargs):
     )
 
 
+# Data lie between 0.1 and 0.9: on both sides of where the tangents begin, and of the knots.
+SPLINE = {"knots": [-1.0, 0.2, 0.5], "values": [-2.0, 0.0, 1.0], "slopes": [1.0, 0.5, 3.0]}
+MARGINALS = [
+    {"warp": "log", "center": 0.05, "scale": 0.4, "low": 0.3, **SPLINE},
+    {"warp": "logit", "center": 0.0, "scale": 1.0, "low": 0.2, "high": 0.8},
+    {"warp": "asinh", "center": 0.5, "scale": 0.1, **SPLINE},
+]
+
 LAYERS = {
     "act_norm": lambda dtype: layers.ActNorm(dtype=dtype),
     "rescale": lambda dtype: layers.Rescale([2.0, -0.5, 3.0], [1.0, 0.0, -2.0], dtype=dtype),
     "logit": lambda dtype: layers.Logit(0.01, dtype=dtype),
+    "gaussianize": lambda dtype: layers.Gaussianize(MARGINALS, dtype=dtype),
+    "whiten": lambda dtype: layers.Whiten(
+        [0.5, 0.0, -2.0], [[2.0, 0.0, 0.0], [0.5, 0.3, 0.0], [-1.0, 0.2, 4.0]], dtype=dtype
+    ),
     "residual": lambda dtype: residual(dtype, rule="power"),
     "residual_picard": lambda dtype: layers.ResidualBlock(
         branch(dtype), "exact", "picard", 1e-12 if dtype == "float64" else 1e-5, dtype=dtype

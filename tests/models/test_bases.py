@@ -36,6 +36,16 @@ def conditional(dtype):
     return base
 
 
+WEIGHTS, MEANS = [0.7, 0.3], [[0.0, 1.0], [4.0, -2.0]]
+COVARIANCES = [[[1.0, 0.8], [0.8, 2.0]], [[0.3, -0.2], [-0.2, 0.5]]]
+
+
+def full_mixture(dtype):
+    base = built(bases.FullMixture(2, dtype=dtype))
+    base.set_mixture(WEIGHTS, MEANS, COVARIANCES)
+    return base
+
+
 # -- densities and samples --------------------------------------------------------------------
 
 
@@ -48,7 +58,7 @@ def test_the_density_of_student_t_is_scipys(df, dtype):
     np.testing.assert_allclose(found, expected, rtol=tolerance / 10, atol=tolerance)
 
 
-@pytest.mark.parametrize("make", [student, conditional])
+@pytest.mark.parametrize("make", [student, conditional, full_mixture])
 def test_densities_in_every_mode_and_their_gradients(make, dtype, mode, run_in_mode):
     base, z = make(dtype), tf.constant(RNG.normal(size=(7, 2)), dtype)
     arguments = base.arguments(CONDITION)
@@ -73,6 +83,33 @@ def test_densities_in_every_mode_and_their_gradients(make, dtype, mode, run_in_m
             weight.assign(before)
             expected = (sides[0] - sides[1]) / 2e-5
             assert np.sum(gradient * direction) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_the_density_of_a_full_mixture_is_scipys(dtype):
+    z = RNG.normal(size=(50, 2)) * 3
+    parts = zip(WEIGHTS, MEANS, COVARIANCES, strict=True)
+    expected = sum(w * scipy.stats.multivariate_normal(m, c).pdf(z) for w, m, c in parts)
+    found = full_mixture(dtype).log_prob(tf.constant(z, dtype))
+    tolerance = {"float32": 1e-4, "float64": 1e-10}[dtype]
+    np.testing.assert_allclose(found, np.log(expected), rtol=tolerance, atol=tolerance)
+
+
+def test_samples_of_a_full_mixture_have_its_moments(mode, run_in_mode):
+    """Each within 4 standard errors; temperature 0 leaves the means alone."""
+    base, seed, n = full_mixture("float32"), tf.constant([0, 7]), 40_000
+    z = run_in_mode(lambda: base.sample(n, seed), mode)().numpy()
+    near = np.linalg.norm(z - MEANS[1], axis=1) < np.linalg.norm(z - MEANS[0], axis=1)
+    assert abs(near.mean() - 0.3) < 0.02
+    expected = np.average(MEANS, axis=0, weights=WEIGHTS)
+    second = sum(
+        w * (np.array(c) + np.outer(m, m))
+        for w, m, c in zip(WEIGHTS, MEANS, COVARIANCES, strict=True)
+    )
+    assert np.all(np.abs(z.mean(axis=0) - expected) < 4 * z.std(axis=0) / np.sqrt(n))
+    products = z[:, :, None] * z[:, None, :]
+    error = products.std(axis=0) / np.sqrt(n)
+    assert np.all(np.abs(products.mean(axis=0) - second) < 4 * error)
+    assert len(np.unique(base.sample(100, seed, 0.0), axis=0)) == 2
 
 
 @pytest.mark.parametrize("df", [0.6, 1.0, 2.5, 8.0, 1e5])
@@ -201,6 +238,7 @@ BASES = {
     "learned_student_t": (lambda: "learned_student_t", 3),
     "mixture": (lambda: "mixture", 3),
     "three normals": (lambda: {"name": "mixture", "components": 3}, 3),
+    "full_mixture": (lambda: {"name": "full_mixture", "components": 3}, 4),
     "conditional": (lambda: bases.ConditionalNormal(3), 4),
     "fixed by TFP": (lambda: tfd.MultivariateNormalDiag(np.ones(2, "float32")), 0),
     "MultivariateNormalTriL": (correlated, 2),
@@ -211,7 +249,7 @@ BASES = {
 }
 
 
-FAST = ("learned_student_t", "conditional", "Sample", "one's own")
+FAST = ("full_mixture", "learned_student_t", "conditional", "Sample", "one's own")
 NAMED = [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in BASES]
 
 
@@ -314,6 +352,7 @@ class NoShape(bases.Base):
         (lambda: {"name": "student_t", "dof": 2.0}, "arguments of StudentT: df, learned.*dof"),
         (lambda: bases.StudentT(0.5), r"0.5 < df.*df=0.5"),
         (lambda: bases.NormalMixture(0), "components=0"),
+        (lambda: bases.FullMixture(0), "components=0"),
         (lambda: bases.Uniform(1.0, 1.0), "low < high"),
         (lambda: bases.ConditionalNormal(0), "condition_size=0"),
         (lambda: bases.StudentT(dtype="float64"), "dtype, float32.*float64"),

@@ -37,6 +37,7 @@ def page(figures=FIGURES, **sections):
     training = {"parameters": 12345, "epochs": 7, "stopped": "all epochs were done"}
     figures = {"reproducible": True, **training, **figures}
     known = {"pictures": [], "certificate": "bounds", "run": Workdir("my runs")}
+    known = {"columns": [], "notes": (), **known}
     return report.html(figures, config=config, event_size=64, minutes=1.25, **known)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.data.columns import ColumnForm
 from tf_iresnet.data.dequantization import dequantize
-from tf_iresnet.data.randomness import TEST, VALIDATION, epoch_indices
+from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION, epoch_indices
 from tf_iresnet.data.splits import Split
 
 Batches = Callable[[int, int], Callable[[Any], Any]]
@@ -33,7 +34,7 @@ class Dataset:
         ranges: float32 [event_size, 2], low and high end of a picture's axis for each entry.
         levels: number of values of a dequantised entry, each a cell of width 1; None if continuous.
         bin_width: float32 [*event_shape], width of the dequantisation noise, the distance between
-            neighbouring values; 0 where values are continuous.
+            neighbouring values; 0 where values are continuous. An atom's cells have another one.
         image_shape: (height, width) or (height, width, channels); None for other data.
         log_prob: the true log density, [n, *event_shape] → nats [n]; None if unknown.
         entropy: () → the true entropy in nats, in some seconds; None if unknown.
@@ -41,6 +42,11 @@ class Dataset:
         classes: names of the classes; empty without labels.
         labelled_batches: like `train_batches`, but pairs of a batch and its labels, int32
             [batch_size]; None without labels.
+        training_rows: () → training examples, float32 [n, *event_shape], dequantised once: what
+            preprocessing is fitted to. Data without an end give some.
+        forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
+            data, and for tables whose cells are examples as they are.
+        notes: what a reader should know about the data, a sentence each.
     """
 
     name: str
@@ -60,11 +66,18 @@ class Dataset:
     labels: Split | None = None
     classes: tuple[str, ...] = ()
     labelled_batches: Batches | None = None
+    training_rows: Callable[[], np.ndarray] | None = None
+    forms: tuple[ColumnForm, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def event_size(self) -> int:
         """Number of entries of one example."""
         return int(np.prod(self.event_shape))
+
+    def describe(self) -> list[str]:
+        """What was found in the columns of a table, and the notes, a line each."""
+        return [f"{form.name}: {form.describe()}" for form in self.forms] + list(self.notes)
 
     @property
     def bits_per_dim(self) -> bool:
@@ -77,6 +90,7 @@ def finite_dataset(
     bin_width: np.ndarray,
     labels: Split | None = None,
     augment: Augment | None = None,
+    cell_widths: Split | None = None,
     **known: Any,
 ) -> Dataset:
     """Returns the data set of rows in memory.
@@ -86,10 +100,15 @@ def finite_dataset(
     Args:
         parts: rows [n, *event_shape]; uint8 is kept in that type, all others become float32.
         augment: (rows, seed, step) → rows, applied to training batches before dequantisation.
+        cell_widths: of the noise, like `parts`, where they differ between cells of a column.
         bin_width, labels, known: fields of `Dataset`.
     """
-    shift, scale = _mean_and_deviation(parts.train, bin_width)
     width = bin_width.astype(np.float32)
+    if cell_widths is None:
+        widths = Split(width, width, width)
+    else:
+        widths = cell_widths.map(lambda part: part.astype(np.float32))
+    shift, scale = _mean_and_deviation(parts.train, widths.train)
     train = parts.train if parts.train.dtype == np.uint8 else parts.train.astype(np.float32)
 
     def batches(batch_size: int, seed: int, labels: np.ndarray | None = None) -> Callable:
@@ -97,12 +116,14 @@ def finite_dataset(
             raise ValueError(f"Expected batch_size >= 1. Received: batch_size={batch_size}.")
         with tf.device("CPU"):  # where tf.data gathers from it
             rows = tf.constant(train)
+            noise = tf.constant(widths.train)
             targets = None if labels is None else tf.constant(labels, tf.int32)
 
         def batch(step: Any) -> Any:
             indices = epoch_indices(step, batch_size, len(train), seed)
             x = tf.gather(rows, indices)
-            x = dequantize(x if augment is None else augment(x, seed, step), width, seed, step)
+            own = noise if cell_widths is None else tf.gather(noise, indices)
+            x = dequantize(x if augment is None else augment(x, seed, step), own, seed, step)
             return x if targets is None else (x, tf.gather(targets, indices))
 
         return batch
@@ -110,22 +131,29 @@ def finite_dataset(
     return Dataset(
         event_shape=train.shape[1:],
         train_batches=batches,
-        validation=dequantize(parts.validation, width, VALIDATION, 0).numpy(),
-        test=dequantize(parts.test, width, TEST, 0).numpy(),
+        validation=dequantize(parts.validation, widths.validation, VALIDATION, 0).numpy(),
+        test=dequantize(parts.test, widths.test, TEST, 0).numpy(),
         shift=shift,
         scale=scale,
         bin_width=width,
         labels=labels,
         labelled_batches=labels and functools.partial(batches, labels=labels.train),
+        training_rows=lambda: dequantize(train, widths.train, STATISTICS, 0).numpy(),
         **known,
     )
 
 
-def _mean_and_deviation(x: np.ndarray, bin_width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, float32 [*event], of rows with uniform noise of `bin_width`."""
-    mean, squares = x.mean(axis=0, dtype=np.float64), np.zeros(x.shape[1:])
+def _mean_and_deviation(x: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation, float32 [*event], of rows [n, *event] with uniform noise.
+
+    `width` is that of the noise, of each entry or of each cell.
+    """
+    each = width.ndim == x.ndim
+    noise = np.mean(width, axis=0, dtype=np.float64) if each else width
+    mean, squares = x.mean(axis=0, dtype=np.float64) + noise / 2, np.zeros(x.shape[1:])
     # As float64, all of 50,000 colour images of 32×32 pixels would take more than a gigabyte.
     for start in range(0, len(x), _CHUNK):
-        squares += ((x[start : start + _CHUNK] - mean) ** 2).sum(axis=0)
-    deviation = np.sqrt(squares / len(x) + bin_width**2 / 12)
-    return (mean + bin_width / 2).astype(np.float32), deviation.astype(np.float32)
+        part = slice(start, start + _CHUNK)
+        own = width[part] if each else width
+        squares += ((x[part] + own / 2 - mean) ** 2 + own.astype(np.float64) ** 2 / 12).sum(axis=0)
+    return mean.astype(np.float32), np.sqrt(squares / len(x)).astype(np.float32)

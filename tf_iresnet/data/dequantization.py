@@ -8,21 +8,21 @@ bound (Theis, van den Oord and Bethge 2016, arXiv 1511.01844, section 3.1).
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.randomness import DEQUANTIZATION, Seed, Step, stream_seed, uniform
 
 
-def dequantize(x: tf.Tensor, width: np.ndarray, seed: Seed, step: Step) -> tf.Tensor:
+def dequantize(x: Any, width: Any, seed: Seed, step: Step) -> tf.Tensor:
     """Returns `x` plus noise uniform in `[0, width)`, float32, a pure function of (seed, step).
 
     Args:
         x: [n, *event], exact in float32.
-        width: [*event], distance between neighbouring values; 0 where `x` is continuous.
+        width: [*event] or [n, *event], of the cell that `x` is the lower end of, the distance to
+            the next value; 0 where `x` is continuous.
         seed, step: see `randomness.stream_seed`.
     """
-    x, width = tf.cast(x, tf.float32), tf.constant(width, tf.float32)
+    x, width = tf.cast(x, tf.float32), tf.cast(width, tf.float32)
     noise = uniform(tf.shape(x), stream_seed(seed, step, DEQUANTIZATION))
     # 16 + .9999999 rounds to 17: the sum would land in the next value's cell.
     return tf.where(width > 0, tf.minimum(x + width * noise, tf.math.nextafter(x + width, x)), x)

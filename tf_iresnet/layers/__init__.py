@@ -7,6 +7,7 @@ from tf_iresnet.layers.composition import Inverse, InvertibleSequential
 from tf_iresnet.layers.concatenation import LipschitzConcat
 from tf_iresnet.layers.contractive import ContractiveLayer
 from tf_iresnet.layers.convolution import SpectralConv1D, SpectralConv2D, SpectralConv3D
+from tf_iresnet.layers.gaussianize import Gaussianize, Whiten
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.lipschitz_mlp import LipschitzMLP
 from tf_iresnet.layers.monotone import MonotoneBlock
@@ -21,8 +22,9 @@ from tf_iresnet.numerics.bound_function import BoundFunction
 
 __all__ = [
     "ActNorm", "BoundFunction", "CLipSwish", "CPila", "ChannelPad", "ContractiveLayer",
-    "ContractiveSequential", "FullSort", "Inverse", "InvertibleLayer", "InvertibleSequential",
-    "LipSwish", "LipschitzConcat", "LipschitzMLP", "Logit", "MaxMin", "MonotoneBlock", "MultiScale",
-    "Repeated", "Rescale", "Reshape", "ResidualBlock", "Sine", "SpectralConv1D", "SpectralConv2D",
-    "SpectralConv3D", "SpectralDense", "Squeeze", "TriangularBlock",
+    "ContractiveSequential", "FullSort", "Gaussianize", "Inverse", "InvertibleLayer",
+    "InvertibleSequential", "LipSwish", "LipschitzConcat", "LipschitzMLP", "Logit", "MaxMin",
+    "MonotoneBlock", "MultiScale", "Repeated", "Rescale", "Reshape", "ResidualBlock", "Sine",
+    "SpectralConv1D", "SpectralConv2D", "SpectralConv3D", "SpectralDense", "Squeeze",
+    "TriangularBlock", "Whiten",
 ]  # fmt: skip

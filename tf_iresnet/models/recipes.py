@@ -34,6 +34,7 @@ def mlp_flow(
     branch: str = "spectral",
     normalization: str = "power",
     act_norm: bool = True,
+    initial_gain: float = 1.0,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
     dtype: Any = None,
@@ -71,6 +72,9 @@ def mlp_flow(
         normalization: of every layer: "power", or "gram" or "aol", by which the coefficients are
             proven bounds after every training step; see `SpectralDense`.
         act_norm: whether an `ActNorm` goes before each block, or before two that take turns.
+        initial_gain: of the last kernel of each branch, above 0 and at most 1; with a small one an
+            untrained flow is nearly what `preprocessing` and base are by themselves. Branches of
+            another kind than "spectral" with normalization "power" take 1 only.
         preprocessing: invertible layers between the data and the first block, such as
             `Rescale.standardize(mean, deviation)`; densities stay in the units of the data.
         tolerance: bound on the Euclidean error of each block that is solved for.
@@ -87,13 +91,20 @@ def mlp_flow(
     if branch == "lipschitz_mlp" and normalization != "power":
         expected = "no normalization with branch='lipschitz_mlp', which needs none"
         raise ValueError(f"Expected {expected}. Received: {normalization=}")
+    scalable = block != "triangular" and branch == "spectral" and normalization == "power"
+    if not 0 < initial_gain <= 1 or (initial_gain < 1 and not scalable):
+        expected = (
+            "0 < initial_gain ≤ 1, and 1 unless branches are spectral ones by power iteration"
+        )
+        found = f"{initial_gain=}, {block=}, {branch=}, {normalization=}"
+        raise ValueError(f"Expected {expected}. Received: {found}")
     seed = random.randrange(2**31) if seed is None else seed
     states = np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2)
     seeds = (int(state // 2) for state in states)
     common: dict[str, Any] = {"condition_size": condition_size, "dtype": dtype}
 
-    def dense(units: int, nonlinearity: str | None) -> SpectralDense:
-        initializer = keras.initializers.Orthogonal(seed=next(seeds))
+    def dense(units: int, nonlinearity: str | None, gain: float = 1.0) -> SpectralDense:
+        initializer = keras.initializers.Orthogonal(gain, seed=next(seeds))
         options = {"kernel_initializer": initializer, "normalization": normalization} | common
         return SpectralDense(units, coefficient, nonlinearity, **options)
 
@@ -103,7 +114,8 @@ def mlp_flow(
                 hidden_units, event_size, coefficient, activation, seed=next(seeds), **common
             )
         else:
-            g = [*(dense(units, activation) for units in hidden_units), dense(event_size, None)]
+            hidden = [dense(units, activation) for units in hidden_units]
+            g = [*hidden, dense(event_size, None, initial_gain)]
         return kind(g, log_det, tolerance=tolerance, dtype=dtype)
 
     def triangular(reverse: bool) -> InvertibleLayer:

@@ -10,13 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
+from tf_iresnet.layers.gaussianize import Gaussianize, Whiten
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.preprocessing import Logit, Rescale
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.training.fitted_base import fit_base
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import Config, RunError
+
+_WHITENED_ROWS = 100_000  # more change no covariance
 
 
 @contextlib.contextmanager
@@ -49,7 +53,10 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
     """Returns the layers between data and network, by a name or `{"name": …, arguments}`.
 
     "standardize" subtracts the training data's mean and divides by its standard deviation, entry
-    by entry. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
+    by entry. "gaussianize" maps each column of a table to a standard normal variable, by what its
+    training rows show of tails and bounds (`layers.Gaussianize`); "copula" then takes correlations
+    out as well (`layers.Whiten`), so that an untrained flow is about the Gaussian copula of the
+    data. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
     (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) maps them to the real
     line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735). Raises
     ValueError or TypeError for an unknown name or argument, or data without levels.
@@ -58,8 +65,11 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
     name = arguments.pop("name", None)
     if name == "standardize":
         return [Rescale.standardize(dataset.shift, dataset.scale, **arguments)]
+    if name in ("gaussianize", "copula"):
+        return _fitted(name, dataset, **arguments)
     if name not in ("centered", "logit"):
-        expected = "Expected preprocessing 'standardize', 'centered' or 'logit'."
+        expected = "Expected preprocessing 'standardize', 'gaussianize', 'copula', 'centered' or "
+        expected += "'logit'."
         raise ValueError(f"{expected} Received: {choice!r}.")
     if dataset.levels is None:
         expected = f"Expected data of a known number of levels for preprocessing={choice!r}."
@@ -70,14 +80,30 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
     return [Rescale(1 / dataset.levels), Logit(**arguments)]
 
 
+def _fitted(name: str, dataset: data.Dataset) -> list[InvertibleLayer]:
+    """The layers "gaussianize" or "copula", fitted to the training rows."""
+    if len(dataset.event_shape) != 1 or dataset.training_rows is None:
+        expected = f"Expected vectors for preprocessing={name!r}."
+        found = f"Received: {dataset.name} of shape {dataset.event_shape}."
+        raise ValueError(f"{expected} {found}")
+    rows = dataset.training_rows()
+    supports = [form.support for form in dataset.forms] or None
+    pairs = zip(dataset.forms, rows.T, strict=bool(dataset.forms))
+    marginals = Gaussianize.fit(rows, supports, [form.edges(x) for form, x in pairs] or None)
+    if name == "gaussianize":
+        return [marginals]
+    return [marginals, Whiten.fit(marginals(rows[:_WHITENED_ROWS]).numpy())]
+
+
 def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     """Returns the compiled model of the config's sections `model` and `training`.
 
     Its first layers are the `preprocessing`: inputs, samples and densities are in the data's units.
     The `task` is "density" (the default) or, on labelled images, "classifier" or "hybrid". A
     section that names an `architecture` goes to `image_flow`, `image_classifier` or `image_hybrid`;
-    any other, for vectors, to `mlp_flow`. Raises RunError for an argument that these refuse, or
-    data that don't suit the task.
+    any other, for vectors, to `mlp_flow`, where the base may also be "fitted_mixture": one that
+    begins as a mixture of normals of the training data (`fitted_base`). Raises RunError for an
+    argument that these refuse, or data that don't suit the task.
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
@@ -92,6 +118,9 @@ def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
             model = image_hybrid(dataset.event_shape, len(dataset.classes), **arguments)
         elif "architecture" in arguments:
             model = image_flow(dataset.event_shape, **arguments)
+        elif arguments.get("base") == "fitted_mixture":
+            model = mlp_flow(dataset.event_size, **{**arguments, "base": "normal"})
+            model = fit_base(model, dataset, options.seed)
         else:
             model = mlp_flow(dataset.event_size, **arguments)
     model.compile(make_optimizer(options, model), jit_compile=options.jit_compile)

@@ -136,17 +136,32 @@ def check_output(
 def write_samples(path: pathlib.Path, samples: np.ndarray, meta: Mapping[str, Any]) -> None:
     """Writes samples [n, *event] as .npz (`samples`, `columns`), .csv with a header, or .png.
 
-    The ending of `path` decides; `meta`, of `sampling.describe_data`, gives columns and levels.
+    The ending of `path` decides; `meta`, of `sampling.describe_data`, gives columns and levels. A
+    table's samples are values that its columns can have; .csv files hold categories as texts, .npz
+    files as codes, with the texts in `texts_<column>`.
     """
-    samples = sampling.quantize(samples, meta)
+    values, forms = sampling.quantize(samples, meta), sampling.table_forms(meta)
+    flat = values.reshape(len(values), -1)
+    texts = {f.name: f.texts_of(x) for f, x in zip(forms, flat.T, strict=False) if f.texts}
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npz":
-        np.savez_compressed(buffer, samples=samples, columns=np.array(meta["columns"]))
+        # The codes of categories, and in arrays of their own the texts.
+        named: dict[str, Any] = {
+            f"texts_{name}": column.astype(str) for name, column in texts.items()
+        }
+        columns = np.array(meta["columns"])
+        np.savez_compressed(buffer, samples=values, columns=columns, **named)
     elif path.suffix.lower() == ".csv":
         import pandas as pd
 
-        flat = samples.reshape(len(samples), -1)
-        pd.DataFrame(flat, columns=list(meta["columns"])).to_csv(buffer, index=False)
+        frame = pd.DataFrame(flat.astype(samples.dtype), columns=list(meta["columns"]))
+        for form, x in zip(forms, flat.T, strict=False):
+            if form.kind == "continuous":
+                continue  # with the digits that float32 has
+            frame[form.name] = x.astype(np.int64) if form.whole else x
+        for name, column in texts.items():
+            frame[name] = column
+        frame.to_csv(buffer, index=False)
     else:
-        buffer.write(plots.png(pictures.samples_figure(samples, meta)))
+        buffer.write(plots.png(pictures.samples_figure(values, meta)))
     write_atomically(path, buffer.getvalue())

@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from tf_iresnet import data
 from tf_iresnet.certify import certify
+from tf_iresnet.layers.gaussianize import Gaussianize
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import evaluation, sampling
 from tf_iresnet.training.checkpoints import RunState
@@ -108,11 +109,24 @@ def write_report(
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)
     _write_tensorboard(run, figures, pictures, step=state.epoch)
     shown = {"pictures": pictures, "certificate": certificate, "config": config, "run": run}
+    shown |= {"columns": column_rows(model, dataset), "notes": dataset.notes}
     minutes = state.elapsed / 60
     page = html(figures, event_size=dataset.event_size, minutes=minutes, **shown)
     write_atomically(run.report, page)
     write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def column_rows(model: InvertibleModel, dataset: data.Dataset) -> list[tuple[str, str, str]]:
+    """Returns for each column of a table its name, its form and how it is mapped to the network."""
+    marginals = [
+        marginal.describe()
+        for layer in model._flatten_layers()
+        if isinstance(layer, Gaussianize)
+        for marginal in layer.marginals
+    ] or ["standardised"] * len(dataset.forms)
+    pairs = zip(dataset.forms, marginals, strict=False)
+    return [(form.name, form.describe(), marginal) for form, marginal in pairs]
 
 
 def _write_tensorboard(
@@ -139,7 +153,8 @@ def html(figures: Mapping[str, Any], **parts: Any) -> str:
     """Returns report.html: one file that contains its pictures and loads nothing from elsewhere.
 
     The `parts` are `pictures` (each a `Picture`), `certificate` (shown as its `str`), `config` and
-    `run` (a `Workdir`), `event_size`, the dimensions of an event, and `minutes` of training.
+    `run` (a `Workdir`), `event_size`, the dimensions of an event, `minutes` of training,
+    `columns`, the `column_rows` of a table, and `notes` on the data.
     """
     source = pathlib.Path(__file__).with_name("report.html.jinja").read_text()
     strict = jinja2.StrictUndefined

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
+from tf_iresnet.data import columns
+from tf_iresnet.data.columns import ColumnForm
 from tf_iresnet.models.flow import ResidualFlow
 
 BATCH = 256  # a fixed size, so that one graph is traced for any number of samples
@@ -58,14 +60,22 @@ def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray
 def quantize(values: np.ndarray, meta: Mapping[str, Any]) -> np.ndarray:
     """Returns values [n, *event] without dequantisation noise; `meta` is their `describe_data`.
 
-    Entries with a bin width become the value whose cell they are in, those beyond the levels the
-    nearest level.
+    A table's columns become values of their form, see `ColumnForm.decode`. Of other data, entries
+    with a bin width become the value whose cell they are in, those beyond the levels the nearest
+    level.
     """
+    if meta["forms"]:
+        return columns.decode(table_forms(meta), values)
     if meta["bin_width"] is not None:
         width = np.asarray(meta["bin_width"], values.dtype)
         whole = np.floor(values / np.where(width > 0, width, 1)) * width
         values = np.where(width > 0, whole, values)
     return values if meta["levels"] is None else np.clip(values, 0, meta["levels"] - 1)
+
+
+def table_forms(meta: Mapping[str, Any]) -> list[ColumnForm]:
+    """Returns the forms of a table's columns that `describe_data` holds; none of other data."""
+    return [ColumnForm.from_dict(form) for form in meta["forms"]]
 
 
 def describe_data(dataset: data.Dataset) -> dict[str, Any]:
@@ -79,11 +89,12 @@ def describe_data(dataset: data.Dataset) -> dict[str, Any]:
         "levels": dataset.levels,
         "bin_width": None if dataset.bin_width is None else dataset.bin_width.tolist(),
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
+        "forms": [form.to_dict() for form in dataset.forms],
     }
 
 
 def describe_unknown_data(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns `describe_data` where only the shape is known."""
-    columns = [f"x{i}" for i in range(int(np.prod(event_shape)))]
+    names = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
-    return {"name": "data", "columns": columns, **unknown}
+    return {"name": "data", "columns": names, "forms": [], **unknown}

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tf_iresnet import data
+from tf_iresnet.data.columns import encode
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.randomness import TEST
 from tf_iresnet.models.flow import ResidualFlow
@@ -93,8 +94,10 @@ class SavedRun:
         if table.values.shape[1:] != shape:
             expected = f"Expected a table of {shape[0]} columns, as the model was trained on."
             raise RunError(f"{expected} Received: {path} with {table.values.shape[1]}.")
-        width = np.zeros(shape) if meta["bin_width"] is None else np.asarray(meta["bin_width"])
-        return dequantize(table.values, width, TEST, 0).numpy()
+        forms = sampling.table_forms(meta)
+        if not forms:
+            return table.values.astype(np.float32)
+        return dequantize(*encode(forms, table.values), TEST, 0).numpy()
 
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:

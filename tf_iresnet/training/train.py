@@ -44,6 +44,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         return figures
     options = TrainingOptions(**config["training"])
     dataset = build.make_dataset(config)  # a bad table is found out before anything is written
+    if described := dataset.describe():
+        print(*described, sep="\n", flush=True)
     model = build.make_model(config, dataset)
     with run.claim(config), reproducible_sums():
         state = fit(model, dataset, options, run)

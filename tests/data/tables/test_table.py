@@ -1,7 +1,6 @@
 """Splits, statistics and the data set that a table becomes."""
 
 import os
-import warnings
 
 import numpy as np
 import pytest
@@ -80,21 +79,14 @@ def test_values_that_float32_cannot_hold(tmp_path, column):
         data.load("table", path=path)
 
 
-def test_small_whole_numbers_are_warned_of_and_can_be_dequantised(tmp_path):
+def test_whole_numbers_are_the_middles_of_cells(tmp_path):
     counts = np.random.default_rng(0).poisson(3, size=200)
     path = save(tmp_path, noise(200), counts, 1e6 * np.arange(200.0))
-    assert load_table(path).discrete == ("x1",)  # a unit step is nothing in the last column
-    with pytest.warns(UserWarning, match=r"t\.npy: the columns x1 .*dequantize=True"):
-        data.load("table", path=path)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dataset = data.load("table", path=path, dequantize=True)
-    parts = load_table(path).split()
-    np.testing.assert_array_equal(np.floor(dataset.test[:, 1]), parts.test[:, 1])
-    assert np.all(np.any(dataset.test != parts.test.astype(np.float32), axis=0) == [0, 1, 0])
-    np.testing.assert_array_equal(dataset.bin_width, [0, 1, 0])
-    np.testing.assert_allclose(dataset.shift[1], parts.train[:, 1].mean() + 0.5, rtol=1e-6)
+    dataset, parts = data.load("table", path=path), load_table(path).split()
+    np.testing.assert_array_equal(np.rint(dataset.test[:, 1]), parts.test[:, 1])
+    np.testing.assert_array_equal(dataset.test[:, 0], parts.test[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(dataset.bin_width, [0, 1, 1e6])
+    np.testing.assert_allclose(dataset.shift[1], parts.train[:, 1].mean(), rtol=1e-6)
     np.testing.assert_allclose(dataset.scale[1] ** 2, parts.train[:, 1].var() + 1 / 12, rtol=1e-5)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +35,15 @@ class Table:
     Args:
         path: the file it was read from.
         values: finite float64 [n, d], no column constant.
+        categories: texts by code of the columns that hold categories.
+        notes: what a reader should know about it, a sentence each.
     """
 
     path: str
     values: np.ndarray
     columns: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def discrete(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 | "student_t" | `StudentT(df=5.0)` | heavy tails |
 | "learned_student_t" | `StudentT(learned=True)` | the same, all learned for each entry |
 | "mixture" | `NormalMixture(components=8)` | separate modes, all learned |
+| "full_mixture" | `FullMixture(components=8)` | the same with full covariances |
 | "uniform" | `Uniform(low=-0.5, high=0.5)` | for a network whose outputs are bounded |
 
 Where a config can't hold an object, `{"name": "student_t", "df": 3.0}` takes its arguments. Any
@@ -22,12 +23,13 @@ from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.models.bases.conditional import ConditionalNormal
 from tf_iresnet.models.bases.contract import Base
 from tf_iresnet.models.bases.distribution import DistributionBase, is_distribution
+from tf_iresnet.models.bases.full_mixture import FullMixture
 from tf_iresnet.models.bases.independent import StudentT, Uniform
 from tf_iresnet.models.bases.normals import ClassNormal, DiagonalNormal, NormalMixture
 
 __all__ = [
     "NAMES", "Base", "ClassNormal", "ConditionalNormal", "DiagonalNormal", "DistributionBase",
-    "NormalMixture", "StudentT", "Uniform", "get",
+    "FullMixture", "NormalMixture", "StudentT", "Uniform", "get",
 ]  # fmt: skip
 
 _NAMED: dict[str, tuple[type[Base], dict[str, Any]]] = {
@@ -36,6 +38,7 @@ _NAMED: dict[str, tuple[type[Base], dict[str, Any]]] = {
     "student_t": (StudentT, {}),
     "learned_student_t": (StudentT, {"learned": True}),
     "mixture": (NormalMixture, {}),
+    "full_mixture": (FullMixture, {}),
     "uniform": (Uniform, {}),
 }
 NAMES = tuple(_NAMED)

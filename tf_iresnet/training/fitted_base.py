@@ -1,0 +1,63 @@
+"""A base that begins as the Gaussian mixture of the data."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tf_iresnet import data
+from tf_iresnet.data.errors import optional_import
+from tf_iresnet.models import bases
+from tf_iresnet.models.flow import ResidualFlow
+
+_ROWS = 20_000  # more make a fit longer, hardly better
+_MOST_COMPONENTS = 8
+_STARTS = 2
+_REGULARIZATION = 1e-4  # added to variances; latents have about 1
+
+
+def choose_mixture(z: np.ndarray, seed: int = 0, most: int = _MOST_COMPONENTS) -> Any:
+    """Returns scikit-learn's mixture of normals with full covariances, fitted to `z` [n, d].
+
+    It has the number of components, from 1 to `most`, of the least Bayesian information criterion
+    (Schwarz 1978), and at least d + 1 rows for each.
+    """
+    with optional_import("scikit-learn", "fits a mixture to the data"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+    best, least = None, np.inf
+    for count in range(1, max(1, min(most, len(z) // (z.shape[1] + 1))) + 1):
+        mixture = GaussianMixture(
+            count, n_init=_STARTS, reg_covar=_REGULARIZATION, random_state=seed
+        )
+        with warnings.catch_warnings():  # a fit that could go on is as good a start as another
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            criterion = mixture.fit(z).bic(z)
+        if criterion < least:
+            best, least = mixture, criterion
+    return best
+
+
+def fit_base(flow: ResidualFlow, dataset: data.Dataset, seed: int = 0) -> ResidualFlow:
+    """Returns the flow's layers with a `FullMixture` for base, fitted to latents of training rows.
+
+    These are the latents of the flow as it is: a flow that isn't trained yet begins as that mixture
+    seen through its first, random blocks. What data initialise in it is set, by the same rows.
+
+    Raises:
+        ValueError: for data without rows to fit it to, or that aren't vectors.
+    """
+    if dataset.training_rows is None or len(dataset.event_shape) != 1:
+        expected = "Expected vectors to fit a mixture to."
+        raise ValueError(f"{expected} Received: {dataset.name} of shape {dataset.event_shape}.")
+    rows = dataset.training_rows()
+    rows = rows[np.random.RandomState(seed % 2**32).permutation(len(rows))[:_ROWS]]
+    flow.layer(rows, training=True)
+    z = np.asarray(flow.layer(rows), np.float64)
+    mixture = choose_mixture(z, seed % 2**32)
+    count = len(mixture.weights_)
+    base = bases.FullMixture(count, dtype=flow.layer.working_dtype, name="base")
+    fitted = ResidualFlow(flow.layer, base, flow.seed, dtype=flow.dtype_policy)
+    fitted.build((None, *dataset.event_shape))
+    base.set_mixture(mixture.weights_, mixture.means_, mixture.covariances_)
+    return fitted
