@@ -91,8 +91,8 @@ def _whole_groups(
     ends, done = [], 0
     for size in sizes:
         if size:
-            at_least = np.searchsorted(rows_until, done + max(fewest, 1)) + 1
-            end = max(np.searchsorted(rows_until, done + size, side="right"), at_least)
+            at_least = int(np.searchsorted(rows_until, done + max(fewest, 1))) + 1
+            end = max(int(np.searchsorted(rows_until, done + size, side="right")), at_least)
             done = int(rows_until[min(end, len(order)) - 1])
         ends.append(done)
     rank = np.empty(len(order), int)

@@ -2,7 +2,7 @@
 
 import pathlib
 import zipfile
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def _from_archive(file: pathlib.Path, options: Options) -> tuple[np.ndarray, str
     return arrays[key], f"an array {key!r}"
 
 
-def _load(file: pathlib.Path, stream: BinaryIO, size: int) -> np.ndarray:
+def _load(file: pathlib.Path, stream: IO[bytes], size: int) -> np.ndarray:
     """The array in a stream of `size` bytes, which its header must not claim to exceed."""
     form = np.lib.format
     version = form.read_magic(stream)

@@ -76,7 +76,7 @@ def _raise(
 def _advice(text: str, names: str) -> str:
     word = text.strip().lower()
     if re.fullmatch(r"[+-]?\d*,\d+", word):
-        return "If this is a decimal comma, type --config.data.decimal=,; else write a point."
+        return "If this is a decimal comma, type --config.data.decimal=','; else write a point."
     if re.fullmatch(r"[+-]?\d{1,3}([,' ]\d{3})+(\.\d*)?", word):
         return "Write numbers without thousands separators."
     if re.fullmatch(r"[+-]?(inf|infinity|[\d.]+e[+-]?\d+)", word):

@@ -9,13 +9,13 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.tables.cells import check_cells, listed, missing_cells, plural
 from tf_iresnet.data.tables.columns import Column, RawTable
 from tf_iresnet.data.tables.options import Options, flag
-from tf_iresnet.data.tables.repeats import equal_columns, group_rows
+from tf_iresnet.data.tables.remarks import note_identifiers, note_sentinels, repeated_rows
+from tf_iresnet.data.tables.repeats import equal_columns
 from tf_iresnet.data.tables.table import Table
 
 _MOST_CATEGORIES = 50  # more, unless asked for, are names of rows or free text
 _FEWEST_COUNTED = 5  # rows whose count is no coincidence
 _FILL_SEED = 0
-_IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|key|no|nr|index)", re.IGNORECASE)
 _WITH_UNIT = re.compile(r"[^\w\s+-]?\s*[+-]?\d[\d.,' ]*\s*[^\d\s]{0,3}")
 
 
@@ -104,8 +104,8 @@ def _leave_out(
     if units:
         examples = ", ".join(f"{c.labels[0]!r} in {c.name!r}" for c in units)
         advice = (
-            "Write numbers without units, signs and thousands separators, or leave them out with "
-            f"{flag('exclude', [c.name for c in units])}."
+            "Write numbers without units, signs and thousands separators, name decimal commas with "
+            f"--config.data.decimal=',', or type {flag('exclude', [c.name for c in units])}."
         )
         raise TableError(file, "numbers or categories", f"texts such as {examples}", advice)
     if not kept:
@@ -123,7 +123,7 @@ def _reason(column: Column, keep: np.ndarray) -> str:
             ambiguous = f" (as {column.dates[0]}, though {column.dates[1]} reads them as well)"
         splits = f"to split by time, type {flag('split_order', [column.name])}"
         days = "as days since 1970 if it is named in --config.data.columns=…"
-        return f"dates{ambiguous}; {splits}; it is taken {days}"
+        return f"dates or times{ambiguous}; {splits}; it is taken {days}"
     rows = int(keep.sum())
     if column.is_category():
         labels = len(column.labels)
@@ -217,6 +217,9 @@ def _leave_out_repeats(
     """Removes columns that are constant or equal to another; TableError if asked for."""
     names = list(arrays)
     rows = len(arrays[names[0]])
+    if rows < 2:
+        advice = "A single row says nothing about a density."
+        raise TableError(file, "at least two rows", "one row", advice)
     repeats = equal_columns([arrays[name] for name in names])
     reasons = {names[j]: f"the same as {names[k]!r}" for j, k in repeats.items()}
     for name, x in arrays.items():
@@ -244,13 +247,11 @@ def _assemble(
     options: Options,
 ) -> Table:
     """The table, with its groups of rows and their order; a note on repeated rows and names."""
-    names, rows = tuple(arrays), len(next(iter(arrays.values())))
-    groups = _note_repeated_rows(arrays, categories, raw.notes)
-    for name, x in arrays.items():
-        named = name not in categories and rows >= 20 and _IDENTIFIER.fullmatch(name)
-        if named and (x == np.rint(x)).all() and len(np.unique(x)) == rows:
-            left = flag("exclude", [name])
-            raw.notes.append(f"The column {name!r} may be an identifier; {left} leaves it out.")
+    names = tuple(arrays)
+    numbers = {name: x for name, x in arrays.items() if name not in categories}
+    note_identifiers(numbers, raw.notes)
+    note_sentinels(numbers, raw.notes)
+    groups = repeated_rows(arrays, numbers, raw.notes)
     order = None
     if split_values is not None and options.split_by:
         groups = np.unique(split_values, return_inverse=True)[1]
@@ -261,23 +262,6 @@ def _assemble(
         raw.notes.append(f"The table is split by the column {way}.")
     used = {name: labels for name, labels in categories.items() if name in arrays}
     return Table(str(file), stack(arrays), names, used, tuple(raw.notes), groups, order)
-
-
-def _note_repeated_rows(
-    arrays: dict[str, np.ndarray], categories: dict[str, tuple[str, ...]], notes: list[str]
-) -> np.ndarray | None:
-    """The groups of rows that have to stay together, since chance wouldn't have made them equal."""
-    groups = group_rows(list(arrays.values()))
-    if groups is None:
-        return None
-    rows, distinct = len(groups), int(groups.max()) + 1
-    say = f"{plural(rows - distinct, 'row')} of {rows:,} repeat another one"
-    numbers = [x for name, x in arrays.items() if name not in categories]
-    if any(len(np.unique(x)) > distinct / 2 for x in numbers):
-        notes.append(f"{say}; in the split, equal rows stay in one part.")
-        return groups
-    notes.append(f"{say}, as coarse values do; the split takes them for different rows.")
-    return None
 
 
 def stack(arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -55,7 +55,8 @@ class Column:
         """Whether at least half of the cells that aren't missing are text."""
         if self.codes is None:
             return False
-        return np.count_nonzero(self.codes >= 0) >= np.count_nonzero(~np.isnan(self.numbers))
+        texts, numbers = self.codes >= 0, ~np.isnan(self.numbers)
+        return bool(np.count_nonzero(texts) >= np.count_nonzero(numbers))
 
     def text(self, i: int) -> str:
         """Returns a cell as text, as far as it is known."""
@@ -87,7 +88,8 @@ class Gatherer:
         self._numbers: list[np.ndarray] = []
         self._codes: list[np.ndarray | None] = []
         self._labels: dict[str, int] = {}
-        self._whole, self._dates, self._mixed, self._odd = True, None, False, ""
+        self._whole, self._mixed, self._odd = True, False, ""
+        self._dates: tuple[str, ...] = ()
         self._count = 0  # of numbers
 
     def add(self, series: Any) -> None:
@@ -129,7 +131,7 @@ class Gatherer:
         values, labels = np.full(len(texts) + 1, np.nan), np.full(len(texts) + 1, -1, np.int32)
         words = []
         for k, text in enumerate(texts):
-            word = text.strip()
+            word = " ".join(text.split())
             lower = word.lower()
             if lower in self._words:
                 continue
@@ -160,7 +162,7 @@ class Gatherer:
         if parsed is None:
             return None
         days, formats = parsed
-        common = formats if self._dates is None else tuple(f for f in self._dates if f in formats)
+        common = tuple(f for f in self._dates or formats if f in formats)
         if not common or (self._dates and common[0] != self._dates[0]):
             return None
         self._dates = common
@@ -194,7 +196,7 @@ class Gatherer:
             codes,
             tuple(self._labels),
             self._whole and self._count > 0,
-            self._dates or (),
+            self._dates,
             self._mixed,
             self._odd,
         )

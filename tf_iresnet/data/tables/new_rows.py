@@ -1,6 +1,7 @@
 """Rows for a model that is trained: its columns and categories are given, nothing is left out."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def arrange(file: pathlib.Path, raw: RawTable, like: Layout, options: Options) -
 
 
 def _codes(
-    file: pathlib.Path, raw: RawTable, column: Column, labels: tuple[str, ...], keep: np.ndarray
+    file: pathlib.Path, raw: RawTable, column: Column, labels: Sequence[str], keep: np.ndarray
 ) -> np.ndarray:
     """Codes of the known categories; text that is the same number is the same category."""
     known = {label: k for k, label in reversed(list(enumerate(labels)))}

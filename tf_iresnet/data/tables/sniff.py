@@ -52,7 +52,10 @@ def sniff(
         raise TableError(source.file, "a table", received, "Is this the right file?")
     single = _single_column(lines[top:])
     separator = options.separator or (SINGLE if single else _separator(lines[top:], first))
-    records = list(divide(lines[top:], separator, first))
+    records = [r for r in divide(lines[top:], separator, first) if any(map(str.strip, r[1]))]
+    if not records:
+        advice = "Is this the right file?"
+        raise TableError(source.file, "a table", "blank cells only", advice)
     if len(lines) == _SAMPLE and len(records) > 1:
         records.pop()  # its quotation may go on
     decimal = options.decimal or ("," if single else _decimal(records, separator))
@@ -60,7 +63,7 @@ def sniff(
         name = _NAMES.get(separator, repr(separator))
         notes.append(f"Cells are separated by {name}; if not, type --config.data.separator=….")
     if decimal == "," and options.decimal is None:
-        notes.append("Decimals are written with a comma; if not, type --config.data.decimal=..")
+        notes.append("Decimals are written with a comma; if not, type --config.data.decimal='.'.")
     comment = None
     if comments:
         text = lines[comments[-1]].lstrip("".join(_COMMENT) + " ")
@@ -142,7 +145,7 @@ def _header(
             f"The comment in {source.unit} {line} is taken for the header; if it isn't, type "
             f"--config.data.skip_lines={line}."
         )
-        names = [cell.strip() for cell in comment[1]]
+        names = [" ".join(cell.split()) for cell in comment[1]]
         return Dialect(separator, decimal, names, skip, line)
     if options.header is None and decision.note:
         notes.append(f"{source.unit.capitalize()} {records[start][0]} {decision.note}")
@@ -154,7 +157,7 @@ def _header(
                 "is one, type --config.data.header=True."
             )
         return Dialect(separator, decimal, [f"x{i}" for i in range(width)], skip, None)
-    names = [cell.strip() for cell in body[0]]
+    names = [" ".join(cell.split()) for cell in body[0]]
     skip = line
     rest = [i for i in range(start + 1, len(records)) if len(records[i][1]) == width]
     units = [records[i][1] for i in rest]
@@ -169,7 +172,7 @@ def _header(
 def _match(source: TextSource, above: tuple[int, list[str]], body: list[list[str]]) -> list[str]:
     """Names for rows whose number of cells isn't that of the header; TableError if unclear."""
     line, header = above
-    names, width = [cell.strip() for cell in header], len(body[0])
+    names, width = [" ".join(cell.split()) for cell in header], len(body[0])
     if len(names) == width + 1 and not names[-1]:
         return names[:-1]
     if len(names) == width - 1:
