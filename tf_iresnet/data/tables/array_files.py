@@ -108,14 +108,14 @@ def _from_array(
     check_memory(file, len(array), len(chosen))
     columns = []
     for k in chosen:
-        gatherer = Gatherer(options, names[k] in (options.categories or ()))
+        gatherer = Gatherer(options, names[k])
         if array.dtype.kind == "b":
             gatherer.add_texts(array[:, k].astype(np.int64), ["False", "True"])
         else:
             with np.errstate(over="ignore", invalid="ignore"):
                 numbers = array[:, k].astype(np.float64)
             gatherer.add_numbers(numbers, array.dtype.kind in "iu")
-        columns.append(gatherer.column(names[k]))
+        columns.append(gatherer.column())
     return RawTable(
         columns,
         place=lambda i: f"row {i + 1}",

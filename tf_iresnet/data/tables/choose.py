@@ -33,7 +33,9 @@ def choose(file: pathlib.Path, raw: RawTable, options: Options) -> Table:
     keep = _nonempty_rows(raw)
     columns = _leave_out(file, raw, columns, keep, options)
     used = columns if split_column is None else [*columns, split_column]
-    check_cells(file, raw, columns, keep)
+    if split_column is not None:
+        _check_split(file, split_column, options)
+    check_cells(file, raw, used, keep)
     gaps = missing_cells(used, keep)
     if gaps and options.missing == "drop":
         dropped = np.zeros(raw.rows, bool)
@@ -177,6 +179,15 @@ def _refuse_gaps(
     raise TableError(file, "no missing cells", received, f"{advice}.", place, first.name)
 
 
+def _check_split(file: pathlib.Path, column: Column, options: Options) -> None:
+    """Raises a TableError for a column that rows can't be grouped or ordered by."""
+    text = "text" if options.split_order and column.is_category() else ""
+    if column.odd or text:
+        expected = "numbers or dates to order rows by" if text else "values to split rows by"
+        advice = "Write dates as 2024-01-31, or choose another column."
+        raise TableError(file, expected, column.odd or text, advice, column=column.name)
+
+
 def _encode(column: Column, keep: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """The values of the kept rows, NaN where missing, and the texts of their codes."""
     if not column.is_category():
@@ -252,6 +263,7 @@ def _assemble(
     note_identifiers(numbers, raw.notes)
     note_sentinels(numbers, raw.notes)
     groups = repeated_rows(arrays, numbers, raw.notes)
+    del numbers  # their memory is needed
     order = None
     if split_values is not None and options.split_by:
         groups = np.unique(split_values, return_inverse=True)[1]

@@ -82,8 +82,12 @@ class RawTable:
 class Gatherer:
     """Collects a column from chunks, in 8 bytes per number and 4 per text."""
 
-    def __init__(self, options: Options, as_text: bool = False, decimal: str = ".") -> None:
-        self._as_text, self._decimal = as_text, decimal
+    def __init__(
+        self, options: Options, name: str, as_text: bool = False, decimal: str = "."
+    ) -> None:
+        self._as_text = as_text or name in (options.categories or ())
+        self._most_labels = np.inf if name == options.split_by else MOST_LABELS
+        self._name, self._decimal = name, decimal
         self._words, self._missing = options.missing_words(), options.missing_numbers()
         self._numbers: list[np.ndarray] = []
         self._codes: list[np.ndarray | None] = []
@@ -150,8 +154,10 @@ class Gatherer:
                 labels[k] = self._labels.setdefault(word, len(self._labels))
             self._mixed |= bool((words or found) and self._dates)
             self._count += int(np.count_nonzero(~np.isnan(values[codes])))
-        if len(self._labels) > MOST_LABELS:
-            self.refuse(f"text, more than {MOST_LABELS:,} different ones such as {words[0][1]!r}")
+        if len(self._labels) > self._most_labels:
+            self.refuse(
+                f"text, more than {self._most_labels:,} different ones such as {words[0][1]!r}"
+            )
         self._append(values[codes], labels[codes] if self._labels else None)
 
     def _parse_dates(self, words: list[tuple[int, str]], numbers: bool) -> np.ndarray | None:
@@ -178,7 +184,7 @@ class Gatherer:
             self._numbers.append(numbers)
             self._codes.append(codes)
 
-    def column(self, name: str) -> Column:
+    def column(self) -> Column:
         """Returns the column; the chunks are forgotten."""
         lengths = [len(chunk) for chunk in self._numbers]
         numbers = np.concatenate([np.empty(0), *self._numbers])
@@ -191,7 +197,7 @@ class Gatherer:
             texts = int(np.count_nonzero(codes >= 0))
             self._mixed |= texts >= self._count > 0 and not self._as_text
         return Column(
-            name,
+            self._name,
             numbers,
             codes,
             tuple(self._labels),

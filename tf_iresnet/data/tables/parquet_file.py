@@ -29,7 +29,7 @@ def _read(file: pathlib.Path, options: Options, notes: list[str], content: Any) 
     given = list(content.schema_arrow.names)
     names = unique_names(given, notes)
     chosen = options.positions(file, names, None)
-    gatherers = [Gatherer(options, names[k] in (options.categories or ())) for k in chosen]
+    gatherers = [Gatherer(options, names[k]) for k in chosen]
     check_memory(file, content.metadata.num_rows, len(chosen))
     rows = 0
     only = [given[k] for k in chosen] if len(set(given)) == len(given) else None
@@ -39,7 +39,7 @@ def _read(file: pathlib.Path, options: Options, notes: list[str], content: Any) 
         for k, gatherer in zip(chosen, gatherers, strict=True):
             place = k if only is None else batch.schema.get_field_index(given[k])
             _add(gatherer, batch.column(place))
-    columns = [g.column(names[k]) for k, g in zip(chosen, gatherers, strict=True)]
+    columns = [gatherer.column() for gatherer in gatherers]
     for k, column in zip(chosen, columns, strict=True):
         column.unnamed = not given[k] or given[k].startswith(("__index_level_", "Unnamed: "))
     by_name = {column.name: column for column in columns}

@@ -64,7 +64,7 @@ def _gather(
     with optional_import("pandas", "reads tables of text"):
         import pandas as pd
     width, rows, checked = len(names), 0, False
-    gatherers = [Gatherer(options, k in as_text, dialect.decimal) for k in chosen]
+    gatherers = [Gatherer(options, names[k], k in as_text, dialect.decimal) for k in chosen]
     with source.open() as stream:
         for _ in range(dialect.skip):
             next(stream)
@@ -90,7 +90,7 @@ def _gather(
         except (ValueError, OverflowError, KeyError) as error:  # of a file that is no table
             _check_lengths(source, dialect, width)
             raise damaged(source.file, error) from error
-    return [g.column(names[k]) for k, g in zip(chosen, gatherers, strict=True)], rows
+    return [gatherer.column() for gatherer in gatherers], rows
 
 
 def _frames(
