@@ -49,7 +49,7 @@ def load_table(
     """Reads a table from a .csv, .tsv, .txt, .csv.gz, .xlsx, .parquet, .npz or .npy file.
 
     What isn't given is found out, and said in the table's notes. A column is one of numbers; or of
-    categories if at least half of its cells are text or truth values. Left out, unless named in
+    categories if most of its cells are text or truth values. Left out, unless named in
     `columns`: dates, columns that count the rows, texts of which there are too many, columns
     without a cell, constant ones and those that equal another. Nothing is written.
 

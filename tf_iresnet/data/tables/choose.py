@@ -79,7 +79,7 @@ def _nonempty_rows(raw: RawTable) -> np.ndarray:
             break
         keep |= ~column.missing()
     if not keep.all():
-        raw.notes.append(f"{plural(int((~keep).sum()), 'row')} without a single cell left out.")
+        raw.notes.append(f"{plural(int((~keep).sum()), 'row')} without a single cell: left out.")
     return keep
 
 

@@ -52,11 +52,11 @@ class Column:
         return empty if self.codes is None else empty & (self.codes < 0)
 
     def is_category(self) -> bool:
-        """Whether at least half of the cells that aren't missing are text."""
+        """Whether most of the cells that aren't missing are text."""
         if self.codes is None:
             return False
         texts, numbers = self.codes >= 0, ~np.isnan(self.numbers)
-        return bool(np.count_nonzero(texts) >= np.count_nonzero(numbers))
+        return bool(np.count_nonzero(texts) > np.count_nonzero(numbers))
 
     def text(self, i: int) -> str:
         """Returns a cell as text, as far as it is known."""
@@ -195,7 +195,7 @@ class Gatherer:
             pairs = zip(self._codes, blank, strict=True)
             codes = np.concatenate([b if c is None else c for c, b in pairs])
             texts = int(np.count_nonzero(codes >= 0))
-            self._mixed |= texts >= self._count > 0 and not self._as_text
+            self._mixed |= texts > self._count > 0 and not self._as_text
         return Column(
             self._name,
             numbers,

@@ -1,7 +1,6 @@
 """Whether the first of some rows of cells is a header."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,7 +46,7 @@ def decide(rows: Sequence[Sequence[str]], decimal: str) -> Decision:
             votes += numeric or (-1 if cell in column else repeated)
     shown = ", ".join(first)[:60]
     values = [value for value, _ in numbers]
-    names = values and all(v == math.floor(v) for v in values) and all(u for _, u in numbers)
+    names = values and all(v.is_integer() for v in values) and all(u for _, u in numbers)
     growing = all(a < b for a, b in itertools.pairwise(values))
     alone = len(values) > 1 or bool(texts) or (bool(values) and 1800 <= values[0] <= 2200)
     if names and growing and alone and len(below) > 1 and votes < 0:

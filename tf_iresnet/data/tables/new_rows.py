@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tf_iresnet.data.errors import TableError
-from tf_iresnet.data.tables.cells import check_cells, listed, missing_cells
+from tf_iresnet.data.tables.cells import check_cells, listed, missing_cells, plural
 from tf_iresnet.data.tables.choose import stack
 from tf_iresnet.data.tables.columns import Column, RawTable, to_number
 from tf_iresnet.data.tables.options import Options
@@ -34,7 +34,9 @@ def arrange(file: pathlib.Path, raw: RawTable, like: Layout, options: Options) -
         for column in gaps:
             keep &= ~column.missing()
         count = int(np.count_nonzero(~keep))
-        raw.notes.append(f"{count:,} rows with missing cells are left out ({listed(gaps)}).")
+        are = "is" if count == 1 else "are"
+        say = f"{plural(count, 'row')} with missing cells {are} left out"
+        raw.notes.append(f"{say} ({listed(gaps)}).")
     elif gaps:
         i = min(int(column.missing().argmax()) for column in gaps)
         first = next(column for column in gaps if column.missing()[i])

@@ -41,8 +41,6 @@ class Options:
     def __post_init__(self) -> None:
         for option in ("columns", "exclude", "na_values", "categories"):
             self._set(option, _names(option, getattr(self, option)))
-        if self.columns == ():
-            raise ValueError("Expected columns to name at least one column. Received: none.")
         self._set("separator", _SEPARATORS.get(self.separator or "", self.separator))
         self._check("separator", self.separator is None or len(self.separator) == 1,
                     "one character, or 'tab' or 'space'")  # fmt: skip
@@ -124,7 +122,7 @@ def _names(option: str, given: Names) -> tuple[str, ...] | None:
     if isinstance(given, str):
         given = next(csv.reader([given], skipinitialspace=True), [])
     names = tuple(str(name).strip() for name in given)
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(names) or (option == "columns" and not names):
         expected = f"{option} to be a list of different names, or 'a,b'"
         raise ValueError(f"Expected {expected}. Received: {option}={given!r}.")
     return names

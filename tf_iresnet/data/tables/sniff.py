@@ -41,6 +41,13 @@ def sniff(
         known: names of columns that a header has to hold; None if they aren't known.
         notes: gets a sentence for everything that isn't plain.
     """
+    with source.readable():
+        return _sniff(source, options, known, notes)
+
+
+def _sniff(
+    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
+) -> Dialect:
     lines = source.lines(options.skip_lines + _SAMPLE)[options.skip_lines :]
     top = 0  # lines that are blank or comments
     while top < len(lines) and (not lines[top].strip() or lines[top].lstrip().startswith(_COMMENT)):
@@ -132,7 +139,7 @@ def _header(
     if above and options.header is not False and len(list(filter(str.strip, above[1]))) > 1:
         near = len(above[1]) - width in (-1, 1) or separator != WHITE_SPACE
         if near and (options.header or not decide(body, decimal).header):
-            names = _match(source, above, body)
+            names = _match(source, above, records[start][0], body)
             return Dialect(separator, decimal, names, above[0], above[0])
     decision = decide(body, decimal)
     if known is not None and options.header is None:
@@ -169,7 +176,9 @@ def _header(
     return Dialect(separator, decimal, names, skip, line)
 
 
-def _match(source: TextSource, above: tuple[int, list[str]], body: list[list[str]]) -> list[str]:
+def _match(
+    source: TextSource, above: tuple[int, list[str]], below: int, body: list[list[str]]
+) -> list[str]:
     """Names for rows whose number of cells isn't that of the header; TableError if unclear."""
     line, header = above
     names, width = [" ".join(cell.split()) for cell in header], len(body[0])
@@ -187,7 +196,7 @@ def _match(source: TextSource, above: tuple[int, list[str]], body: list[list[str
     advice = (
         f"Complete the header, or if it is none leave it out with --config.data.skip_lines={line}."
     )
-    raise TableError(source.file, expected, str(width), advice, f"below {source.unit} {line}")
+    raise TableError(source.file, expected, str(width), advice, f"{source.unit} {below}")
 
 
 def _note_top(

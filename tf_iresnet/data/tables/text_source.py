@@ -44,12 +44,18 @@ class TextSource:
     @contextlib.contextmanager
     def open(self) -> Iterator[TextIO]:
         """Opens the text; raises a TableError where it can't be decoded or divided into cells."""
+        with (
+            self.readable(),
+            open_bytes(self.path) as stream,
+            io.TextIOWrapper(stream, encoding=self.encoding, newline="") as text,
+        ):
+            yield text
+
+    @contextlib.contextmanager
+    def readable(self) -> Iterator[None]:
+        """Raises a TableError for text that can't be decoded or divided into cells."""
         try:
-            with (
-                open_bytes(self.path) as stream,
-                io.TextIOWrapper(stream, encoding=self.encoding, newline="") as text,
-            ):
-                yield text
+            yield
         except UnicodeError as error:
             received = f"bytes that aren't: {' '.join(str(error).split())}"
             advice = "Name another encoding with --config.data.encoding=…."
