@@ -26,8 +26,9 @@ EXAMPLES = [
     "scikit-learn>=1.4",  # small real data sets
     "scipy>=1.12",  # distributions in examples/; scikit-learn brings it
     "jinja2>=3.1",  # report.html
-    "pandas>=2.2",  # reads .csv and .parquet tables, naming what is wrong
-    "pyarrow>=15",  # pandas' reader of .parquet
+    "pandas>=2.2",  # reads .csv and other tables of text, in chunks
+    "pyarrow>=15",  # reads .parquet tables
+    "openpyxl>=3.1",  # reads .xlsx tables
     "tabulate>=0.9",  # tables on the console
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]

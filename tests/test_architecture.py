@@ -42,7 +42,7 @@ UNITS = {
         lazy="bijectors distributions tensorflow_probability",
     ),
     "certify": Unit("certify layers numerics", "tensorflow keras numpy"),
-    "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow keras"),
+    "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow openpyxl keras"),
     "training": Unit(
         "training data models certify layers numerics",
         "tensorflow keras numpy absl ml_collections matplotlib jinja2 tabulate",

@@ -33,18 +33,68 @@ def random_parts(rows: int, sizes: Sequence[int], seed: int = 0) -> list[np.ndar
     return np.split(order, np.cumsum(sizes, dtype=int))
 
 
-def random_split(rows: int, validation: float, test: float, seed: int, fewest: int = 0) -> Split:
+def random_split(
+    rows: int,
+    validation: float,
+    test: float,
+    seed: int,
+    fewest: int = 0,
+    groups: np.ndarray | None = None,
+) -> Split:
     """Returns a random split of the numbers of `rows` rows; `seed` is below 2³².
 
     The fractions `validation` and `test` are rounded down to whole rows, but not below `fewest`;
-    training gets the rest.
+    training gets the rest. A test fraction of 0 leaves that part empty.
+
+    Args:
+        groups: int [rows]; rows of one group stay in one part, whose sizes are then met as nearly
+            as whole groups allow.
 
     Raises:
-        ValueError: for fractions that aren't positive or leave nothing to train on.
+        ValueError: for fractions that are out of range or leave nothing to train on.
     """
-    if not (validation > 0 and test > 0 and validation + test < 1):
-        expected = "validation and test to be positive fractions with a sum below 1"
-        raise ValueError(f"Expected {expected}. Received: validation={validation}, test={test}.")
-    sizes = [max(fewest, int(rows * fraction)) for fraction in (validation, test)]
-    held_out, tested, train = random_parts(rows, sizes, seed)
+    sizes = _sizes(rows, validation, test, fewest)
+    if groups is None:
+        held_out, tested, train = random_parts(rows, sizes, seed)
+    else:
+        (order,) = random_parts(int(groups.max()) + 1, [], seed)
+        held_out, tested, train = _whole_groups(groups, order, sizes, fewest)
     return Split(train, held_out, tested)
+
+
+def ordered_split(order: np.ndarray, validation: float, test: float, fewest: int = 0) -> Split:
+    """Returns a split by rank: the rows with the highest `order` [n] are the test part.
+
+    Those before them are the validation part, all others the training part. Rows of equal rank stay
+    in one part.
+    """
+    sizes = _sizes(len(order), validation, test, fewest)
+    ranks = np.unique(order, return_inverse=True)[1]
+    last_first = np.arange(int(ranks.max()) + 1)[::-1]
+    tested, held_out, train = _whole_groups(ranks, last_first, sizes[::-1], fewest)
+    return Split(train, held_out, tested)
+
+
+def _sizes(rows: int, validation: float, test: float, fewest: int) -> list[int]:
+    """Rows of the validation and the test part."""
+    if not (validation > 0 and test >= 0 and validation + test < 1):
+        expected = "validation and test to be fractions with a sum below 1, validation above 0"
+        raise ValueError(f"Expected {expected}. Received: validation={validation}, test={test}.")
+    return [max(fewest, int(rows * fraction)) if fraction else 0 for fraction in (validation, test)]
+
+
+def _whole_groups(
+    groups: np.ndarray, order: np.ndarray, sizes: Sequence[int], fewest: int
+) -> list[np.ndarray]:
+    """Consecutive parts of the groups in this order: one for each size, and one of the rest."""
+    rows_until = np.cumsum(np.bincount(groups, minlength=len(order))[order])
+    ends, done = [], 0
+    for size in sizes:
+        if size:
+            at_least = int(np.searchsorted(rows_until, done + max(fewest, 1))) + 1
+            end = max(int(np.searchsorted(rows_until, done + size, side="right")), at_least)
+            done = int(rows_until[min(end, len(order)) - 1])
+        ends.append(done)
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order))
+    return np.split(np.argsort(rank[groups], kind="stable"), ends)

@@ -1,103 +1,125 @@
-"""Reads .npy, .npz and .parquet files."""
+"""Reads .npy and .npz files; no array is made that the file's size doesn't vouch for."""
 
-import contextlib
 import pathlib
 import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 
-from tf_iresnet.data.errors import TableError, optional_import
-from tf_iresnet.data.tables.table import RawTable, select
+from tf_iresnet.data.errors import TableError
+from tf_iresnet.data.tables.columns import Gatherer, RawTable, check_memory
+from tf_iresnet.data.tables.options import Options
+from tf_iresnet.data.tables.text_source import damaged
 
 _NUMBERS = "biuf"  # kinds of NumPy types: Boolean, integer, unsigned, float
-_CONTENTS = {".npy": "a single array", ".npz": "an .npz archive"}
+_MOST_COMPRESSION = 1100  # times that deflate makes zeros smaller
 
 
-def read_array(file: pathlib.Path, wanted: Sequence[str] | None, key: str | None) -> RawTable:
-    """Reads a 2-D array of numbers; `key` is its name in an .npz file that has several."""
-    with _readable(file):
-        content = np.load(file, allow_pickle=False)
-    named = file.suffix.lower()
-    found = ".npy" if isinstance(content, np.ndarray) else ".npz"
-    if found != named:
-        raise TableError(file, _CONTENTS[named], _CONTENTS[found], f"Rename the file to {found}.")
-    if found == ".npy":
-        return _from_array(file, content, wanted)
-    with content, _readable(file):
-        arrays = {name: content[name] for name in content.files if key in (None, name)}
+def read_array(file: pathlib.Path, options: Options, notes: list[str]) -> RawTable:
+    """Reads a 2-D array of numbers; `options.key` is its name in an .npz file that has several.
+
+    Memory: 8 bytes per number of the chosen columns, beside the array itself.
+    """
+    try:
+        if file.suffix.lower() == ".npy":
+            with open(file, "rb") as stream:
+                array = _load(file, stream, file.stat().st_size)
+            name = "an array"
+        else:
+            array, name = _from_archive(file, options)
+    except (TableError, PermissionError):
+        raise
+    except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
+        raise damaged(file, error) from error
+    return _from_array(file, array, options, notes, name)
+
+
+def _from_archive(file: pathlib.Path, options: Options) -> tuple[np.ndarray, str]:
+    """The array that the key names, or the only 2-D one."""
+    with zipfile.ZipFile(file) as archive:
+        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+        arrays = {}
+        for name, member in members.items():
+            if options.key in (None, name):
+                size = min(member.file_size, _MOST_COMPRESSION * (member.compress_size + 1))
+                with archive.open(member) as stream:
+                    arrays[name] = _load(file, stream, size)
+    key = options.key
     if key is None:
         tables = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in _NUMBERS]
         if len(tables) != 1:
             types = [f"{name!r} of type {a.dtype}{list(a.shape)}" for name, a in arrays.items()]
             several = f"{len(tables)} ({', '.join(tables)})" if tables else "none"
             received = f"{several} among {', '.join(types) or 'no arrays at all'}"
-            advice = "Name the one to use with key=…." if tables else "Save the rows as one array."
+            advice = "Name the one to use with --config.data.key=…." if tables else (
+                "Save the rows as one array.")  # fmt: skip
             raise TableError(file, "one 2-D array of numbers", received, advice)
         key = tables[0]
     elif key not in arrays:
-        known = ", ".join(content.files) or "none"
-        raise TableError(file, f"an array {key!r}", f"keys {known}", "Correct key=….")
-    return _from_array(file, arrays[key], wanted, f"an array {key!r}")
+        received = f"keys {', '.join(members) or 'none'}"
+        raise TableError(file, f"an array {key!r}", received, "Correct --config.data.key=….")
+    return arrays[key], f"an array {key!r}"
 
 
-def read_parquet(file: pathlib.Path, wanted: Sequence[str] | None) -> RawTable:
-    """Reads the wanted columns, which must have a numeric or Boolean type."""
-    with optional_import("pyarrow", "reads .parquet tables"):
-        import pyarrow as pa
-        import pyarrow.parquet
-    with _readable(file):
-        names = pa.parquet.read_schema(file).names
-    chosen = select(file, names, wanted)
-    with _readable(file):
-        table = pa.parquet.read_table(file, columns=[names[k] for k in chosen])
-    values = np.empty((table.num_rows, len(chosen)))
-    for j, column in enumerate(table.columns):
-        kind, types = column.type, pa.types
-        numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-        if not (numeric or types.is_boolean(kind)):
-            received = f"one of type {kind}" + (f", {column[0].as_py()!r}" if len(column) else "")
-            advice = "Leave the column out with columns=[…], or encode it as numbers."
-            row, name = "row 1" if len(column) else None, table.column_names[j]
-            raise TableError(file, "a numeric column", received, advice, row, name)
-        values[:, j] = column.cast(pa.float64(), safe=False).to_numpy()
-    whole = np.array([pa.types.is_integer(kind) for kind in table.schema.types], bool)
-
-    def cell(i: int, j: int) -> tuple[str, str]:
-        value = table.column(j)[i].as_py()
-        return f"row {i + 1}", "" if value is None else str(value)
-
-    return RawTable(tuple(table.column_names), values, whole, cell)
-
-
-@contextlib.contextmanager
-def _readable(file: pathlib.Path) -> Iterator[None]:
-    """Raises a TableError where NumPy or pyarrow can't read the file."""
-    try:
-        yield
-    except PermissionError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        received = " ".join(str(error).split()).rstrip(".")
-        if "allow_pickle" in received:
-            received = "Python objects, or a file of another kind"
+def _load(file: pathlib.Path, stream: IO[bytes], size: int) -> np.ndarray:
+    """The array in a stream of `size` bytes, which its header must not claim to exceed."""
+    form = np.lib.format
+    version = form.read_magic(stream)
+    read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"the format of NumPy has no version {version}")
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
         expected = f"a readable {file.suffix} file of numbers"
-        raise TableError(file, expected, received, "Save it again.") from error
+        raise TableError(file, expected, "Python objects", "Save numbers alone.")
+    if any(not n >= 0 for n in shape) or len(shape) > 32:
+        raise ValueError(f"the header's shape is {shape}")
+    entries = 1
+    for n in shape:
+        entries *= n
+    nbytes = entries * dtype.itemsize
+    if nbytes > size or max(shape, default=0) > size:
+        raise ValueError(f"the header's {shape} of {dtype} is more than the file holds")
+    data = stream.read(nbytes)
+    if len(data) < nbytes:
+        raise ValueError(f"the file ends after {len(data):,} of {nbytes:,} bytes")
+    if not entries:
+        return np.empty(shape, dtype)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _from_array(
-    file: pathlib.Path, array: np.ndarray, wanted: Sequence[str] | None, name: str = "an array"
+    file: pathlib.Path, array: np.ndarray, options: Options, notes: list[str], name: str
 ) -> RawTable:
+    if array.ndim == 1 and array.dtype.kind in _NUMBERS:
+        notes.append("The array has one axis; it is taken for one column.")
+        array = array[:, None]
     if array.ndim != 2:
         expected, advice = f"{name} of shape [rows, columns]", "Reshape it to two dimensions."
         raise TableError(file, expected, f"shape {array.shape}", advice)
     if array.dtype.kind not in _NUMBERS:
         advice = "Convert it, or leave out what isn't a number, before saving."
         raise TableError(file, f"{name} of real numbers", f"type {array.dtype}", advice)
+    if array.shape[1] > 10**6:
+        received = f"shape {array.shape}"
+        raise TableError(file, "at most a million columns", received, "Is it to be transposed?")
     names = [f"x{i}" for i in range(array.shape[1])]
-    chosen = select(file, names, wanted)
-    picked = array if wanted is None else array[:, chosen]
-    whole = np.full(len(chosen), array.dtype.kind in "iu")
-    columns, values = tuple(names[k] for k in chosen), picked.astype(np.float64)
-    return RawTable(columns, values, whole, lambda i, j: (f"row {i + 1}", str(picked[i, j])))
+    chosen = options.positions(file, names, None)
+    check_memory(file, len(array), len(chosen))
+    columns = []
+    for k in chosen:
+        gatherer = Gatherer(options, names[k])
+        if array.dtype.kind == "b":
+            gatherer.add_texts(array[:, k].astype(np.int64), ["False", "True"])
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = array[:, k].astype(np.float64)
+            gatherer.add_numbers(numbers, array.dtype.kind in "iu")
+        columns.append(gatherer.column())
+    return RawTable(
+        columns,
+        place=lambda i: f"row {i + 1}",
+        text=lambda i, name: str(array[i, names.index(name)]),
+        notes=notes,
+        rows=len(array),
+    )

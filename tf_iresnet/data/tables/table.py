@@ -1,31 +1,24 @@
-"""A table of numbers: the columns that a reader returns, their checks, the split."""
+"""A table of numbers and categories that has passed every check, and its split."""
 
 import dataclasses
-import pathlib
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tf_iresnet.data.errors import TableError
-from tf_iresnet.data.splits import Split, random_split
+from tf_iresnet.data.splits import Split, ordered_split, random_split
 
-MISSING = frozenset(["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-"])
-_LARGEST_WHOLE = 2.0**53  # above it float64 skips whole numbers
-_FEWEST_TRAINING_ROWS = 10
-_LEAVE_OUT = "Leave the column out with columns=[…]"
+_FEWEST_ROWS = 2  # of a part that isn't empty
+_FEWEST_TRAINING_ROWS = 5
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
 
 
-class RawTable(NamedTuple):
-    """Columns as they were read from a file; `cell(i, j)` is a row's name and a cell's text."""
+class Layout(NamedTuple):
+    """What a trained model knows of its table: the columns, and the texts of categories by code."""
 
-    columns: tuple[str, ...]
-    values: np.ndarray  # float64 [n, d], NaN where a cell isn't a number
-    whole: np.ndarray  # bool [d], whether a column was written as whole numbers
-    cell: Callable[[int, int], tuple[str, str]]
+    columns: Sequence[str]
+    categories: Mapping[str, Sequence[str]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,9 +27,12 @@ class Table:
 
     Args:
         path: the file it was read from.
-        values: finite float64 [n, d], no column constant.
-        categories: texts by code of the columns that hold categories.
-        notes: what a reader should know about it, a sentence each.
+        values: finite float64 [n, d]; those of categories are codes 0, 1, ….
+        columns: d names.
+        categories: for each column of categories, its texts by code.
+        notes: what was found, left out or changed, a sentence each.
+        groups: int [n]; rows of one group stay in one part of a split. None: each row for itself.
+        order: float64 [n]; the split puts the highest into the test part. None: at random.
     """
 
     path: str
@@ -44,28 +40,84 @@ class Table:
     columns: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    order: np.ndarray | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """What is needed to read new rows of the same columns."""
+        return Layout(self.columns, self.categories)
 
     @property
     def discrete(self) -> tuple[str, ...]:
         """Columns of whole numbers whose unit step isn't small beside their spread."""
-        whole = (self.values == np.rint(self.values)).all(axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
             coarse = self.values.std(axis=0) < _WIDEST_DISCRETE
-        return tuple(c for c, d in zip(self.columns, whole & coarse, strict=True) if d)
+        return tuple(c for c, d in zip(self.columns, self._whole() & coarse, strict=True) if d)
 
-    def split(self, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
-        """Returns a random split of the rows, float64 [n, d]; see `splits.random_split`.
+    def describe(self) -> list[str]:
+        """Returns what was read, as lines: rows, columns and their kinds, then the notes."""
+        rows, width = self.values.shape
+        columns = "1 column" if width == 1 else f"{width:,} columns"
+        lines = [f"{self.path}: {rows:,} rows, {columns}"]
+        whole = dict(zip(self.columns, self._whole(), strict=True))
+        numbers = [name for name in self.columns if name not in self.categories]
+        for kind, names in {
+            "numbers": [name for name in numbers if not whole[name]],
+            "whole numbers": [name for name in numbers if whole[name]],
+        }.items():
+            if names:
+                lines.append(f"  {kind}: {', '.join(names)}")
+        for name, labels in self.categories.items():
+            shown = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
+            lines.append(f"  {len(labels)} categories: {name} ({shown})")
+        return lines + [f"  {note}" for note in self.notes]
+
+    def split(
+        self,
+        seed: int = 0,
+        validation: float = 0.1,
+        test: float = 0.1,
+        test_table: "Table | None" = None,
+    ) -> Split:
+        """Returns a split of the rows, float64 [n, d] per part, two rows at least in each.
+
+        Args:
+            seed: below 2³²; not used by tables with an `order`.
+            validation, test: fractions of the rows; 0 for no test part.
+            test_table: the test part, of the same columns; `test` isn't used then.
 
         Raises:
-            ValueError: for fractions that aren't positive or leave nothing to train on.
-            TableError: for too few rows.
+            ValueError: for fractions that are out of range or leave nothing to train on.
+            TableError: for too few rows, or groups of rows.
         """
-        rows = random_split(len(self.values), validation, test, seed)
-        if min(map(len, rows)) < 1 or len(rows.train) < _FEWEST_TRAINING_ROWS:
-            held_out = f"validation ({validation:g}) and test ({test:g})"
-            expected = f"a row in {held_out} each and {_FEWEST_TRAINING_ROWS} to train on"
-            received = f"{len(self.values)} rows in all"
-            advice = "Provide more rows or change the fractions."
+        if test_table is not None:
+            if test_table.layout != self.layout:
+                expected = f"the columns {', '.join(self.columns)}, with the same categories"
+                received = f"columns {', '.join(test_table.columns)}"
+                advice = "Read the file with like=table.layout."
+                raise TableError(test_table.path, expected, received, advice)
+            parts = self.split(seed, validation, 0)
+            return parts._replace(test=test_table.values)
+        n = len(self.values)
+        if self.order is None:
+            rows = random_split(n, validation, test, seed, _FEWEST_ROWS, self.groups)
+        else:
+            rows = ordered_split(self.order, validation, test, _FEWEST_ROWS)
+        held_out = [rows.validation, *([rows.test] if test else [])]
+        if min(map(len, held_out)) < _FEWEST_ROWS or len(rows.train) < _FEWEST_TRAINING_ROWS:
+            parts_of = f"validation ({validation:g}) and test ({test:g})"
+            expected = (
+                f"{_FEWEST_ROWS} rows in {parts_of} each and {_FEWEST_TRAINING_ROWS} to train on"
+            )
+            received = f"{n} rows in all"
+            if self.groups is not None:
+                received += f" in {self.groups.max() + 1} groups that stay together"
+            elif self.order is not None:
+                received += f" with {len(np.unique(self.order))} times"
+            advice = (
+                "Provide more rows, or change --config.data.validation=… or --config.data.test=…."
+            )
             raise TableError(self.path, expected, received, advice)
         return rows.select(self.values)
 
@@ -81,7 +133,10 @@ class Table:
             if np.ptp(x) == 0:
                 expected = "values that differ in the training rows"
                 received = f"{x[0]:g} in all of them"
-                advice = f"{_LEAVE_OUT}, or choose another seed of the split."
+                advice = (
+                    f"Leave the column out with --config.data.exclude={column}, or choose another "
+                    "split with --config.data.split_seed=…."
+                )
             elif not resolution <= 1e-2 * scale:  # catches NaN, of values beyond float32
                 expected = "values that float32 can tell apart"
                 received = f"values up to {size:g} with a standard deviation of {scale:g}"
@@ -90,81 +145,6 @@ class Table:
                 continue
             raise TableError(self.path, expected, received, advice, column=column)
 
-
-def select(
-    file: pathlib.Path, names: list[str], wanted: Sequence[str] | None, row: str | None = None
-) -> list[int]:
-    """Returns the positions of the wanted columns in `names`, which `row` of the file holds."""
-    for name, count in Counter(names).items():
-        if count > 1 and name:
-            places = " and ".join(str(i + 1) for i, other in enumerate(names) if other == name)
-            expected = "every column to have a name of its own"
-            received = f"the same name for columns {places}"
-            raise TableError(file, expected, received, "Rename one of them.", row, name)
-    if wanted is None:
-        if "" in names:
-            received = f"none for column {names.index('') + 1}"
-            pandas = "pandas writes no such column with to_csv(index=False)"
-            advice = f"Name it, or leave it out with columns=[…]; {pandas}."
-            raise TableError(file, "every column to have a name", received, advice, row)
-        return list(range(len(names)))
-    if isinstance(wanted, str) or not wanted or len(set(wanted)) < len(wanted):
-        expected = "columns to be a list of different names"
-        raise ValueError(f"Expected {expected}. Received: columns={wanted!r}.")
-    for name in wanted:
-        if name not in names:
-            received, advice = f"columns {', '.join(names)}", "Correct the name in columns=[…]."
-            raise TableError(file, f"a column named {name!r}", received, advice, row)
-    return [names.index(name) for name in wanted]
-
-
-def check(file: pathlib.Path, raw: RawTable) -> Table:
-    """Returns the table; raises a TableError for one that a density can't be trained on."""
-    if len(raw.columns) < 2:
-        expected = "at least two columns, which a density of a table needs"
-        received = f"only {raw.columns[0]!r}" if raw.columns else "none"
-        advice = "Add a column; commas, semicolons or tabs separate the cells of a .csv file."
-        raise TableError(file, expected, received, advice)
-    if not len(raw.values):
-        raise TableError(file, "rows of numbers", "zero rows", "Is this the right file?")
-    _check_cells(file, raw)
-    for j in np.flatnonzero(np.ptp(raw.values, axis=0) == 0):
-        received = f"{raw.values[0, j]:g} in all {len(raw.values)} rows"
-        advice = "A constant has no density; leave the column out with columns=[…]."
-        raise TableError(file, "values that differ", received, advice, column=raw.columns[j])
-    return Table(str(file), raw.values, raw.columns)
-
-
-def _check_cells(file: pathlib.Path, raw: RawTable) -> None:
-    """Raises a TableError for the first cell, in reading order, that isn't a usable number."""
-    not_finite = ~np.isfinite(raw.values)
-    not_exact = raw.whole & (np.abs(raw.values) > _LARGEST_WHOLE)
-    bad = not_finite if not_finite.any() else not_exact
-    if not bad.any():
-        return
-    i, j = map(int, np.unravel_index(bad.argmax(), bad.shape))
-    row, text = raw.cell(i, j)
-    if bad is not_finite:
-        others = int(bad.sum()) - 1
-        expected, received = "a finite number", repr(text) if text.strip() else "an empty cell"
-        received += f" ({others:,} more such cells in the table)" if others else ""
-        advice = _advice(text, bool(bad[:, j].all()))
-    else:
-        expected, received = "whole numbers below 2**53, which float64 holds exactly", text
-        advice = f"{_LEAVE_OUT} if it is an identifier, or change its unit."
-    raise TableError(file, expected, received, advice, row, raw.columns[j])
-
-
-def _advice(text: str, whole_column: bool) -> str:
-    word = text.strip().lower()
-    if word in MISSING and whole_column:
-        return "The column is empty: leave it out with columns=[…]."
-    if word in MISSING:
-        return "Remove the row, or fill the cell in."
-    if re.fullmatch(r"[+-]?\d+,\d*", word):
-        return "Write decimals with a point."
-    if re.fullmatch(r"[+-]?(inf|infinity|[\d.]+e[+-]?\d+)", word):
-        return "Remove the row, or replace the value by a finite one."
-    if whole_column:
-        return f"{_LEAVE_OUT}, or encode it as numbers."
-    return "Correct the cell, or leave the column out with columns=[…]."
+    def _whole(self) -> np.ndarray:
+        """Whether a column holds whole numbers only, bool [d]."""
+        return np.array([bool((x == np.rint(x)).all()) for x in self.values.T], bool)
