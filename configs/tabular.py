@@ -40,7 +40,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.training = ml_collections.ConfigDict()
     config.training.seed = 0
     config.training.batch_size = 256
-    config.training.steps_per_epoch = 100
+    # A pass over the rows, in 20 to 200 steps, unless it is given.
+    config.training.steps_per_epoch = ml_collections.config_dict.placeholder(int)
     config.training.epochs = 60
     config.training.max_minutes = 10.0
     config.training.patience = 10

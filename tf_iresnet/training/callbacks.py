@@ -47,7 +47,7 @@ def learning_rate(step: int, fraction: float, options: TrainingOptions) -> float
     decay = 1.0
     if options.decay == "steps":
         # Half a step of tolerance, for the rounding of the fraction.
-        done = (fraction * options.total_steps + 0.5) / options.steps_per_epoch
+        done = (fraction * options.total_steps + 0.5) / options.epoch_steps
         decay = options.decay_factor ** sum(done >= epoch for epoch in options.decay_epochs)
     elif options.decay == "cosine":
         end = options.final_learning_rate
@@ -194,7 +194,7 @@ class ProgressBar(_RunCallback):
         options, step = self.options, int(self.model.optimizer.iterations)
         self.shown = time.monotonic()
         bar = "=" * int(20 * progress(step, self.state.elapsed, options))
-        epoch, steps = math.ceil(step / options.steps_per_epoch), step - self.first
+        epoch, steps = math.ceil(step / options.epoch_steps), step - self.first
         seconds = (self.shown - self.began) / steps if steps else 0.0  # per step
         left = seconds * (options.total_steps - step)
         if options.max_minutes is not None:

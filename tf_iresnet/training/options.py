@@ -6,7 +6,11 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tf_iresnet.training.workdir import RunError
+
+_PASS = 20, 200  # fewest and most steps of an epoch that is a pass over the training rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +19,9 @@ class TrainingOptions:
 
     seed: int = 0  # of the weights, the batches and the noise of the log-det estimator
     batch_size: int = 256  # examples per step
-    steps_per_epoch: int = 200  # steps between two validations, each followed by a checkpoint
+    # Steps between two validations, each followed by a checkpoint; None for a pass over the
+    # training rows, in 20 to 200 steps.
+    steps_per_epoch: int | None = 200
     epochs: int = 50  # at most
     # Limit on the wall-clock time in `fit`, over all restarts; None for none. The learning rate
     # follows the steps or the time, whichever is further, so that a run cut short is annealed too.
@@ -46,11 +52,11 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))  # JSON has lists
-        for name in ("batch_size", "steps_per_epoch", "epochs", "learning_rate"):
+        for name in ("batch_size", "epochs", "learning_rate"):
             self._expect(name, getattr(self, name) > 0, "above 0")
         for name in ("evaluation_batch_size", "evaluation_examples"):
             self._expect(name, getattr(self, name) > 0, "above 0")
-        for name in ("max_minutes", "patience", "clip_norm"):
+        for name in ("max_minutes", "patience", "clip_norm", "steps_per_epoch"):
             value = getattr(self, name)
             self._expect(name, value is None or value > 0, "above 0, or None for none")
         for name in ("beta_1", "beta_2", "momentum", "ema_momentum"):
@@ -76,10 +82,24 @@ class TrainingOptions:
             expected = f"Expected config.training.{name} to be {what}."
             raise RunError(f"{expected} Received: {name}={getattr(self, name)!r}.")
 
+    def for_rows(self, rows: int) -> "TrainingOptions":
+        """Returns the options with the steps per epoch that so many training rows take."""
+        if self.steps_per_epoch is not None:
+            return self
+        steps = -(-rows // self.batch_size)
+        return dataclasses.replace(self, steps_per_epoch=int(np.clip(steps, *_PASS)))
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps per epoch. Raises ValueError before they are known, see `for_rows`."""
+        if self.steps_per_epoch is None:
+            raise ValueError("Expected steps_per_epoch, or for_rows(rows) first. Received: None.")
+        return self.steps_per_epoch
+
     @property
     def total_steps(self) -> int:
         """Steps of a run that nothing ends early."""
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.epoch_steps
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> "TrainingOptions":

@@ -46,6 +46,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
     dataset = build.make_dataset(config)  # a bad table is found out before anything is written
     if described := dataset.describe():
         print(*described, sep="\n", flush=True)
+    if options.steps_per_epoch is None and dataset.training_rows is not None:
+        options = options.for_rows(len(dataset.training_rows()))
     model = build.make_model(config, dataset)
     with run.claim(config), reproducible_sums():
         state = fit(model, dataset, options, run)
@@ -105,10 +107,10 @@ def fit(
         labelled = hasattr(model, "class_log_prob")
         shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
         model.fit(
-            build.make_batches(dataset, options, state.epoch * options.steps_per_epoch, labelled),
+            build.make_batches(dataset, options, state.epoch * options.epoch_steps, labelled),
             epochs=options.epochs,
             initial_epoch=state.epoch,
-            steps_per_epoch=options.steps_per_epoch,
+            steps_per_epoch=options.epoch_steps,
             validation_data=build.make_validation_batches(dataset, options, labelled),
             callbacks=[
                 Schedule(state, options),
