@@ -111,7 +111,7 @@ def flag(option: str, names: Iterable[str] | None = None) -> str:
     if names is None:
         return f"--config.data.{option}="
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
+    csv.writer(line, lineterminator="").writerow(" ".join(name.split()) for name in names)
     return f"--config.data.{option}={shlex.quote(line.getvalue())}"
 
 
