@@ -49,6 +49,9 @@ TABLES = {
     "pipes.txt": plain(r"separated by '\|'"),
     "white_space.txt": plain(SPACES),
     "one_column.csv": plain(columns="a", first=[[1.5], [2.5]]),
+    "one_column_with_blank_lines.csv": plain(
+        "Blank lines aren't rows; write NA", columns="a", first=[[1.5], [2.5]]
+    ),
     "one_column_of_sentences.csv": plain(
         "4 rows of 6 repeat", columns="said", first=[[1], [0]], said="no|yes, please"
     ),

@@ -32,22 +32,17 @@ class Dialect(NamedTuple):
     header_line: int | None
 
 
-def sniff(
-    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
-) -> Dialect:
+def sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
     """Returns how to read a file, from the options and its first lines.
 
     Args:
-        known: names of columns that a header has to hold; None if they aren't known.
         notes: gets a sentence for everything that isn't plain.
     """
     with source.readable():
-        return _sniff(source, options, known, notes)
+        return _sniff(source, options, notes)
 
 
-def _sniff(
-    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
-) -> Dialect:
+def _sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
     lines = source.lines(options.skip_lines + _SAMPLE)[options.skip_lines :]
     top = 0  # lines that are blank or comments
     while top < len(lines) and (not lines[top].strip() or lines[top].lstrip().startswith(_COMMENT)):
@@ -76,7 +71,10 @@ def _sniff(
         text = lines[comments[-1]].lstrip("".join(_COMMENT) + " ")
         cells = next(divide([text], separator, 0), (0, []))[1]
         comment = options.skip_lines + comments[-1] + 1, cells
-    dialect = _header(source, options, known, records, first, comment, separator, decimal, notes)
+    dialect = _header(source, options, records, first, comment, separator, decimal, notes)
+    below = [line.strip() for line in lines[dialect.skip - options.skip_lines :]]
+    if len(dialect.names) == 1 and "" in "\n".join(below).strip("\n").split("\n"):
+        notes.append(f"Blank {source.unit}s aren't rows; write NA for a cell that is missing.")
     _note_top(lines, options.skip_lines, dialect, source.unit, notes)
     return dialect
 
@@ -118,7 +116,6 @@ def _decimal(records: Records, separator: str) -> str:
 def _header(
     source: TextSource,
     options: Options,
-    known: Sequence[str] | None,
     records: Records,
     first: int,
     comment: tuple[int, list[str]] | None,
@@ -142,9 +139,9 @@ def _header(
             names = _match(source, above, records[start][0], body)
             return Dialect(separator, decimal, names, above[0], above[0])
     decision = decide(body, decimal)
-    if known is not None and options.header is None:
-        named = {cell.strip() for cell in body[0]}
-        decision = Decision(set(known) <= named or decision.header, 0, "")
+    if options.new_rows:
+        named = {" ".join(cell.split()) for cell in body[0]}
+        decision = Decision(named.issuperset(options.columns or ()) or decision.header, 0, "")
     header = decision.header if options.header is None else options.header
     if comment and options.header is None and len(comment[1]) == width and decision.votes <= 0:
         line = comment[0]

@@ -155,7 +155,7 @@ def _find_encoding(file: pathlib.Path) -> str:
                         decoder.decode(block)
                     except UnicodeDecodeError:
                         utf8 = False
-                undefined = undefined or any(byte in _UNDEFINED for byte in set(block))
+                undefined |= len(block.translate(None, _UNDEFINED)) < len(block)
                 block = stream.read(_BLOCK)
             if utf8 and decoder.getstate()[0]:
                 utf8 = False
