@@ -20,7 +20,7 @@ def write(directory, text, name="new.csv"):
         ("b;x;sex;a\n2;7;F;1,5\n3;7;F;2,5\n", [[1.5, 0, 2], [2.5, 0, 3]]),
         ("a,sex,b\n1,F,1\n2,F,1\n3,F,1\n4,F,1\n5,F,1\n", [[k, 0, 1] for k in range(1, 6)]),
         ("a,sex,b\n7,F,7\n7,F,7\n", [[7, 0, 7]] * 2),  # constant, equal columns and rows
-        ("# new\na,sex,b\n1e300,M,-1e300\n", [[1e300, 1, -1e300]]),
+        ("# new, from, today\na,sex,b\n1e300,M,-1e300\n", [[1e300, 1, -1e300]]),
     ],
 )
 def test_any_rows_are_read_and_nothing_is_left_out(tmp_path, text, values):

@@ -53,7 +53,7 @@ def load_table(
     `columns`: dates, columns that count the rows, texts of which there are too many, columns
     without a cell, constant ones and those that equal another. Nothing is written.
 
-    Memory: 8 bytes per cell of the columns read, and those of six columns more while it is worked on
+    Memory: 8 bytes per cell of the columns read, and those of six columns more while they are read
     (10⁷ rows of 5 columns: 0.9 GB); for arrays the array itself comes on top. A table that would
     take over half of the machine's memory is refused.
 

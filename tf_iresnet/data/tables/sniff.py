@@ -43,7 +43,8 @@ def sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
 
 
 def _sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
-    lines = source.lines(options.skip_lines + _SAMPLE)[options.skip_lines :]
+    lines, cut = source.lines(options.skip_lines + _SAMPLE)
+    lines = lines[options.skip_lines :]
     top = 0  # lines that are blank or comments
     while top < len(lines) and (not lines[top].strip() or lines[top].lstrip().startswith(_COMMENT)):
         top += 1
@@ -52,13 +53,13 @@ def _sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
     if top == len(lines):
         received = "comments only" if comments else "blank lines only"
         raise TableError(source.file, "a table", received, "Is this the right file?")
-    single = _single_column(lines[top:])
+    single = options.separator is None and _single_column(lines[top:])
     separator = options.separator or (SINGLE if single else _separator(lines[top:], first))
     records = [r for r in divide(lines[top:], separator, first) if any(map(str.strip, r[1]))]
     if not records:
         advice = "Is this the right file?"
         raise TableError(source.file, "a table", "blank cells only", advice)
-    if len(lines) == _SAMPLE and len(records) > 1:
+    if cut and len(records) > 1:
         records.pop()  # its quotation may go on
     decimal = options.decimal or ("," if single else _decimal(records, separator))
     if separator not in (",", SINGLE) and options.separator is None:
@@ -141,9 +142,10 @@ def _header(
     decision = decide(body, decimal)
     if options.new_rows:
         named = {" ".join(cell.split()) for cell in body[0]}
-        decision = Decision(named.issuperset(options.columns or ()) or decision.header, 0, "")
+        if named.issuperset(options.columns or ()):
+            decision = Decision(True, "")
     header = decision.header if options.header is None else options.header
-    if comment and options.header is None and len(comment[1]) == width and decision.votes <= 0:
+    if comment and options.header is None and len(comment[1]) == width and not decision.header:
         line = comment[0]
         notes.append(
             f"The comment in {source.unit} {line} is taken for the header; if it isn't, type "
