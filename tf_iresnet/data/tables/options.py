@@ -131,7 +131,8 @@ class Options:
         chosen = [n for n in self.columns or names if n not in (self.exclude or ())]
         if self.columns is not None:
             chosen += [n for _, n in others if n is not None and n not in chosen]
-        return [list(names).index(name) for name in chosen]
+        place = {name: k for k, name in enumerate(names)}
+        return [place[name] for name in chosen]
 
 
 def flag(option: str, names: Iterable[str] | None = None) -> str:

@@ -12,6 +12,7 @@ from tf_iresnet.data.tables.options import SINGLE, WHITE_SPACE, Options
 from tf_iresnet.data.tables.text_source import TextSource, divide
 
 _SAMPLE = 1000  # lines
+_COMPARED = 200  # rows that a header is compared with
 _SEPARATORS = ("\t", ";", "|", ",", WHITE_SPACE)  # where two divide as well, the first
 _NAMES = {"\t": "tabs", WHITE_SPACE: "white space"}
 _COMMENT = ("#", "%", "//")
@@ -130,7 +131,7 @@ def _header(
     start = next(i for i, (_, cells) in enumerate(records) if len(cells) == width)
     while start + 1 < len(records) and is_title(records[start][1], records[start + 1 :]):
         start += 1
-    body = [cells for _, cells in records[start:] if len(cells) == width]
+    body = [cells for _, cells in records[start:] if len(cells) == width][:_COMPARED]
     skip = records[start - 1][0] if start else first
     # Rows that are wider or narrower than the header above them.
     above = records[start - 1] if start else None

@@ -16,7 +16,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.tables.options import WHITE_SPACE, Options
 
 _BLOCK = 2**20
-_LONGEST_SAMPLE = 2**22  # characters that are looked at before the table is read
+_LONGEST_SAMPLE = 2**20  # characters that are looked at before the table is read
 _LONGEST_LINE = 2**24  # characters of a line that is still taken for one
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
