@@ -49,6 +49,9 @@ TABLES = {
     "pipes.txt": plain(r"separated by '\|'"),
     "white_space.txt": plain(SPACES),
     "one_column.csv": plain(columns="a", first=[[1.5], [2.5]]),
+    "one_column_with_blank_lines.csv": plain(
+        "Blank lines aren't rows; write NA", columns="a", first=[[1.5], [2.5]]
+    ),
     "one_column_of_sentences.csv": plain(
         "4 rows of 6 repeat", columns="said", first=[[1], [0]], said="no|yes, please"
     ),
@@ -66,6 +69,14 @@ TABLES = {
     "open_quotation.csv": "lines of cells.*Is a quotation mark left open",
     # Lines above the table
     "comments.csv": plain("2 lines above the table are left out: '# produced by a device' …"),
+    "comment_as_wide_as_the_table.csv": plain(
+        "Line 1 above the table is left out",
+        columns="name city",
+        rows=4,
+        first=[[1, 0], [0, 1]],
+        name="Ann|Bob",
+        city="Oslo|Rome",
+    ),
     "numpy_savetxt.txt": plain(
         SPACES, r"comment in line 1 is taken for the header; .*skip_lines=1"
     ),

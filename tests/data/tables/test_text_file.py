@@ -185,7 +185,7 @@ def test_a_million_rows_in_bounded_memory(tmp_path):
         stream.write("a,b,c,d,sex\n")
         for _ in range(10):
             values = rng.normal(size=[100_000, 4]).round(5)
-            stream.writelines(f"{a},{b},{c},{d},{'FM'[a > b]}\n" for a, b, c, d in values)
+            stream.writelines(f"{a},{b},{c},{d},{'FM'[int(a > b)]}\n" for a, b, c, d in values)
     script = (
         "import resource, sys; from tf_iresnet.data.tables import load_table; import pandas\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"

@@ -135,7 +135,7 @@ def _reason(column: Column, keep: np.ndarray) -> str:
     numbers = column.numbers[keep]
     if rows >= _FEWEST_COUNTED or (column.unnamed and rows > 1):
         start = numbers[0]
-        if start == np.rint(start) and (np.diff(numbers) == 1).all():
+        if start == np.rint(start) and (numbers == start + np.arange(rows)).all():
             return f"the numbers of the rows, from {start:g}"
     return ""
 

@@ -11,10 +11,9 @@ _MOSTLY = 0.8  # of a column's cells are numbers in a column of numbers
 
 
 class Decision(NamedTuple):
-    """Whether a row is a header; `votes` for it; a note that follows the words "Line 3 "."""
+    """Whether a row is a header; a note that follows the words "Line 3 "."""
 
     header: bool
-    votes: int
     note: str
     units: bool = False  # whether every cell is text above numbers
 
@@ -54,7 +53,7 @@ def decide(rows: Sequence[Sequence[str]], decimal: str) -> Decision:
             f"({shown}) is taken for the header, since its whole numbers are unlike those below; "
             "if it is a row, type --config.data.header=False."
         )
-        return Decision(True, len(values), note)
+        return Decision(True, note)
     header = votes > 0 or (votes == 0 and bool(texts))
     units = above_numbers == len(texts) > 1 and not numbers
     note = ""
@@ -63,7 +62,7 @@ def decide(rows: Sequence[Sequence[str]], decimal: str) -> Decision:
             f"({shown}) is taken for a row, since it is like those below, and the columns are "
             "called x0, x1, …; if it is the header, type --config.data.header=True."
         )
-    return Decision(header, votes, note, units)
+    return Decision(header, note, units)
 
 
 def is_title(cells: Sequence[str], below: Sequence[tuple[int, Sequence[str]]]) -> bool:

@@ -6,7 +6,8 @@ import dataclasses
 import io
 import pathlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tf_iresnet.data.errors import TableError
 
@@ -15,9 +16,18 @@ Names = str | Sequence[str] | None
 MISSING = frozenset(
     ["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-", "--", ".", "#n/a", "#na"]
 )
+
+
 WHITE_SPACE = " "
 SINGLE = "\x1f"  # the separator of a file that has one column: in no such file
 _SEPARATORS = {"tab": "\t", "\\t": "\t", "space": WHITE_SPACE, "\\s+": WHITE_SPACE}
+
+
+class Layout(NamedTuple):
+    """What a trained model knows of its table: the columns, and the texts of categories by code."""
+
+    columns: Sequence[str]
+    categories: Mapping[str, Sequence[str]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +47,7 @@ class Options:
     categories: Names = None
     split_by: str | None = None
     split_order: str | None = None
+    new_rows: bool = False  # for a model that is trained on these columns
 
     def __post_init__(self) -> None:
         for option in ("columns", "exclude", "na_values", "categories"):
@@ -66,6 +77,21 @@ class Options:
         if not valid:
             received = f"{option}={getattr(self, option)!r}"
             raise ValueError(f"Expected {option} to be {expected}. Received: {received}.")
+
+    def of_layout(self, like: Layout) -> "Options":
+        """Returns the options for new rows of these columns.
+
+        Raises:
+            ValueError: for options that choose columns, or missing="impute".
+        """
+        fixed = ("columns", "exclude", "categories", "split_by", "split_order")
+        used = [option for option in fixed if getattr(self, option) is not None]
+        if used or self.missing == "impute":
+            expected = "like= without options that choose columns, and missing='error' or 'drop'"
+            raise ValueError(f"Expected {expected}. Received: {', '.join(used) or 'impute'}.")
+        return dataclasses.replace(
+            self, columns=like.columns, categories=tuple(like.categories), new_rows=True
+        )
 
     def missing_words(self) -> frozenset[str]:
         """Texts, in lower case, of cells that hold nothing."""
@@ -97,13 +123,16 @@ class Options:
             if unknown:
                 expected = f"{'columns' if len(unknown) > 1 else 'a column'} named "
                 expected += ", ".join(map(repr, unknown))
-                advice = f"Correct the name in {flag(option)}…"
+                advice = f"Correct the name in {flag(option)}…."
+                if self.new_rows:
+                    advice = "Give the table all columns that the model was trained on."
                 received = f"columns {', '.join(names)}"
-                raise TableError(file, expected, received, f"{advice}.", row)
+                raise TableError(file, expected, received, advice, row)
         chosen = [n for n in self.columns or names if n not in (self.exclude or ())]
         if self.columns is not None:
             chosen += [n for _, n in others if n is not None and n not in chosen]
-        return [list(names).index(name) for name in chosen]
+        place = {name: k for k, name in enumerate(names)}
+        return [place[name] for name in chosen]
 
 
 def flag(option: str, names: Iterable[str] | None = None) -> str:
@@ -111,7 +140,7 @@ def flag(option: str, names: Iterable[str] | None = None) -> str:
     if names is None:
         return f"--config.data.{option}="
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
+    csv.writer(line, lineterminator="").writerow(" ".join(name.split()) for name in names)
     return f"--config.data.{option}={shlex.quote(line.getvalue())}"
 
 

@@ -33,7 +33,9 @@ def note_sentinels(numbers: Columns, notes: list[str]) -> None:
             others = x[x != sentinel]
             if 0 < len(others) < len(x):
                 low, high = others.min(), others.max()
-                if not 2 * low - high <= sentinel <= 2 * high - low:
+                with np.errstate(over="ignore"):
+                    far = not 2 * low - high <= sentinel <= 2 * high - low
+                if far:
                     found.setdefault(sentinel, []).append(name)
     for sentinel, names in found.items():
         means = flag("na_values", [f"{sentinel:g}"])

@@ -12,6 +12,7 @@ from tf_iresnet.data.tables.options import SINGLE, WHITE_SPACE, Options
 from tf_iresnet.data.tables.text_source import TextSource, divide
 
 _SAMPLE = 1000  # lines
+_COMPARED = 200  # rows that a header is compared with
 _SEPARATORS = ("\t", ";", "|", ",", WHITE_SPACE)  # where two divide as well, the first
 _NAMES = {"\t": "tabs", WHITE_SPACE: "white space"}
 _COMMENT = ("#", "%", "//")
@@ -32,23 +33,19 @@ class Dialect(NamedTuple):
     header_line: int | None
 
 
-def sniff(
-    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
-) -> Dialect:
+def sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
     """Returns how to read a file, from the options and its first lines.
 
     Args:
-        known: names of columns that a header has to hold; None if they aren't known.
         notes: gets a sentence for everything that isn't plain.
     """
     with source.readable():
-        return _sniff(source, options, known, notes)
+        return _sniff(source, options, notes)
 
 
-def _sniff(
-    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
-) -> Dialect:
-    lines = source.lines(options.skip_lines + _SAMPLE)[options.skip_lines :]
+def _sniff(source: TextSource, options: Options, notes: list[str]) -> Dialect:
+    lines, cut = source.lines(options.skip_lines + _SAMPLE)
+    lines = lines[options.skip_lines :]
     top = 0  # lines that are blank or comments
     while top < len(lines) and (not lines[top].strip() or lines[top].lstrip().startswith(_COMMENT)):
         top += 1
@@ -57,13 +54,13 @@ def _sniff(
     if top == len(lines):
         received = "comments only" if comments else "blank lines only"
         raise TableError(source.file, "a table", received, "Is this the right file?")
-    single = _single_column(lines[top:])
+    single = options.separator is None and _single_column(lines[top:])
     separator = options.separator or (SINGLE if single else _separator(lines[top:], first))
     records = [r for r in divide(lines[top:], separator, first) if any(map(str.strip, r[1]))]
     if not records:
         advice = "Is this the right file?"
         raise TableError(source.file, "a table", "blank cells only", advice)
-    if len(lines) == _SAMPLE and len(records) > 1:
+    if cut and len(records) > 1:
         records.pop()  # its quotation may go on
     decimal = options.decimal or ("," if single else _decimal(records, separator))
     if separator not in (",", SINGLE) and options.separator is None:
@@ -76,7 +73,10 @@ def _sniff(
         text = lines[comments[-1]].lstrip("".join(_COMMENT) + " ")
         cells = next(divide([text], separator, 0), (0, []))[1]
         comment = options.skip_lines + comments[-1] + 1, cells
-    dialect = _header(source, options, known, records, first, comment, separator, decimal, notes)
+    dialect = _header(source, options, records, first, comment, separator, decimal, notes)
+    below = [line.strip() for line in lines[dialect.skip - options.skip_lines :]]
+    if len(dialect.names) == 1 and "" in "\n".join(below).strip("\n").split("\n"):
+        notes.append(f"Blank {source.unit}s aren't rows; write NA for a cell that is missing.")
     _note_top(lines, options.skip_lines, dialect, source.unit, notes)
     return dialect
 
@@ -118,7 +118,6 @@ def _decimal(records: Records, separator: str) -> str:
 def _header(
     source: TextSource,
     options: Options,
-    known: Sequence[str] | None,
     records: Records,
     first: int,
     comment: tuple[int, list[str]] | None,
@@ -132,7 +131,7 @@ def _header(
     start = next(i for i, (_, cells) in enumerate(records) if len(cells) == width)
     while start + 1 < len(records) and is_title(records[start][1], records[start + 1 :]):
         start += 1
-    body = [cells for _, cells in records[start:] if len(cells) == width]
+    body = [cells for _, cells in records[start:] if len(cells) == width][:_COMPARED]
     skip = records[start - 1][0] if start else first
     # Rows that are wider or narrower than the header above them.
     above = records[start - 1] if start else None
@@ -142,11 +141,12 @@ def _header(
             names = _match(source, above, records[start][0], body)
             return Dialect(separator, decimal, names, above[0], above[0])
     decision = decide(body, decimal)
-    if known is not None and options.header is None:
-        named = {cell.strip() for cell in body[0]}
-        decision = Decision(set(known) <= named or decision.header, 0, "")
+    if options.new_rows:
+        named = {" ".join(cell.split()) for cell in body[0]}
+        if named.issuperset(options.columns or ()):
+            decision = Decision(True, "")
     header = decision.header if options.header is None else options.header
-    if comment and options.header is None and len(comment[1]) == width and decision.votes <= 0:
+    if comment and options.header is None and len(comment[1]) == width and not decision.header:
         line = comment[0]
         notes.append(
             f"The comment in {source.unit} {line} is taken for the header; if it isn't, type "

@@ -1,24 +1,17 @@
 """A table of numbers and categories that has passed every check, and its split."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split, ordered_split, random_split
+from tf_iresnet.data.tables.options import Layout
 
 _FEWEST_ROWS = 2  # of a part that isn't empty
 _FEWEST_TRAINING_ROWS = 5
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
-
-
-class Layout(NamedTuple):
-    """What a trained model knows of its table: the columns, and the texts of categories by code."""
-
-    columns: Sequence[str]
-    categories: Mapping[str, Sequence[str]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Reads text tables with pandas, chunk by chunk, and record by record to say what is wrong."""
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,14 +17,12 @@ from tf_iresnet.data.tables.sniff import Dialect, sniff
 from tf_iresnet.data.tables.text_source import TextSource, damaged
 
 
-def read_text(
-    source: TextSource, options: Options, known: Sequence[str] | None, notes: list[str]
-) -> RawTable:
-    """Reads lines of cells; `known` are names that a header has to hold, if they are known.
+def read_text(source: TextSource, options: Options, notes: list[str]) -> RawTable:
+    """Reads lines of cells.
 
     Memory: 8 bytes per number and 4 per text, of one column twice, and a chunk of 2²⁰ cells.
     """
-    dialect = sniff(source, options, known, notes)
+    dialect = sniff(source, options, notes)
     names = unique_names(dialect.names, notes)
     line = dialect.header_line
     row = None if line is None else f"{source.unit} {line}"

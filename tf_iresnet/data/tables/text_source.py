@@ -16,6 +16,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.tables.options import WHITE_SPACE, Options
 
 _BLOCK = 2**20
+_LONGEST_SAMPLE = 2**20  # characters that are looked at before the table is read
 _LONGEST_LINE = 2**24  # characters of a line that is still taken for one
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -68,17 +69,23 @@ class TextSource:
                 raise
             raise damaged(self.file, error) from error
 
-    def lines(self, count: int) -> list[str]:
-        """Returns the first lines, each with its end."""
+    def lines(self, count: int) -> tuple[list[str], bool]:
+        """Returns the first lines, each with its end, and whether there may be more.
+
+        They are `count` at most, and no more than 10 once they have millions of characters.
+        """
+        lines, size = [], 0
         with self.open() as stream:
-            lines = []
-            for line in islice(iter(lambda: stream.readline(_LONGEST_LINE), ""), count):
+            for line in iter(lambda: stream.readline(_LONGEST_LINE), ""):
                 if len(line) >= _LONGEST_LINE:
                     received = f"one of {_LONGEST_LINE:,} characters or more"
                     advice = "Is this the right file?"
                     raise TableError(self.file, "lines of cells", received, advice)
                 lines.append(line)
-        return lines
+                size += len(line)
+                if len(lines) >= count or (len(lines) >= 10 and size > _LONGEST_SAMPLE):
+                    return lines, True
+        return lines, False
 
     def records(self, separator: str, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
         """Yields the records below the first `skip` lines; see `divide`."""
@@ -155,7 +162,7 @@ def _find_encoding(file: pathlib.Path) -> str:
                         decoder.decode(block)
                     except UnicodeDecodeError:
                         utf8 = False
-                undefined = undefined or any(byte in _UNDEFINED for byte in set(block))
+                undefined |= len(block.translate(None, _UNDEFINED)) < len(block)
                 block = stream.read(_BLOCK)
             if utf8 and decoder.getstate()[0]:
                 utf8 = False
