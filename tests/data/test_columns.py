@@ -42,6 +42,7 @@ COLUMNS = {
     "correlations": (np.tanh(2 * RNG.normal(size=N)), {"low": -1, "high": 1}),
     "debts": (-RNG.exponential(size=N), {"high": 0, "low": None}),
     "millions": (1e6 * np.arange(N), {"step": 1e6}),
+    "rare events": (zeros(RNG.lognormal(0, 2, N), 0.97), {"usual": (None, None), "low": 0}),
     "cauchy": (RNG.standard_cauchy(N), {"usual": (None, None)}),
     "pareto": (RNG.pareto(1.2, N), {"usual": (None, None), "low": 0}),
 }
@@ -171,6 +172,16 @@ def test_categories_are_whole_cells_with_texts():
     assert "3 categories: a, b, c" in forms[0].describe()
 
 
+def test_categories_of_another_table_are_known_by_their_texts():
+    form = ColumnForm.of_categories("kind", ("1", "2", "green"))
+    codes = form.codes_of(np.array([1.0, 0.0, 1.0]), ("green", "1"))
+    assert codes.tolist() == [0, 2, 0]
+    assert form.codes_of(np.array([2.0, 1.0, 2.0])).tolist() == [1, 0, 1]
+    assert form.codes_of(np.array([0.0]), ("1", "blue")).tolist() == [0], "blue is in no row"
+    with pytest.raises(ValueError, match=r"'kind' to be 1, 2, green\. Received: blue"):
+        form.codes_of(np.array([1.0]), ("1", "blue"))
+
+
 def save(tmp_path, **columns):
     np.savez(tmp_path / "table.npz", **{k: np.asarray(v, float) for k, v in columns.items()})
     values = np.stack([np.asarray(v, float) for v in columns.values()], axis=1)
@@ -190,6 +201,25 @@ def test_rows_with_errors_are_left_out_of_all_parts_and_counted(tmp_path):
     assert np.all(usual_rows(dataset.forms, dataset.training_rows()))
     if in_training:
         assert "1e+06" in dataset.notes[0] and "1 of 160 training rows" in dataset.notes[1]
+
+
+def test_a_part_of_errors_alone_is_refused(tmp_path):
+    values = np.append(RNG.normal(size=97), [1e6] * 3)
+    path = save(tmp_path, x=values, y=RNG.normal(size=100))
+    refused = 0
+    for seed in range(300):
+        parts = {"validation": 0.01, "test": 0.01, "split_seed": seed}
+        try:
+            dataset = data.load("table", path=path, **parts)
+        except data.TableError as error:
+            assert "of 1 test rows" in str(error) and "data.outliers=keep" in str(error)
+            assert len(data.load("table", path=path, outliers="keep", **parts).test) == 1
+            refused += 1
+            if refused == 3:
+                return
+        else:
+            assert len(dataset.test) == len(dataset.validation) == 1
+    pytest.fail("no split had its errors in a part of one row")
 
 
 def test_noise_is_of_each_cell(tmp_path):

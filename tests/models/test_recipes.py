@@ -58,6 +58,18 @@ def test_an_implicit_flow_turns_every_other_block_around():
     assert flow.layer.num_solvers == (2, 2)
 
 
+@pytest.mark.parametrize("block", ["residual", "monotone"])
+def test_a_small_gain_begins_near_the_identity(block):
+    """In nats of a standard normal density, which the identity would leave as it is."""
+    x = np.random.default_rng(0).normal(size=(500, 2)).astype("float32")
+    losses = []
+    for gain in (1.0, 0.05):
+        flow = small_flow(block, act_norm=False, initial_gain=gain)
+        expected = -np.sum(x**2, axis=1) / 2 - np.log(2 * np.pi)
+        losses.append(np.mean(np.abs(expected - flow.log_prob(x))))
+    assert losses[1] < 0.1 < losses[0]
+
+
 def test_triangular_widths_are_those_asked_for_a_variable():
     flow = small_flow("triangular", hidden_units=(17, 1))
     assert next(flow.layer.blocks()).block.units_per_dim == (8, 1)
@@ -70,6 +82,9 @@ def test_triangular_widths_are_those_asked_for_a_variable():
         ({"block": "implicit", "num_blocks": 3}, "even num_blocks.*num_blocks=3"),
         ({"block": "triangular", "num_blocks": 1}, "even num_blocks"),
         ({"block": "triangular", "activation": "cpila"}, "each entry by itself.*cpila"),
+        ({"block": "monotone", "initial_gain": 0.0}, "0 < initial_gain.*initial_gain=0.0"),
+        ({"block": "residual", "initial_gain": 0.1, "branch": "lipschitz_mlp"}, "spectral ones"),
+        ({"initial_gain": 0.1, "block": "triangular"}, "spectral ones.*block='triangular'"),
     ],
 )
 def test_errors_say_what_was_expected(arguments, message):

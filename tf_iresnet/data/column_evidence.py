@@ -12,9 +12,8 @@ from tf_iresnet.data.columns import ColumnForm
 
 # An atom: a value that at least so many cells hold, and so many times as many as others near it.
 _ATOM_SHARE, _ATOM_CELLS, _ATOM_FACTOR, _MOST_ATOMS = 0.02, 5, 10.0, 8
-_MISSING_SHARE = 0.05  # above it, a code for missing values is an atom and not an error
-# An error: at most this share of the cells, so many times as far out as the farthest of the others.
-_ERROR_SHARE, _ERROR_DISTANCE, _CODE_DISTANCE = 0.01, 100.0, 5.0
+# Errors: at most this share of the cells, so many times as far out as the farthest of the others.
+_ERROR_SHARE, _ERROR_DISTANCE, _CODE_DISTANCE = 0.05, 100.0, 5.0
 _MAJORITY = 0.4  # of the cells: a value of so many is not what others are compared with
 _FEWEST_ROWS = 20  # below, nothing is called an error
 _CODES = (32767, 32768, 65535, 2147483647, 2147483648, 1e10, 1e20, 1e30)  # beside 99, 999, …
@@ -118,17 +117,19 @@ def _cut(values: np.ndarray, counts: np.ndarray) -> float | None:
     others = counts < _MAJORITY * n  # of many zeros and some numbers, the numbers
     if n < _FEWEST_ROWS or counts[others].sum() < _FEWEST_ROWS / 2:
         return None
-    center = float(np.median(np.repeat(values[others], counts[others])))
+    quarter, center, rest = np.quantile(
+        np.repeat(values[others], counts[others]), [0.25, 0.5, 0.75]
+    )
     above = np.cumsum(counts[::-1])[::-1]  # cells at each value and above
     cut = None
     for i in range(len(values) - 1, 0, -1):
-        if above[i] > max(1, _MISSING_SHARE * n):
+        if above[i] > max(1, _ERROR_SHARE * n):
             break
-        reach, gap = values[i - 1] - center, values[i] - values[i - 1]
-        few = above[i] <= max(1, _ERROR_SHARE * n)
+        reach = max(values[i - 1] - center, (rest - quarter) / 2)
+        gap = values[i] - values[i - 1]
         far = gap > _ERROR_DISTANCE * reach
         code = gap > _CODE_DISTANCE * reach and all(map(_is_code, values[i:]))
-        if reach > 0 and ((few and far) or code):
+        if reach > 0 and (far or code):
             cut = float(values[i - 1] + gap / 2)
     return cut
 
@@ -186,7 +187,7 @@ def _steps(values: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
             step = round(int(np.gcd.reduce(np.diff(multiples.astype(np.int64)))) * unit, decimals)
             origin = round(float(values[0]), decimals)
             return {"step": step, "origin": origin} if step > smallest else {}
-    if counts.sum() < _CELLS_PER_LEVEL * len(values):
+    if np.median(counts) < 2 or counts.sum() < _CELLS_PER_LEVEL * len(values):
         return {}
     # Whole numbers in another unit, as after standardising.
     step = float(np.diff(values).min())

@@ -77,7 +77,7 @@ def load_table(
     table = tables.load_table(path, columns, key)
     parts = table.split(split_seed, validation, test)
     found = find_forms(parts.train, table.columns, table.categories, keep=outliers == "keep")
-    parts, left_out = _usual_parts(parts, found.forms)
+    parts, left_out = _usual_parts(table.path, parts, found.forms)
     table.check_scale(parts.train)
     forms = found.forms if steps == "auto" else plain_forms(found.forms)
     lower, widths = (Split(*pair) for pair in zip(*(encode(forms, p) for p in parts), strict=True))
@@ -95,7 +95,7 @@ def load_table(
     )
 
 
-def _usual_parts(parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list[str]]:
+def _usual_parts(path: str, parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list[str]]:
     """The parts without rows that hold a cell which is an error, and a sentence about these."""
     usual = [usual_rows(forms, part) for part in parts]
     counts = [int(np.sum(~rows)) for rows in usual]
@@ -105,6 +105,11 @@ def _usual_parts(parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list
         f"{count} of {len(part)} {name} rows"
         for count, part, name in zip(counts, parts, ("training", "validation", "test"), strict=True)
     )
+    if not all(map(np.any, usual)):
+        expected = "a row without a cell that is an error by the others in each part"
+        received = f"{each} that hold one"
+        advice = "Correct them, keep them by data.outliers=keep, or change data.split_seed."
+        raise tables.TableError(path, expected, received, advice)
     kept = Split(*(part[rows] for part, rows in zip(parts, usual, strict=True)))
     return kept, [f"Left out, since they hold such a cell: {each}."]
 

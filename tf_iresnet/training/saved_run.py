@@ -97,7 +97,15 @@ class SavedRun:
         forms = sampling.table_forms(meta)
         if not forms:
             return table.values.astype(np.float32)
-        return dequantize(*encode(forms, table.values), TEST, 0).numpy()
+        values = table.values.copy()
+        for j, form in enumerate(forms):
+            if form.texts:
+                texts = table.categories.get(table.columns[j])
+                try:
+                    values[:, j] = form.codes_of(values[:, j], texts)
+                except ValueError as error:
+                    raise RunError(f"{path}: {error}") from error
+        return dequantize(*encode(forms, values), TEST, 0).numpy()
 
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
