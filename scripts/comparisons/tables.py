@@ -31,8 +31,18 @@ FILES = {"test": "table.csv", "validation": "variants.csv"}
 PEERS = ("nsf", "maf", "residual", "mixture", "kde", "gaussian")
 PACKAGES = {"nsf": "zuko", "maf": "zuko", "residual": "normflows"}  # of the others: sklearn
 TRUTH = "truth"
+_NEAR = {"model.base": "fitted_mixture", "model.initial_gain": 0.1}
+_SMALL = {"model.num_blocks": 5, "model.hidden_units": (32, 32), "training.weight_decay": 0.1}
 # Variants of ours → fields of configs/tabular.py that they change.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "standardize": {"model.preprocessing": "standardize"},
+    "copula": {"model.preprocessing": "copula"},
+    "fitted": {"model.base": "fitted_mixture"},
+    "near": _NEAR,
+    "near-copula": _NEAR | {"model.preprocessing": "copula"},
+    "near-small": _NEAR | _SMALL,
+    "near-small-copula": _NEAR | _SMALL | {"model.preprocessing": "copula"},
+    "small": _SMALL,
     "elu": {"model.activation": "elu"},
     "lipswish": {"model.activation": "lipswish"},
     "mlp": {"model.branch": "lipschitz_mlp"},
@@ -207,6 +217,7 @@ def _runs(
             config = load_config("tabular", changes=changes)
             config.data.split_seed = config.training.seed = seed
             config.training.max_minutes = minutes
+            config.data.outliers = "keep"  # every method has the same rows
             for field, value in VARIANTS.get(method, {}).items():
                 section, _, key = field.partition(".")
                 config[section].update({key: value})
