@@ -47,6 +47,9 @@ class Dataset:
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
         notes: what a reader should know about the data, a sentence each.
+        description: what was read of a table, as lines: its rows, columns and their kinds, what was
+            left out and why, the sizes of the three parts.
+        has_test: whether there is a test part; without one, `test` is the validation part.
     """
 
     name: str
@@ -69,6 +72,8 @@ class Dataset:
     training_rows: Callable[[], np.ndarray] | None = None
     forms: tuple[ColumnForm, ...] = ()
     notes: tuple[str, ...] = ()
+    description: tuple[str, ...] = ()
+    has_test: bool = True
 
     @property
     def event_size(self) -> int:
@@ -76,8 +81,8 @@ class Dataset:
         return int(np.prod(self.event_shape))
 
     def describe(self) -> list[str]:
-        """What was found in the columns of a table, and the notes, a line each."""
-        return [f"{form.name}: {form.describe()}" for form in self.forms] + list(self.notes)
+        """The description, and what was found in each column of a table, a line each."""
+        return [*self.description, *(f"{form.name}: {form.describe()}" for form in self.forms)]
 
     @property
     def bits_per_dim(self) -> bool:
