@@ -46,6 +46,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.skip_lines = 0  # at the top of the file
     config.data.missing = "error"  # "drop": leave such rows out; "impute": fill the cells in
     config.data.na_values = text()  # further texts and numbers of missing cells: "-999,unknown"
+    config.data.target = text()  # columns that the density is of, given all others
+    config.data.condition = text()  # or: columns that the density of all others is given
     config.data.steps = "auto"  # "none": all numbers are continuous, whatever they look like
     config.data.outliers = "leave_out"  # "keep": also rows with cells like -999 or 1e6
     config.data.validation = 0.1
