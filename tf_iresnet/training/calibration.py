@@ -7,6 +7,7 @@ values are ranked at random, so that this is exact for columns of steps as well 
 and Held 2009, "Predictive model assessment for count data", section 2).
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,7 +62,9 @@ def predict(
     """
     points, condition = points[:EXAMPLES], condition[:EXAMPLES]
     given = np.repeat(condition, DRAWS, axis=0)
-    drawn = sampling.draw(flow, len(given), seed, condition=given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what fails is left out
+        drawn = sampling.draw(flow, len(given), seed, condition=given)
     found = np.isfinite(drawn.reshape(len(points), -1)).all(axis=1)
     drawn, points = drawn.reshape(len(points), DRAWS, -1)[found], points[found]
     flat = drawn.reshape(-1, points.shape[1])
@@ -75,10 +78,13 @@ def predict(
 def figures(predictions: Predictions, columns: Sequence[str]) -> dict[str, Any]:
     """Returns coverages: their means over columns, and in `calibration` those of each column.
 
-    Standard errors are those of a density that is right. `pit_distance` is the largest difference
-    of the distribution of PIT values from the uniform one (Kolmogorov and Smirnov).
+    Only the number of examples if that is 0. Standard errors are those of a density that is right.
+    `pit_distance` is the largest difference of the distribution of PIT values from the uniform one
+    (Kolmogorov and Smirnov).
     """
     n, found = len(predictions.ranks), dict[str, Any]()
+    if not n:
+        return {"predicted_examples": 0}
     of_columns: dict[str, dict[str, float]] = {name: {} for name in columns}
     for percent in INTERVALS:
         error = np.sqrt(percent * (100 - percent) / n) / 100
@@ -106,7 +112,7 @@ def figure(predictions: Predictions, columns: Sequence[str]) -> Figure:
     for k, name in enumerate(shown):
         top, bottom = axes[:, k]
         top.axhspan(n / _BINS - spread, n / _BINS + spread, color="0.9")
-        top.hist(predictions.pit()[:, k], _BINS, (0, 1), color=plots.DATA, rwidth=0.95)
+        top.hist(predictions.pit()[:, k], _BINS, range=(0, 1), color=plots.DATA, rwidth=0.95)
         top.set(title=name, xlabel="PIT", ylabel="rows" if k == 0 else None)
         rows = slice(0, _ROWS)
         samples, observed = predictions.samples[rows, :, k], predictions.observed[rows, k]

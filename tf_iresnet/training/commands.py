@@ -75,6 +75,8 @@ def evaluate(
     if reference is not None:
         figures |= _compare(saved, rows, certificate, reference, path, scores, batch_size)
     print(report.text(figures))
+    if figures["examples"] == 1 and "negative_log_likelihood" in figures:
+        print(f"The row's log-density is {-figures['negative_log_likelihood']:.4f} nats.")
     write_atomically(path, json.dumps(figures, indent=2) + "\n")
     print(f"Written to {path}.")
     return figures
