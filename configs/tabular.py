@@ -1,4 +1,4 @@
-"""The density of a table of your own: .csv, .npz, .npy or .parquet, numeric columns, no gaps.
+"""The density of a table of your own: .csv, .tsv, .txt, .xlsx, .parquet, .npz or .npy.
 
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv \\
         --workdir=runs/my
@@ -7,6 +7,8 @@ Each column is mapped to a normal variable inside the model, so that densities a
 the table's units. Steps, bounds, values that many cells share and categories are found in the
 training rows: samples are values that the columns can have.
 """
+
+import functools
 
 import ml_collections
 
@@ -28,14 +30,32 @@ def get_config() -> ml_collections.ConfigDict:
     # mixture of normals that is fitted to the training rows
     config.model.base = "normal"
 
+    text = functools.partial(ml_collections.config_dict.placeholder, str)
     config.data = ml_collections.ConfigDict()
     config.data.name = "table"
-    config.data.path = ml_collections.config_dict.placeholder(str)
-    config.data.columns = ml_collections.config_dict.placeholder(tuple)  # all, unless named
+    config.data.path = text()
+    # Names of columns are written "a,b". What is left empty is found out, and printed.
+    config.data.columns = text()  # those to use; all if empty
+    config.data.exclude = text()  # those to leave out
+    config.data.categories = text()  # those of numbers that are categories
+    config.data.key = text()  # array of an .npz file, or sheet of an .xlsx file
+    config.data.separator = text()  # of cells: one character, "tab" or "space"
+    config.data.decimal = text()  # sign of decimals, "." or ","
+    config.data.encoding = text()  # of text, such as "latin-1"
+    config.data.header = ml_collections.config_dict.placeholder(bool)  # whether there is one
+    config.data.skip_lines = 0  # at the top of the file
+    config.data.missing = "error"  # "drop": leave such rows out; "impute": fill the cells in
+    config.data.na_values = text()  # further texts and numbers of missing cells: "-999,unknown"
+    config.data.target = text()  # columns that the density is of, given all others
+    config.data.condition = text()  # or: columns that the density of all others is given
     config.data.steps = "auto"  # "none": all numbers are continuous, whatever they look like
     config.data.outliers = "leave_out"  # "keep": also rows with cells like -999 or 1e6
     config.data.validation = 0.1
-    config.data.test = 0.1
+    config.data.test = 0.1  # 0: none
+    config.data.test_path = text()  # a table of its own for the test part
+    config.data.split_seed = 0
+    config.data.split_by = text()  # column of groups of rows, each of which stays in one part
+    config.data.split_order = text()  # column, such as a time, whose last rows are the test part
 
     config.training = ml_collections.ConfigDict()
     config.training.seed = 0

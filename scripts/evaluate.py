@@ -2,9 +2,15 @@
 
     python scripts/evaluate.py --workdir=runs/digits
     python scripts/evaluate.py --workdir=runs/my --data=new_rows.csv --output=new_rows.json
+    python scripts/evaluate.py --workdir=runs/my --data=new_rows.csv --scores=scores.csv
 
 Nats and bits per dimension have standard errors, the log-density a bound on the truncation error of
 its series, the inverse its largest error and its iterations.
+
+For --data of a run on a table, a .png beside the .json shows the rows' log-densities beside those
+of the run's held-out rows. --scores writes a line for each row: its log-density in nats, the
+standard error of that, the share of training rows that are at most as likely, and the columns that
+stand out: those whose cell alone, by what similar training rows hold there, makes it unlikely.
 """
 
 import os
@@ -26,7 +32,10 @@ DATA = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output", None, "The .json file to write; by default evaluation.json in the workdir."
 )
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
+SCORES = flags.DEFINE_string(
+    "scores", None, "The .csv file to write the scores of each row of --data to."
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output and --scores if they exist.")
 EXAMPLES = flags.DEFINE_integer(
     "examples", 1000, "On how many examples, at most, to check the inverse.", lower_bound=1
 )
@@ -45,6 +54,7 @@ def main() -> None:
         overwrite=OVERWRITE.value,
         examples=EXAMPLES.value,
         batch_size=BATCH_SIZE.value,
+        scores=SCORES.value,
     )
 
 

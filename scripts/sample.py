@@ -5,9 +5,12 @@
     python scripts/sample.py --workdir=runs/digits --num=64 --temperature=0.7 --output=likely.png
     python scripts/sample.py --workdir=runs/hybrid --num=64 --label=3 --output=threes.png
 
+    python scripts/sample.py --workdir=runs/conditional --given=x.csv --num=100 --output=y.csv
+
 A .csv has the columns of the training table; an .npz holds the arrays `samples` [num, …] and
 `columns`; a .png shows the samples. A --temperature below 1 draws latents nearer to their mean: the
-samples are more probable, but vary less than those of the flow's density.
+samples are more probable, but vary less than those of the flow's density. Of a density of some
+columns given others, --num samples are drawn for each row of the table --given.
 """
 
 import os
@@ -33,6 +36,9 @@ TEMPERATURE = flags.DEFINE_float(
 LABEL = flags.DEFINE_integer(
     "label", None, "The class of the samples, for a flow that classifies; all if not given."
 )
+GIVEN = flags.DEFINE_string(
+    "given", None, "A table of the columns that the density is given: --num samples for each row."
+)
 OUTPUT = flags.DEFINE_string("output", None, "The file to write: .npz, .csv or .png.")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 flags.mark_flag_as_required("output")
@@ -50,6 +56,7 @@ def main() -> None:
         overwrite=OVERWRITE.value,
         temperature=TEMPERATURE.value,
         label=LABEL.value,
+        given=GIVEN.value,
     )
 
 

@@ -172,16 +172,6 @@ def test_categories_are_whole_cells_with_texts():
     assert "3 categories: a, b, c" in forms[0].describe()
 
 
-def test_categories_of_another_table_are_known_by_their_texts():
-    form = ColumnForm.of_categories("kind", ("1", "2", "green"))
-    codes = form.codes_of(np.array([1.0, 0.0, 1.0]), ("green", "1"))
-    assert codes.tolist() == [0, 2, 0]
-    assert form.codes_of(np.array([2.0, 1.0, 2.0])).tolist() == [1, 0, 1]
-    assert form.codes_of(np.array([0.0]), ("1", "blue")).tolist() == [0], "blue is in no row"
-    with pytest.raises(ValueError, match=r"'kind' to be 1, 2, green\. Received: blue"):
-        form.codes_of(np.array([1.0]), ("1", "blue"))
-
-
 def save(tmp_path, **columns):
     np.savez(tmp_path / "table.npz", **{k: np.asarray(v, float) for k, v in columns.items()})
     values = np.stack([np.asarray(v, float) for v in columns.values()], axis=1)

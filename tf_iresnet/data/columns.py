@@ -141,28 +141,6 @@ class ColumnForm:
         inside &= True if low is None else values >= low
         return inside & (True if high is None else values <= high)
 
-    def codes_of(self, values: np.ndarray, texts: Sequence[str] | None = None) -> np.ndarray:
-        """The codes here of categories `[n]` whose codes in another table mean these `texts`.
-
-        Without texts the other table has numbers, which are texts as they are written.
-
-        Raises:
-            ValueError: for categories that aren't known here.
-        """
-        if texts is None:
-            found, places = np.unique(values, return_inverse=True)
-            texts = [f"{value:g}" for value in found]
-        else:
-            places = values.astype(int)
-        unknown = sorted(set(np.asarray(texts)[np.unique(places)]) - set(self.texts))
-        if unknown:
-            raise ValueError(
-                f"Expected the categories of {self.name!r} to be {', '.join(self.texts)}. "
-                f"Received: {', '.join(unknown)}. Correct the cells, or leave these rows out."
-            )
-        known = {text: code for code, text in enumerate(self.texts)}
-        return np.array([known.get(text, -1) for text in texts], float)[places]
-
     def texts_of(self, values: np.ndarray) -> np.ndarray:
         """The texts of categories `[n]`."""
         return np.asarray(self.texts, object)[values.astype(int)]

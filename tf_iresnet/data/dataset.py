@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.columns import ColumnForm
+from tf_iresnet.data.conditions import ConditionColumn
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION, epoch_indices
 from tf_iresnet.data.splits import Split
@@ -41,12 +42,18 @@ class Dataset:
         labels: indices into `classes`, int32 [n] per part; None if unknown.
         classes: names of the classes; empty without labels.
         labelled_batches: like `train_batches`, but pairs of a batch and its labels, int32
-            [batch_size]; None without labels.
+            [batch_size], or its conditions; None without either.
         training_rows: () → training examples, float32 [n, *event_shape], dequantised once: what
             preprocessing is fitted to. Data without an end give some.
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
         notes: what a reader should know about the data, a sentence each.
+        description: what was read of a table, as lines: its rows, columns and their kinds, what was
+            left out and why, the sizes of the three parts.
+        has_test: whether there is a test part; without one, `test` is the validation part.
+        condition: the columns that the density is given; empty for a density of all columns.
+        conditions: of each example, float32 [n, condition_size] per part, the training rows' in the
+            order of `training_rows`; None where nothing is given.
     """
 
     name: str
@@ -69,15 +76,24 @@ class Dataset:
     training_rows: Callable[[], np.ndarray] | None = None
     forms: tuple[ColumnForm, ...] = ()
     notes: tuple[str, ...] = ()
+    description: tuple[str, ...] = ()
+    has_test: bool = True
+    condition: tuple[ConditionColumn, ...] = ()
+    conditions: Split | None = None
 
     @property
     def event_size(self) -> int:
         """Number of entries of one example."""
         return int(np.prod(self.event_shape))
 
+    @property
+    def condition_size(self) -> int | None:
+        """Number of entries of a condition; None where nothing is given."""
+        return None if self.conditions is None else self.conditions.train.shape[1]
+
     def describe(self) -> list[str]:
-        """What was found in the columns of a table, and the notes, a line each."""
-        return [f"{form.name}: {form.describe()}" for form in self.forms] + list(self.notes)
+        """The description, and what was found in each column of a table, a line each."""
+        return [*self.description, *(f"{form.name}: {form.describe()}" for form in self.forms)]
 
     @property
     def bits_per_dim(self) -> bool:
@@ -91,6 +107,7 @@ def finite_dataset(
     labels: Split | None = None,
     augment: Augment | None = None,
     cell_widths: Split | None = None,
+    conditions: Split | None = None,
     **known: Any,
 ) -> Dataset:
     """Returns the data set of rows in memory.
@@ -101,7 +118,7 @@ def finite_dataset(
         parts: rows [n, *event_shape]; uint8 is kept in that type, all others become float32.
         augment: (rows, seed, step) → rows, applied to training batches before dequantisation.
         cell_widths: of the noise, like `parts`, where they differ between cells of a column.
-        bin_width, labels, known: fields of `Dataset`.
+        bin_width, labels, conditions, known: fields of `Dataset`.
     """
     width = bin_width.astype(np.float32)
     if cell_widths is None:
@@ -111,13 +128,13 @@ def finite_dataset(
     shift, scale = _mean_and_deviation(parts.train, widths.train)
     train = parts.train if parts.train.dtype == np.uint8 else parts.train.astype(np.float32)
 
-    def batches(batch_size: int, seed: int, labels: np.ndarray | None = None) -> Callable:
+    def batches(batch_size: int, seed: int, beside: np.ndarray | None = None) -> Callable:
         if batch_size < 1:
             raise ValueError(f"Expected batch_size >= 1. Received: batch_size={batch_size}.")
         with tf.device("CPU"):  # where tf.data gathers from it
             rows = tf.constant(train)
             noise = tf.constant(widths.train)
-            targets = None if labels is None else tf.constant(labels, tf.int32)
+            targets = None if beside is None else tf.constant(beside)
 
         def batch(step: Any) -> Any:
             indices = epoch_indices(step, batch_size, len(train), seed)
@@ -128,6 +145,9 @@ def finite_dataset(
 
         return batch
 
+    beside = conditions
+    if labels is not None:
+        beside = labels.map(lambda part: part.astype(np.int32))
     return Dataset(
         event_shape=train.shape[1:],
         train_batches=batches,
@@ -137,7 +157,8 @@ def finite_dataset(
         scale=scale,
         bin_width=width,
         labels=labels,
-        labelled_batches=labels and functools.partial(batches, labels=labels.train),
+        conditions=conditions,
+        labelled_batches=beside and functools.partial(batches, beside=beside.train),
         training_rows=lambda: dequantize(train, widths.train, STATISTICS, 0).numpy(),
         **known,
     )

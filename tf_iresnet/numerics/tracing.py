@@ -91,10 +91,11 @@ class Traces:
             values = self._traced((name, number), in_parts, padded, {})()
             return values[:rows]
         call = self._traced(name, function, batches, {})
-        start = time.perf_counter()
+        start, traces = time.perf_counter(), len(self._functions)
         values = call()
         values.numpy()  # it may still be running
-        self._seconds[size] += time.perf_counter() - start
+        if len(self._functions) == traces:  # tracing is no time that compiling would save
+            self._seconds[size] += time.perf_counter() - start
         return values
 
     def _traced(

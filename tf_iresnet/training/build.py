@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -109,6 +109,9 @@ def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     arguments = {"preprocessing": "standardize", **config["model"]}
     task = arguments.pop("task", "density")
     with _naming("model"):
+        if dataset.conditions is not None:
+            _check_conditional(arguments, task)
+            arguments["condition_size"] = dataset.condition_size
         _check_data(dataset, task, images="architecture" in arguments or task != "density")
         arguments["preprocessing"] = make_preprocessing(arguments["preprocessing"], dataset)
         arguments["seed"] = options.seed
@@ -163,17 +166,28 @@ def _check_data(dataset: data.Dataset, task: str, images: bool) -> None:
         raise ValueError(f"{expected} Received: {dataset.name} of shape {dataset.event_shape}.")
 
 
+def _check_conditional(arguments: Mapping[str, Any], task: str) -> None:
+    """Raises a ValueError for what can't be given a condition."""
+    base = arguments.get("base")
+    if task != "density" or "architecture" in arguments or base == "fitted_mixture":
+        expected = "Expected a density of vectors, and a base that isn't fitted, for data with a "
+        expected += "target or a condition."
+        raise ValueError(f"{expected} Received: {task=}, {base=}.")
+
+
 def make_batches(
     dataset: data.Dataset, options: TrainingOptions, first_step: int, labelled: bool = False
 ) -> tf.data.Dataset:
     """Returns the training batches from step `first_step` (0, 1, …) on.
 
-    Each is [batch_size, *event] or, with `labelled`, a pair of that and its labels [batch_size].
+    Each is [batch_size, *event] or, with `labelled`, a pair of that and its labels [batch_size] or
+    conditions [batch_size, condition_size].
     """
     make = dataset.labelled_batches if labelled else dataset.train_batches
     batch = make(options.batch_size, options.seed)  # type: ignore[misc]
     shape = tf.TensorShape([options.batch_size, *dataset.event_shape])
-    shapes = (shape, shape[:1]) if labelled else shape
+    beside = [] if dataset.conditions is None else [dataset.condition_size]
+    shapes = (shape, shape[:1] + beside) if labelled else shape
     steps = tf.data.Dataset.range(first_step, options.total_steps)
     batches = steps.map(lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes))
     return batches.prefetch(2)
@@ -184,8 +198,9 @@ def make_validation_batches(
 ) -> tf.data.Dataset:
     """Returns the validation examples in batches of unknown size: all share one traced graph."""
     examples: Any = dataset.validation
-    if labelled and dataset.labels is not None:
-        examples = (examples, dataset.labels.validation)
+    beside = dataset.labels or dataset.conditions
+    if labelled and beside is not None:
+        examples = (examples, beside.validation)
     return tf.data.Dataset.from_tensor_slices(examples).batch(options.evaluation_batch_size)
 
 
@@ -195,6 +210,6 @@ def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
         return ""  # samples of a known density may differ in their last bit between devices
     first = dataset.train_batches(options.batch_size, options.seed)(0)
     digest = hashlib.sha256()
-    for array in (dataset.validation, dataset.test, first):
+    for array in (dataset.validation, dataset.test, first, *(dataset.conditions or ())):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

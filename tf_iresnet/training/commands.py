@@ -13,10 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from tf_iresnet.certify import Certificate
 from tf_iresnet.certify import certify as make_certificate
 from tf_iresnet.certify import enforce as enforce_bounds
 from tf_iresnet.training import evaluation, pictures, plots, report, sampling
-from tf_iresnet.training.saved_run import SavedRun, save_model
+from tf_iresnet.training.saved_run import Examples, SavedRun, save_model
+from tf_iresnet.training.scores import (
+    Reference,
+    read_reference,
+    shift,
+    shift_figure,
+    write_scores,
+)
 from tf_iresnet.training.workdir import RunError, write_atomically
 
 
@@ -29,18 +37,29 @@ def evaluate(
     overwrite: bool = False,
     examples: int = 1000,
     batch_size: int = 500,
+    scores: str | None = None,
 ) -> dict[str, Any]:
     """Measures a trained model, prints the figures, writes them as JSON and returns them.
 
     They are those of `evaluation.evaluate` on a `split` ("test" or "validation") of the run's data
-    or on all rows of another `table`. `output` is evaluation.json in the workdir by default.
+    or on all rows of another `table`. `output` is evaluation.json in the workdir by default. For a
+    table there is also the `scores.shift` from the run's held-out rows, with its figure beside the
+    JSON, and in the file `scores`, a .csv, the `scores.write_scores` of each row.
     """
     if output is not None:
         check_output(pathlib.Path(output), overwrite, (".json",))
+    if scores is not None:
+        check_output(pathlib.Path(scores), overwrite, (".csv",), "--scores")
+        if table is None:
+            raise RunError("Expected --data=new.csv with --scores, whose rows to score.")
     saved = SavedRun(workdir, model)
     if output is None and not saved.run.config.exists():
         raise RunError("Expected --output=figures.json for a model without a workdir.")
+    path = pathlib.Path(output) if output else saved.run.path / "evaluation.json"
     meta, trained = saved.meta(), saved.invertible
+    reference = None
+    if scores or (table and saved.run.reference.exists()):
+        reference = read_reference(saved.run.reference)
     options: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
     figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
     if table is None:
@@ -48,13 +67,50 @@ def evaluate(
         figures |= evaluation.evaluate_split(trained, dataset, split, certificate, **options)
     else:
         figures |= {"data": str(table), "split": "table"}
-        points, certificate = saved.rows(table), make_certificate(trained)
-        options["deviation"] = meta["deviation"]
-        figures |= evaluation.evaluate(trained, points, certificate, **options)
+        rows, certificate = saved.rows(table), make_certificate(trained)
+        options |= {"deviation": meta["deviation"], "condition": rows.condition}
+        if trained.condition_size is not None:
+            options["meta"] = meta
+        figures |= evaluation.evaluate(trained, rows.points, certificate, **options)
+    if reference is not None:
+        figures |= _compare(saved, rows, certificate, reference, path, scores, batch_size)
     print(report.text(figures))
-    path = pathlib.Path(output) if output else saved.run.path / "evaluation.json"
+    if figures["examples"] == 1 and "negative_log_likelihood" in figures:
+        print(f"The row's log-density is {-figures['negative_log_likelihood']:.4f} nats.")
     write_atomically(path, json.dumps(figures, indent=2) + "\n")
     print(f"Written to {path}.")
+    return figures
+
+
+def _compare(
+    saved: SavedRun,
+    rows: Examples,
+    certificate: Certificate,
+    reference: Reference,
+    path: pathlib.Path,
+    scores: str | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Writes the scores and the figure of new rows, prints how they differ from held-out rows."""
+    largest = max(block.lipschitz for block in certificate.blocks)
+    density = evaluation.log_prob_with_error(
+        saved.flow, rows.points, batch_size, largest, rows.condition
+    )
+    figures = shift(density.value, reference)
+    picture = path.with_suffix(".png")
+    write_atomically(picture, plots.png(shift_figure(density.value, reference)))
+    mean, error, distance, chance = figures.values()
+    plus_minus = "" if error is None else f" ± {error:.2g}"
+    print(
+        f"The mean log-density differs by {mean:+.3g}{plus_minus} nats from that of held-out rows, "
+        f"its distribution by up to {distance:.2f} (by chance {chance:.2f}). See {picture}."
+    )
+    if scores is not None:
+        columns = saved.meta()["columns"]
+        write_scores(
+            pathlib.Path(scores), saved.flow, rows, density, reference, columns, batch_size
+        )  # fmt: skip
+        print(f"Scores of {len(rows.points)} rows in {scores}.")
     return figures
 
 
@@ -67,8 +123,13 @@ def sample(
     overwrite: bool = False,
     temperature: float = 1.0,
     label: int | None = None,
+    given: str | None = None,
 ) -> None:
-    """Writes `num` samples of a trained flow to a file, see `write_samples` and `sampling.draw`."""
+    """Writes `num` samples of a trained flow to a file, see `write_samples` and `sampling.draw`.
+
+    A density of some columns given others needs a table of these, `given`; `num` samples are drawn
+    for each of its rows, and written beside what they are given.
+    """
     path = pathlib.Path(output)
     check_output(path, overwrite)
     saved = SavedRun(workdir, model)
@@ -76,8 +137,19 @@ def sample(
     if label is not None and not 0 <= label < classes:
         known = f"a class, from 0 to {classes - 1}" if classes else "none: the flow has no classes"
         raise RunError(f"Expected --label to be {known}. Received: --label={label}.")
-    samples = sampling.draw(saved.flow, num, seed, temperature=temperature, label=label)
-    write_samples(path, samples, saved.meta())
+    options: dict[str, Any] = {"temperature": temperature, "label": label}
+    meta, values = saved.meta(), None
+    if given is not None:
+        values, condition = (np.repeat(rows, num, axis=0) for rows in saved.given(given))
+        num, options["condition"] = len(condition), condition
+    elif saved.flow.condition_size is not None:
+        names = ", ".join(column.name for column in saved.condition_columns())
+        raise RunError(
+            f"Expected --given=x.csv, a table of the columns {names}, which {saved.path} is a "
+            "density given of. Received: none."
+        )
+    samples = sampling.draw(saved.flow, num, seed, **options)
+    write_samples(path, samples, meta, values)
     print(f"{num} samples in {path}.")
 
 
@@ -103,12 +175,13 @@ def certify(
     if output is not None:
         check_output(pathlib.Path(output), overwrite, (".keras",))
     saved = SavedRun(workdir, model)
-    points = None
+    measured: Any = (None, None)
     if data is not None:
         of_run = data in ("test", "validation")
-        points = (getattr(saved.dataset(), data) if of_run else saved.rows(data))[:examples]
+        rows = saved.split(data) if of_run else saved.rows(data)
+        measured = rows.select(slice(examples))
     try:
-        certificate = make_certificate(saved.model, points)
+        certificate = make_certificate(saved.model, *measured)
         print(certificate)
         if output is not None:
             certificate = enforce_bounds(saved.model)
@@ -121,34 +194,51 @@ def certify(
 
 
 def check_output(
-    path: pathlib.Path, overwrite: bool, endings: Sequence[str] = (".npz", ".csv", ".png")
+    path: pathlib.Path,
+    overwrite: bool,
+    endings: Sequence[str] = (".npz", ".csv", ".png"),
+    flag: str = "--output",
 ) -> None:
     """Raises RunError if no file may be written: wrong ending, no directory, or one exists."""
     if path.suffix.lower() not in endings:
-        raise RunError(f"Expected --output to end in {' or '.join(endings)}. Received: {path}.")
+        raise RunError(f"Expected {flag} to end in {' or '.join(endings)}. Received: {path}.")
     if not path.parent.is_dir():
-        expected = "Expected --output in a directory that exists."
+        expected = f"Expected {flag} in a directory that exists."
         raise RunError(f"{expected} Received: {path}; make {path.parent}.")
     if path.exists() and not overwrite:
         raise RunError(f"Expected a new file. Received: {path}, which exists; add --overwrite.")
 
 
-def write_samples(path: pathlib.Path, samples: np.ndarray, meta: Mapping[str, Any]) -> None:
+def write_samples(
+    path: pathlib.Path,
+    samples: np.ndarray,
+    meta: Mapping[str, Any],
+    given: np.ndarray | None = None,
+) -> None:
     """Writes samples [n, *event] as .npz (`samples`, `columns`), .csv with a header, or .png.
 
     The ending of `path` decides; `meta`, of `sampling.describe_data`, gives columns and levels. A
     table's samples are values that its columns can have; .csv files hold categories as texts, .npz
-    files as codes, with the texts in `texts_<column>`.
+    files as codes, with the texts in `texts_<column>`. What they are `given` [n, k] comes first in
+    a .csv, and is `given`, of `given_columns`, in an .npz.
     """
     values, forms = sampling.quantize(samples, meta), sampling.table_forms(meta)
     flat = values.reshape(len(values), -1)
     texts = {f.name: f.texts_of(x) for f, x in zip(forms, flat.T, strict=False) if f.texts}
+    before: dict[str, Any] = {}
+    if given is not None:
+        for known, x in zip(sampling.condition_columns(meta), given.T, strict=True):
+            before[known.name] = x
+            if known.texts:
+                texts[known.name] = np.asarray(known.texts, object)[x.astype(int)]
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npz":
         # The codes of categories, and in arrays of their own the texts.
         named: dict[str, Any] = {
             f"texts_{name}": column.astype(str) for name, column in texts.items()
         }
+        if given is not None:
+            named |= {"given": given, "given_columns": np.array(list(before))}
         columns = np.array(meta["columns"])
         np.savez_compressed(buffer, samples=values, columns=columns, **named)
     elif path.suffix.lower() == ".csv":
@@ -159,6 +249,7 @@ def write_samples(path: pathlib.Path, samples: np.ndarray, meta: Mapping[str, An
             if form.kind == "continuous":
                 continue  # with the digits that float32 has
             frame[form.name] = x.astype(np.int64) if form.whole else x
+        frame = pd.concat([pd.DataFrame(before), frame], axis=1)
         for name, column in texts.items():
             frame[name] = column
         frame.to_csv(buffer, index=False)

@@ -14,7 +14,7 @@ from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.numerics import norms
-from tf_iresnet.training import evaluation, plots, sampling
+from tf_iresnet.training import calibration, evaluation, plots, sampling
 from tf_iresnet.training.checkpoints import RunState
 
 CELLS = 160  # per side of a density map: fine enough for the narrowest toy
@@ -69,6 +69,8 @@ def run_pictures(
 
 def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures that compare a model with held-out data."""
+    if dataset.conditions is not None:
+        return _predictions(model, dataset)
     if isinstance(model, ResidualFlow) and dataset.image_shape is None:
         plane = dataset.event_shape == (2,)
         return [_density(model, dataset, batch_size) if plane else _marginals(model, dataset)]
@@ -128,6 +130,19 @@ def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     panels = {"held-out data": rows, "samples": sampling.draw(flow, len(rows), seed=0)}
     caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
     return _picture("marginals", caption, plots.marginals(panels, dataset.columns))
+
+
+def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
+    """The marginals of a conditional density, averaged over what is given, and its calibration."""
+    meta, given = sampling.describe_data(dataset), dataset.conditions.test  # type: ignore[union-attr]
+    rows = dataset.test[:POINTS]
+    drawn = sampling.draw(flow, len(rows), seed=0, condition=given[: len(rows)])
+    panels = {"held-out data": rows, "samples, each given a row's condition": drawn}
+    caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
+    made = [_picture("marginals", caption, plots.marginals(panels, dataset.columns))]
+    predictions = calibration.predict(flow, dataset.test, given, meta)
+    picture = calibration.figure(predictions, dataset.columns)
+    return [*made, _picture("calibration", calibration.CAPTION, picture)]
 
 
 def _image_panels(

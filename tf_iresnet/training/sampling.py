@@ -1,5 +1,6 @@
 """Samples of a trained flow, latents between others, and the form that the data had."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,30 +10,42 @@ import tensorflow as tf
 from tf_iresnet import data
 from tf_iresnet.data import columns
 from tf_iresnet.data.columns import ColumnForm
+from tf_iresnet.data.conditions import ConditionColumn
 from tf_iresnet.models.flow import ResidualFlow
 
-BATCH = 256  # a fixed size, so that one graph is traced for any number of samples
+_BATCHES = 256, 4096  # samples drawn at once, at least and at most
+_ENTRIES = 2**18  # of them
 
 
 def draw(
     flow: ResidualFlow,
     num: int,
     seed: int,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     temperature: float = 1.0,
     label: int | None = None,
+    condition: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns samples, float [num, *event], in the units of the data.
 
     The same seed gives the same samples; fewer of them are the first of more. `label` is their
-    class, of a `HybridFlow`; see `ResidualFlow.sample` for the temperature. Raises ValueError for a
-    negative one, or a label that isn't a class.
+    class, of a `HybridFlow`; `condition` [num, size] what each is given, of a conditional flow; see
+    `ResidualFlow.sample` for the temperature. Raises ValueError for a negative one, or a label that
+    isn't a class.
     """
     options: dict[str, Any] = {"temperature": temperature}
     if label is not None:
         options["label"] = label
-    keys = [tf.constant([seed, index]) for index in range(-(-num // batch_size))]
-    return np.concatenate([flow.sample(batch_size, seed=key, **options) for key in keys])[:num]
+    if batch_size is None:  # by the size of an event alone, so that seeds keep their meaning
+        low, high = _BATCHES
+        batch_size = max(low, min(high, _ENTRIES // flow.event_size))
+    batches = []
+    for index in range(-(-num // batch_size)):
+        if condition is not None:
+            rows = np.arange(index * batch_size, (index + 1) * batch_size)
+            options["condition"] = condition[np.minimum(rows, num - 1)]
+        batches.append(flow.sample(batch_size, seed=tf.constant([seed, index]), **options))
+    return np.concatenate(batches)[:num]
 
 
 def between(flow: ResidualFlow, first: Any, last: Any, steps: int) -> np.ndarray:
@@ -78,6 +91,11 @@ def table_forms(meta: Mapping[str, Any]) -> list[ColumnForm]:
     return [ColumnForm.from_dict(form) for form in meta["forms"]]
 
 
+def condition_columns(meta: Mapping[str, Any]) -> list[ConditionColumn]:
+    """Returns the columns that a density is given, of its `describe_data`."""
+    return [ConditionColumn.from_dict(column) for column in meta["condition"]]
+
+
 def describe_data(dataset: data.Dataset) -> dict[str, Any]:
     """Returns what is needed to write samples in the form of the data, in JSON's types."""
     own_units = dataset.levels is None and dataset.log_prob is None  # a table's columns
@@ -90,6 +108,7 @@ def describe_data(dataset: data.Dataset) -> dict[str, Any]:
         "bin_width": None if dataset.bin_width is None else dataset.bin_width.tolist(),
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "forms": [form.to_dict() for form in dataset.forms],
+        "condition": [dataclasses.asdict(column) for column in dataset.condition],
     }
 
 
@@ -97,4 +116,4 @@ def describe_unknown_data(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns `describe_data` where only the shape is known."""
     names = [f"x{i}" for i in range(int(np.prod(event_shape)))]
     unknown = dict.fromkeys(("ranges", "deviation", "levels", "bin_width", "image_shape"))
-    return {"name": "data", "columns": names, "forms": [], **unknown}
+    return {"name": "data", "columns": names, "forms": [], "condition": [], **unknown}

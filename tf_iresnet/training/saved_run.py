@@ -3,20 +3,35 @@
 import json
 import os
 import pathlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from tf_iresnet import data
 from tf_iresnet.data.columns import encode
+from tf_iresnet.data.conditions import ConditionColumn, encode_condition
 from tf_iresnet.data.dequantization import dequantize
 from tf_iresnet.data.randomness import TEST
+from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
+
+
+class Examples(NamedTuple):
+    """Points [n, *event] and, of a conditional density, their conditions [n, size]."""
+
+    points: np.ndarray
+    condition: np.ndarray | None = None
+
+    def select(self, rows: Any) -> "Examples":
+        """Returns some of them, by anything that indexes an array."""
+        condition = None if self.condition is None else self.condition[rows]
+        return Examples(self.points[rows], condition)
 
 
 class SavedRun:
@@ -82,30 +97,62 @@ class SavedRun:
             )
         return dataset
 
-    def rows(self, path: str) -> np.ndarray:
-        """Returns the rows [n, d] of another table, by the model's columns. TableError if bad."""
+    def split(self, name: str) -> Examples:
+        """Returns the examples of the run's split "test" or "validation"."""
+        dataset = self.dataset()
+        return Examples(
+            getattr(dataset, name), dataset.conditions and getattr(dataset.conditions, name)
+        )
+
+    def rows(self, path: str) -> Examples:
+        """Returns the rows of another table, by the model's columns. TableError if bad."""
         shape, meta = self.invertible.event_shape, self.meta()
         if len(shape) != 1:
             expected = "Expected a model of vectors to measure on a table."
             raise RunError(
                 f"{expected} Received: {self.path}, a model of examples of shape {shape}."
             )
-        table = data.tables.load_table(path, meta["columns"] if self.run.dataset.exists() else None)
-        if table.values.shape[1:] != shape:
-            expected = f"Expected a table of {shape[0]} columns, as the model was trained on."
-            raise RunError(f"{expected} Received: {path} with {table.values.shape[1]}.")
+        given = self.condition_columns()
+        if not self.run.dataset.exists():
+            table = data.tables.load_table(path)
+            if table.values.shape[1:] != shape:
+                expected = f"Expected a table of {shape[0]} columns, as the model was trained on."
+                raise RunError(f"{expected} Received: {path} with {table.values.shape[1]}.")
+            return Examples(table.values.astype(np.float32))
         forms = sampling.table_forms(meta)
+        event, values = self._read(path, forms or meta["columns"], given)
+        condition = encode_condition(given, values) if given else None
         if not forms:
-            return table.values.astype(np.float32)
-        values = table.values.copy()
-        for j, form in enumerate(forms):
-            if form.texts:
-                texts = table.categories.get(table.columns[j])
-                try:
-                    values[:, j] = form.codes_of(values[:, j], texts)
-                except ValueError as error:
-                    raise RunError(f"{path}: {error}") from error
-        return dequantize(*encode(forms, values), TEST, 0).numpy()
+            return Examples(event.astype(np.float32), condition)
+        return Examples(dequantize(*encode(forms, event), TEST, 0).numpy(), condition)
+
+    def given(self, path: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what a conditional density is given: values [n, k] and conditions [n, size]."""
+        if not (given := self.condition_columns()):
+            expected = "Expected a density of some columns given others, to draw given rows."
+            raise RunError(f"{expected} Received: {self.path}, a density of all columns.")
+        _, values = self._read(path, [], given)
+        return values, encode_condition(given, values)
+
+    def condition_columns(self) -> list[ConditionColumn]:
+        """Returns the columns that the density is given; RunError if these aren't known."""
+        given = sampling.condition_columns(self.meta())
+        if self.invertible.condition_size is not None and not given:
+            expected = "Expected --workdir of a run, which says what the density is given."
+            raise RunError(f"{expected} Received: {self.path}.")
+        return given
+
+    def _read(self, path: str, event: Sequence[Any], given: Sequence[Any]) -> list[np.ndarray]:
+        """Values [n, …] of columns that are names, forms or of a condition."""
+        named = {getattr(c, "name", c): getattr(c, "texts", ()) for c in (*event, *given)}
+        categories = {name: texts for name, texts in named.items() if texts}
+        config = self.run.read_config()["data"] if self.run.config.exists() else {}
+        endings = {pathlib.Path(p).suffix.lower() for p in (path, config.get("path") or path)}
+        alike = FORMAT if len(endings) == 1 else ()  # a file of the same kind is written alike
+        options = {option: config[option] for option in alike if option in config}
+        layout = data.tables.Layout(tuple(named), categories)
+        table = data.tables.load_table(path, like=layout, **options)
+        return np.split(table.values, [len(event)], axis=1)
 
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.report import write_report
 from tf_iresnet.training.saved_run import save_model
+from tf_iresnet.training.scores import write_reference
 from tf_iresnet.training.workdir import RunError, Workdir, to_plain
 
 
@@ -53,6 +54,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         save_model(model, run.model)
+        if dataset.forms:
+            write_reference(run.reference, model, dataset, options.evaluation_batch_size)
         return write_report(model, dataset, config, state, run)
 
 
@@ -89,7 +92,8 @@ def fit(
 ) -> RunState:
     """Trains a compiled model from the checkpoint in `run`, or from the start, until it ends.
 
-    The model is left with the best of its averaged weights. A classifier learns from the labels.
+    The model is left with the best of its averaged weights. A classifier learns from the labels,
+    a conditional density from the conditions.
     Raises RunError for an unusable checkpoint, changed data, or a loss that is never finite.
     """
     state = checkpoints.load(run.checkpoint, model)
@@ -104,7 +108,7 @@ def fit(
     if state.epoch and not state.stopped:
         print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
     if not state.stopped:
-        labelled = hasattr(model, "class_log_prob")
+        labelled = hasattr(model, "class_log_prob") or dataset.conditions is not None
         shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
         model.fit(
             build.make_batches(dataset, options, state.epoch * options.epoch_steps, labelled),

@@ -68,6 +68,7 @@ class Workdir:
         self.metrics = self.path / "metrics.csv"
         self.model = self.path / "model.keras"
         self.dataset = self.path / "dataset.json"
+        self.reference = self.path / "reference.npz"
         self.figures = self.path / "figures.json"
         self.report = self.path / "report.html"
         self.pictures = self.path / "pictures"

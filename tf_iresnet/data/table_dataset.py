@@ -1,0 +1,172 @@
+"""A user's table as a data set: read, split, and every column in the form that it has."""
+
+import functools
+import inspect
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_iresnet.data.column_evidence import find_forms, plain_forms
+from tf_iresnet.data.columns import ColumnForm, encode, usual_rows
+from tf_iresnet.data.conditions import encode_condition, fit_condition
+from tf_iresnet.data.dataset import Dataset, finite_dataset
+from tf_iresnet.data.errors import TableError
+from tf_iresnet.data.splits import Split
+from tf_iresnet.data.tables import Table, load_table
+from tf_iresnet.data.tables.options import Options, flag
+
+_READING = [n for n in inspect.signature(load_table).parameters if n not in ("path", "like")]
+# Options of how a file is written, which other files of the same columns are taken to share.
+FORMAT = ("key", "separator", "decimal", "encoding", "header", "skip_lines", "na_values")
+_PARTS = ("training", "validation", "test")
+_NO_TEST = (
+    "There is no test part: what is measured is measured on the validation part, which chose the "
+    "epoch, and is a little too good."
+)
+
+
+def load_table_dataset(
+    path: str | os.PathLike[str],
+    columns: Any = None,
+    key: str | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    split_seed: int = 0,
+    steps: str = "auto",
+    outliers: str = "leave_out",
+    *,
+    test_path: str | os.PathLike[str] | None = None,
+    exclude: Any = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    skip_lines: int = 0,
+    missing: str = "error",
+    na_values: Any = None,
+    categories: Any = None,
+    split_by: str | None = None,
+    split_order: str | None = None,
+    condition: Any = None,
+    target: Any = None,
+) -> Dataset:
+    """Returns a user's table as a data set, in the user's units.
+
+    Args:
+        path, columns, key, exclude, separator, decimal, encoding, header, skip_lines, missing,
+            na_values, categories, split_by, split_order: see `tables.load_table`.
+        validation, test: fractions of the rows held out; without a test part, for `test=0`, the
+            validation part takes its place, and the notes say so.
+        split_seed: seed of the random split, below 2³².
+        steps: "auto" finds the steps, atoms and bounds of each column in the training rows, and
+            fills steps and atoms with noise, see `columns`; "none" takes all numbers for
+            continuous, on which a density can grow without bound where values recur.
+        outliers: "leave_out" leaves rows out that hold a cell which is an error by the evidence of
+            the training rows, see `column_evidence`, and says so in the notes; "keep" keeps them.
+        test_path: another table of the same columns that is the test part; `test` has no effect.
+        condition: names of columns that the density of the others is given, as a list or "a,b".
+        target: names of the columns that the density is of, given all others.
+    """
+    given = locals()
+    for option, choices in (("steps", ("auto", "none")), ("outliers", ("leave_out", "keep"))):
+        if given[option] not in choices:
+            expected = f"Expected {option} to be one of {', '.join(choices)}."
+            raise ValueError(f"{expected} Received: {option}={given[option]!r}.")
+    table = load_table(path, **{name: given[name] for name in _READING})
+    test_table = None
+    if test_path is not None:
+        form = {name: given[name] for name in FORMAT}
+        form["missing"] = "drop" if missing == "drop" else "error"
+        test_table = load_table(test_path, like=table, **form)
+    parts = table.split(split_seed, validation, test, test_table)
+    found = find_forms(parts.train, table.columns, table.categories, keep=outliers == "keep")
+    parts, left_out = _usual_parts(table.path, parts, found.forms)
+    table.check_scale(parts.train)
+    event, given_columns = _roles(table, condition, target)
+    notes = [*found.notes, *left_out]
+    if given_columns:
+        names = [", ".join(table.columns[i] for i in chosen) for chosen in (event, given_columns)]
+        notes.append(f"The density is that of {names[0]}, given {names[1]}.")
+    has_test = len(parts.test) > 0
+    if not has_test:
+        notes.append(_NO_TEST)
+    description = (*_describe(table, test_table, parts), *(f"  {note}" for note in notes))
+    if not has_test:
+        parts = parts._replace(test=parts.validation)
+    known: dict[str, Any] = {}
+    if given_columns:
+        names = [table.columns[i] for i in given_columns]
+        values = parts.map(lambda part: part[:, given_columns])
+        known["condition"] = fit_condition(names, table.categories, values.train)
+        known["conditions"] = values.map(functools.partial(encode_condition, known["condition"]))
+        parts = parts.map(lambda part: part[:, event])
+    forms = found.forms if steps == "auto" else plain_forms(found.forms)
+    forms = tuple(forms[i] for i in event)
+    lower, widths = (Split(*pair) for pair in zip(*(encode(forms, p) for p in parts), strict=True))
+    ends = lower.train.min(axis=0), (lower.train + widths.train).max(axis=0)
+    return finite_dataset(
+        lower,
+        bin_width=np.array([form.step for form in forms]),
+        cell_widths=widths if any(form.atoms for form in forms) else None,
+        name=pathlib.Path(path).stem,
+        columns=tuple(form.name for form in forms),
+        ranges=np.stack(ends, axis=-1).astype(np.float32),
+        forms=forms,
+        notes=(*table.notes, *notes),
+        description=description,
+        has_test=has_test,
+        **known,
+    )
+
+
+def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[int]]:
+    """Positions of the columns that the density is of, and of those that it is given."""
+    if condition is not None and target is not None:
+        expected = "condition or target, not both: one leaves all other columns to the other"
+        raise ValueError(f"Expected {expected}. Received: {condition=}, {target=}.")
+    option, asked = ("target", target) if condition is None else ("condition", condition)
+    every = list(range(len(table.columns)))
+    names = Options(columns=asked).columns or ()
+    unknown = [name for name in names if name not in table.columns]
+    if unknown:
+        received = f"columns {', '.join(table.columns)}"
+        advice = f"Correct the name in {flag(option)}…, or name it in {flag('columns')}… as well."
+        expected = f"columns named {', '.join(map(repr, unknown))} among those that are used"
+        raise TableError(table.path, expected, received, advice)
+    chosen = [table.columns.index(name) for name in names]
+    rest = [i for i in every if i not in chosen]
+    if names and not rest:
+        received = f"{option}={', '.join(names)}, which are all columns"
+        raise TableError(table.path, "other columns as well", received, "Name fewer.")
+    return (chosen, rest) if option == "target" and names else (rest, chosen)
+
+
+def _describe(table: Table, test_table: Table | None, parts: Split) -> list[str]:
+    """What was read, as lines."""
+    sizes = [f"{len(part):,} {name}" for part, name in zip(parts, _PARTS, strict=True)]
+    lines = table.describe()
+    if test_table is not None:
+        lines += [f"The test rows are those of {test_table.path}.", *test_table.notes]
+    return [*lines, f"  rows: {', '.join(sizes)}"]
+
+
+def _usual_parts(path: str, parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list[str]]:
+    """The parts without rows that hold a cell which is an error, and a sentence about these."""
+    usual = [usual_rows(forms, part) for part in parts]
+    counts = [int(np.sum(~rows)) for rows in usual]
+    if not any(counts):
+        return parts, []
+    each = ", ".join(
+        f"{count} of {len(part)} {name} rows"
+        for count, part, name in zip(counts, parts, _PARTS, strict=True)
+    )
+    if any(len(rows) and not rows.any() for rows in usual):
+        expected = "a row without a cell that is an error by the others in each part"
+        received = f"{each} that hold one"
+        advice = "Correct them, keep them by data.outliers=keep, or change data.split_seed."
+        raise TableError(path, expected, received, advice)
+    kept = Split(*(part[rows] for part, rows in zip(parts, usual, strict=True)))
+    return kept, [f"Left out, since they hold such a cell: {each}."]
