@@ -7,12 +7,9 @@ Nats and bits per dimension have standard errors, the log-density a bound on the
 its series, the inverse its largest error and its iterations.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")

@@ -10,12 +10,9 @@ A .csv has the columns of the training table; an .npz holds the arrays `samples`
 samples are more probable, but vary less than those of the flow's density.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")

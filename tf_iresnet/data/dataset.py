@@ -46,6 +46,7 @@ class Dataset:
             preprocessing is fitted to. Data without an end give some.
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
+        description: what was read, a line each; empty where the name says it.
         notes: what a reader should know about the data, a sentence each.
     """
 
@@ -68,6 +69,7 @@ class Dataset:
     labelled_batches: Batches | None = None
     training_rows: Callable[[], np.ndarray] | None = None
     forms: tuple[ColumnForm, ...] = ()
+    description: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -76,8 +78,9 @@ class Dataset:
         return int(np.prod(self.event_shape))
 
     def describe(self) -> list[str]:
-        """What was found in the columns of a table, and the notes, a line each."""
-        return [f"{form.name}: {form.describe()}" for form in self.forms] + list(self.notes)
+        """What was read, what was found in the columns of a table, and the notes, a line each."""
+        forms = [f"{form.name}: {form.describe()}" for form in self.forms]
+        return [*self.description, *forms, *self.notes]
 
     @property
     def bits_per_dim(self) -> bool:
