@@ -147,7 +147,8 @@ def table_pictures(
     made = [_picture("marginals", caption, table_plots.pairs(groups, names, texts))]
     plain = all(form.kind == "continuous" and not form.atoms for form in dataset.forms)
     if dataset.event_size == 1 and plain:
-        places = np.linspace(*dataset.ranges[0], PLACES, dtype=np.float32)
+        low, high = dataset.ranges[0]
+        places = np.linspace(low, high, PLACES, dtype=np.float32)
         density = np.exp(evaluation.log_prob(flow, places[:, None], batch_size))
         caption = f"{len(beside.rows)} {beside.what}, and the density of the model."
         curve = table_plots.curve(beside.rows[:, 0], names[0], places, density, beside.what)

@@ -115,7 +115,7 @@ def write_report(
         figures |= table_fit.baselines(dataset, log_q.astype(np.float64), options.seed)
         beside = table_fit.draw_beside(model, dataset)
         table = table_section(model, dataset, beside)
-        worst = [fit.index for fit in table.fits]
+        worst = [fit.column for fit in table.fits]
         pictures = table_pictures(model, dataset, beside, worst, batch_size)
     pictures += run_pictures(model, dataset, certificate, state, batch_size)
     run.pictures.mkdir(exist_ok=True)
@@ -228,6 +228,6 @@ def html(figures: Mapping[str, Any], **parts: Any) -> str:
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["python"] = lambda path: repr(str(path))
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
-    known = {"figures": figures, "rows": rows(figures), "versions": versions()}
+    known: dict[str, Any] = {"figures": figures, "rows": rows(figures), "versions": versions()}
     known |= {"verdict": verdict(figures), "commands": commands(parts["config"], parts["run"].path)}
     return environment.from_string(source).render(known, **parts)

@@ -35,12 +35,12 @@ class ColumnFit(NamedTuple):
     """How the samples of a column differ from its rows.
 
     Args:
-        index: of the column.
+        column: its index.
         distance: of Kolmogorov and Smirnov, the largest difference of the distribution functions.
         of_rows, of_samples: 5 %, 50 % and 95 % quantiles.
     """
 
-    index: int
+    column: int
     distance: float
     of_rows: tuple[float, ...]
     of_samples: tuple[float, ...]

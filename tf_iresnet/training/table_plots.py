@@ -1,6 +1,6 @@
 """Pictures of a table's columns beside samples, from arrays; each panel has a scale of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ def pairs(
     figure = Figure(figsize=(side * count + 0.7, side * count + 0.9), layout="constrained")
     axes = figure.subplots(count, count, squeeze=False)
     parts = list(groups.values())
+    whole = [
+        index
+        for index, x in enumerate(parts[0].T)
+        if len(np.unique(x)) <= FEW_VALUES and np.all(x % 1 == 0)
+    ]
     limits = [_limits(x) for x in np.concatenate(parts).T]
     for row, column in np.ndindex(count, count):
         plot: Any = axes[row, column]
@@ -51,7 +56,7 @@ def pairs(
             _pair(plot, [part[:, [column, row]] for part in parts])
             plot.set_ylim(limits[row])
         plot.set_xlim(limits[column])
-        _label(plot, columns, row, column, count, texts or {})
+        _label(plot, columns, row, column, texts or {}, whole)
     figure.suptitle("Columns and pairs of columns" if count > 1 else "Distribution")
     handles = [patches.Patch(color=colour) for colour in COLOURS[: len(groups)]]
     figure.legend(handles, list(groups), loc="outside upper right", ncols=2, fontsize=8)
@@ -96,13 +101,13 @@ def _bins(values: np.ndarray, low: float, high: float) -> int:
 
 
 def _column(plot: Axes, parts: Sequence[np.ndarray], limits: tuple[float, float]) -> None:
-    rows, values = parts[0], np.unique(parts[0])
+    rows, values = parts[0], np.unique(np.concatenate(parts))
     plot.set_yticks([])
     if len(values) <= FEW_VALUES and len(values) < len(rows):
         bar = 0.4 * (np.diff(values).min() if len(values) > 1 else 1.0)
         for part, colour, side in zip(parts, COLOURS, (-0.5, 0.5), strict=False):
-            shares = [np.mean(part == value) for value in values]
-            plot.bar(values + side * bar, shares, width=bar, color=colour, alpha=0.8)
+            heights = [np.mean(part == value) for value in values]
+            plot.bar(values + side * bar, heights, width=bar, color=colour, alpha=0.8)
         return
     edges = np.linspace(*limits, _bins(rows, *limits) + 1).tolist()
     for part, colour, fill in zip(parts, COLOURS, (True, False), strict=False):
@@ -124,7 +129,9 @@ def _pair(plot: Axes, parts: Sequence[np.ndarray]) -> None:
     reach = np.maximum(ends[1] - ends[0], 1e-12)
     extent = np.stack([ends[0] - 0.15 * reach, ends[1] + 0.15 * reach], axis=1)
     for part, colour, fill in zip(parts, COLOURS, (True, False), strict=False):
-        counts, x, y = np.histogram2d(*_spread(part).T, bins=_CELLS, range=extent.tolist())
+        first, second = _spread(part).T
+        span: Any = extent.tolist()
+        counts, x, y = np.histogram2d(first, second, bins=_CELLS, range=span)
         density = ndimage.gaussian_filter(counts, 1.2)
         levels = _levels(density)
         centres = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
@@ -158,11 +165,13 @@ def _label(
     columns: Sequence[str],
     row: int,
     column: int,
-    count: int,
     texts: Mapping[int, Sequence[str]],
+    whole: Container[int],
 ) -> None:
+    """Ticks and names; `whole` are the columns of a few whole numbers, by index."""
+    last = len(columns) - 1
     plot.tick_params(labelsize=7)
-    sides = [(plot.xaxis, column, row == count - 1)]
+    sides = [(plot.xaxis, column, row == last)]
     if row != column:
         sides.append((plot.yaxis, row, column == 0))
     for axis, index, named in sides:
@@ -173,10 +182,10 @@ def _label(
             if axis is plot.xaxis:
                 plot.tick_params(axis="x", rotation=90)
         else:
-            axis.set_major_locator(ticker.MaxNLocator(4))
+            axis.set_major_locator(ticker.MaxNLocator(4, integer=index in whole))
         if not named:
             axis.set_tick_params(labelleft=False, labelbottom=False)
-    if row == count - 1:
+    if row == last:
         plot.set_xlabel(columns[column], fontsize=9)
     if column == 0:
         plot.set_ylabel(columns[row] if row else "share", fontsize=9)
