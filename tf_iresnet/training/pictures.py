@@ -143,17 +143,21 @@ def table_pictures(
         f"{len(beside.rows)} {beside.what}, and of {len(beside.samples)} samples; where rows are "
         "many, regions that hold 50 % and 90 % of them, and lines that hold as much of the samples."
     )
-    texts = _texts([dataset.forms[index] for index in shown] if dataset.forms else [])
-    made = [_picture("marginals", caption, table_plots.pairs(groups, names, texts))]
-    plain = all(form.kind == "continuous" and not form.atoms for form in dataset.forms)
-    if dataset.event_size == 1 and plain:
+    if dataset.event_size == 1 and _has_curve(dataset.forms, beside.rows[:, 0]):
         low, high = dataset.ranges[0]
         places = np.linspace(low, high, PLACES, dtype=np.float32)
         density = np.exp(evaluation.log_prob(flow, places[:, None], batch_size))
         caption = f"{len(beside.rows)} {beside.what}, and the density of the model."
         curve = table_plots.curve(beside.rows[:, 0], names[0], places, density, beside.what)
-        made.append(_picture("density", caption, curve))
-    return made
+        return [_picture("density", caption, curve)]
+    texts = _texts([dataset.forms[index] for index in shown] if dataset.forms else [])
+    return [_picture("marginals", caption, table_plots.pairs(groups, names, texts))]
+
+
+def _has_curve(forms: Sequence[ColumnForm], rows: np.ndarray) -> bool:
+    """Whether one column has a density over the axis of its values, and more than a few of them."""
+    cells = any(form.atoms or form.levels or form.texts for form in forms)
+    return not cells and len(np.unique(rows)) > table_plots.FEW_VALUES
 
 
 def _texts(forms: Sequence[ColumnForm]) -> dict[int, Sequence[str]]:

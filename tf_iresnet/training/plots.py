@@ -140,7 +140,8 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: s
         if high > low:
             plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
     plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    plot.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    if len(epochs) < 3:
+        plot.set_xticks(epochs)
     plot.grid(alpha=0.3)
     plot.legend()
     return figure

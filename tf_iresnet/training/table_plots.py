@@ -15,7 +15,7 @@ COLOURS = (DATA, MODEL)
 
 FEW = 500  # points up to which they are drawn one by one
 FEW_VALUES = 25  # of a column, up to which each has a bar of its own
-BINS = (8, 60)  # of a histogram, at least and at most
+BINS = (8, 60)  # of a histogram, at least and at most; and half the root of the number of values
 _CELLS = 48  # per side of the map whose contours are drawn
 _MASSES = (0.9, 0.5)  # of the regions that contours enclose
 _MARGIN = 0.05  # of an axis beyond its quantiles
@@ -72,7 +72,7 @@ def curve(
     low, high = _limits(rows)
     inside = (places >= low) & (places <= high)
     weights = np.full(len(rows), 1 / len(rows))  # rows beyond the axis count, too
-    edges = np.linspace(low, high, _bins(rows, low, high) + 1).tolist()
+    edges = _edges(rows, (low, high))
     heights, _ = np.histogram(rows, edges, weights=weights)
     plot.stairs(heights / np.diff(edges), edges, fill=True, color=DATA, alpha=0.35, label=what)
     plot.plot(places[inside], density[inside], color=MODEL, label="density of the model")
@@ -93,11 +93,24 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _bins(values: np.ndarray, low: float, high: float) -> int:
-    """Number of bins by Freedman and Diaconis (1981), within `BINS`."""
+def _edges(values: np.ndarray, limits: tuple[float, float]) -> list[float]:
+    """Edges of bins: as wide as Freedman and Diaconis (1981) have them, and `BINS` in number.
+
+    Where values recur the bins are whole numbers of their steps, so that all hold as many of them.
+    """
+    low, high = limits
     quarter, three = np.quantile(values, [0.25, 0.75])
     width = 2 * (three - quarter) / len(values) ** (1 / 3)
-    return int(np.clip((high - low) / width if width > 0 else BINS[1], *BINS))
+    least = np.clip(0.5 * len(values) ** 0.5, *BINS)  # separate groups have wide quartiles
+    count = np.clip((high - low) / width if width > 0 else BINS[1], least, BINS[1])
+    width = (high - low) / count
+    places = np.unique(values)
+    if 1 < len(places) < len(values) / 5:
+        step = np.diff(places).min()
+        if width < 20 * step:
+            width = step * max(1, round(width / step))
+            low = places[0] - step / 2 + width * np.floor((low - places[0]) / width)
+    return (low + width * np.arange(np.ceil((high - low) / width) + 1)).tolist()
 
 
 def _column(plot: Axes, parts: Sequence[np.ndarray], limits: tuple[float, float]) -> None:
@@ -109,7 +122,7 @@ def _column(plot: Axes, parts: Sequence[np.ndarray], limits: tuple[float, float]
             heights = [np.mean(part == value) for value in values]
             plot.bar(values + side * bar, heights, width=bar, color=colour, alpha=0.8)
         return
-    edges = np.linspace(*limits, _bins(rows, *limits) + 1).tolist()
+    edges = _edges(rows, limits)
     for part, colour, fill in zip(parts, COLOURS, (True, False), strict=False):
         shares, _ = np.histogram(part, edges, weights=np.full(len(part), 1 / len(part)))
         style = {"alpha": 0.35} if fill else {"linewidth": 1.4}
@@ -127,7 +140,7 @@ def _pair(plot: Axes, parts: Sequence[np.ndarray]) -> None:
         return
     ends = np.quantile(np.concatenate(parts), [0.0025, 0.9975], axis=0)
     reach = np.maximum(ends[1] - ends[0], 1e-12)
-    extent = np.stack([ends[0] - 0.15 * reach, ends[1] + 0.15 * reach], axis=1)
+    extent = np.stack([ends[0] - 0.25 * reach, ends[1] + 0.25 * reach], axis=1)
     for part, colour, fill in zip(parts, COLOURS, (True, False), strict=False):
         first, second = _spread(part).T
         span: Any = extent.tolist()
