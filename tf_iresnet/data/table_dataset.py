@@ -93,7 +93,9 @@ def load_table_dataset(
     has_test = len(parts.test) > 0
     if not has_test:
         notes.append(_NO_TEST)
-    description = (*_describe(table, test_table, parts), *(f"  {note}" for note in notes))
+    if test_table is not None:
+        notes += [f"The test rows are those of {test_table.path}.", *test_table.notes]
+    description = (*table.describe(), _sizes(parts))
     if not has_test:
         parts = parts._replace(test=parts.validation)
     known: dict[str, Any] = {}
@@ -144,13 +146,10 @@ def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[i
     return (chosen, rest) if option == "target" and names else (rest, chosen)
 
 
-def _describe(table: Table, test_table: Table | None, parts: Split) -> list[str]:
-    """What was read, as lines."""
+def _sizes(parts: Split) -> str:
+    """How many rows each part has, as a line."""
     sizes = [f"{len(part):,} {name}" for part, name in zip(parts, _PARTS, strict=True)]
-    lines = table.describe()
-    if test_table is not None:
-        lines += [f"The test rows are those of {test_table.path}.", *test_table.notes]
-    return [*lines, f"  rows: {', '.join(sizes)}"]
+    return f"  rows: {', '.join(sizes)}"
 
 
 def _usual_parts(path: str, parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list[str]]:

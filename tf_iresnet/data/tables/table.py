@@ -49,7 +49,7 @@ class Table:
         return tuple(c for c, d in zip(self.columns, self._whole() & coarse, strict=True) if d)
 
     def describe(self) -> list[str]:
-        """Returns what was read, as lines: rows, columns and their kinds, then the notes."""
+        """Returns what was read, as lines: rows, columns and their kinds."""
         rows, width = self.values.shape
         columns = "1 column" if width == 1 else f"{width:,} columns"
         lines = [f"{self.path}: {rows:,} rows, {columns}"]
@@ -64,7 +64,7 @@ class Table:
         for name, labels in self.categories.items():
             shown = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
             lines.append(f"  {len(labels)} categories: {name} ({shown})")
-        return lines + [f"  {note}" for note in self.notes]
+        return lines
 
     def split(
         self,
