@@ -24,6 +24,7 @@ CELLS = 160  # per side of a density map: fine enough for the narrowest toy
 IMAGES = 64
 PAIRS, STEPS = 9, 9  # rows and columns of the interpolations
 COLUMNS = 6  # of a table that are shown, at most
+PREDICTED = 2000  # rows beside as many samples, each given what a row is given
 PLACES = 400  # at which the density of one column is drawn
 SAMPLES_PER_CLASS = 10
 CLASSES = 20  # shown, at most
@@ -170,11 +171,13 @@ def _texts(forms: Sequence[ColumnForm]) -> dict[int, Sequence[str]]:
 def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
     """The marginals of a conditional density, averaged over what is given, and its calibration."""
     meta, given = sampling.describe_data(dataset), dataset.conditions.test  # type: ignore[union-attr]
-    rows = dataset.test[:POINTS]
+    rows = dataset.test[:PREDICTED]
     drawn = sampling.draw(flow, len(rows), seed=0, condition=given[: len(rows)])
-    panels = {"held-out data": rows, "samples, each given a row's condition": drawn}
+    groups = {"held-out data": rows, "samples, each given a row's condition": drawn}
+    groups = {name: sampling.quantize(x, meta)[:, :COLUMNS] for name, x in groups.items()}
     caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
-    made = [_picture("marginals", caption, plots.marginals(panels, dataset.columns))]
+    figure = table_plots.pairs(groups, dataset.columns[:COLUMNS], _texts(dataset.forms[:COLUMNS]))
+    made = [_picture("marginals", caption, figure)]
     predictions = calibration.predict(flow, dataset.test, given, meta)
     picture = calibration.figure(predictions, dataset.columns)
     return [*made, _picture("calibration", calibration.CAPTION, picture)]

@@ -189,7 +189,9 @@ def commands(config: Config, workdir: Any) -> list[tuple[str, str]]:
     ending = "csv" if config["data"]["name"] == "table" else "png"
     found = [("evaluate it", f"python scripts/evaluate.py {where}")]
     if config["model"].get("task", "density") != "classifier":
-        output = f"--num=1000 --output=samples.{ending}"
+        given = config["data"].get("target") or config["data"].get("condition")
+        output = "--given=rows.csv --num=100" if given else "--num=1000"
+        output += f" --output=samples.{ending}"
         found.append(("draw samples", f"python scripts/sample.py {where} {output}"))
     found.append(("certify its inverse", f"python scripts/certify.py {where}"))
     return found
