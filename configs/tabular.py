@@ -20,15 +20,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.block = "residual"
     config.model.branch = "spectral"  # or "lipschitz_mlp"
-    config.model.num_blocks = 10
-    config.model.hidden_units = (64, 64)
+    # What is empty is chosen by the number of rows: for few, small networks, a fitted mixture and
+    # weight decay.
+    config.model.num_blocks = ml_collections.config_dict.placeholder(int)
+    config.model.hidden_units = ml_collections.config_dict.placeholder(tuple)
     config.model.coefficient = 0.97
     config.model.activation = "sine"
     config.model.log_det = "auto"
     config.model.preprocessing = "gaussianize"  # or "copula", "standardize"
-    # "learned_student_t": heavy tails; "mixture": separate groups; "fitted_mixture": begins as a
-    # mixture of normals that is fitted to the training rows
-    config.model.base = "normal"
+    # "normal"; "learned_student_t": heavy tails; "mixture": separate groups; "fitted_mixture":
+    # begins as a mixture of normals that is fitted to the training rows
+    config.model.base = ml_collections.config_dict.placeholder(str)
 
     text = functools.partial(ml_collections.config_dict.placeholder, str)
     config.data = ml_collections.ConfigDict()
@@ -70,4 +72,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.final_learning_rate = 0.01
     config.training.clip_norm = 1.0
     config.training.ema_momentum = 0.99
+    config.training.weight_decay = ml_collections.config_dict.placeholder(float)
     return config

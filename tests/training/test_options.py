@@ -66,15 +66,3 @@ def test_none_switches_off():
         {"max_minutes": None, "patience": None, "clip_norm": None}
     )
     assert options.max_minutes is options.patience is options.clip_norm is None
-
-
-@pytest.mark.parametrize(("rows", "steps"), [(10, 20), (10_000, 40), (10_001, 41), (10**6, 200)])
-def test_an_epoch_is_a_pass_over_the_rows_within_limits(rows, steps):
-    options = TrainingOptions(batch_size=250, epochs=3, steps_per_epoch=None)
-    assert options.for_rows(rows).total_steps == 3 * steps
-    with pytest.raises(ValueError, match="for_rows"):
-        _ = options.total_steps
-
-
-def test_steps_that_are_given_are_kept():
-    assert TrainingOptions(steps_per_epoch=7).for_rows(10**6).epoch_steps == 7

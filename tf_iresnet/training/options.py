@@ -5,12 +5,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tf_iresnet.training.fields import check_fields
 from tf_iresnet.training.workdir import RunError
-
-_PASS = 20, 200  # fewest and most steps of an epoch that is a pass over the training rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +16,7 @@ class TrainingOptions:
     seed: int = 0  # of the weights, the batches and the noise of the log-det estimator
     batch_size: int = 256  # examples per step
     # Steps between two validations, each followed by a checkpoint; None for a pass over the
-    # training rows, in 20 to 200 steps.
+    # training rows, see `by_rows`.
     steps_per_epoch: int | None = 200
     epochs: int = 50  # at most
     # Limit on the wall-clock time in `fit`, over all restarts; None for none. The learning rate
@@ -39,7 +35,7 @@ class TrainingOptions:
     optimizer: str = "adamw"  # or "adamax" or "sgd"
     # Decoupled decay of the kernels alone, `w ← w − rate·weight_decay·w` per step. An L2 penalty
     # `λ/2·‖w‖²` differs: SGD's momentum adds up its gradient, to a decay of `λ/(1 − momentum)`.
-    weight_decay: float = 0.0
+    weight_decay: float | None = 0.0  # None: by the number of training rows, see `by_rows`
     clip_norm: float | None = 1.0  # bound on the global norm of the gradient; None for none
     beta_1: float = 0.9  # decay rate of the mean gradient, of "adamw" and "adamax"
     beta_2: float = 0.99  # of the mean squared gradient ("adamw") or of the largest ("adamax")
@@ -62,7 +58,7 @@ class TrainingOptions:
         for name in ("beta_1", "beta_2", "momentum", "ema_momentum"):
             self._expect(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name in ("warmup_steps", "weight_decay"):
-            self._expect(name, getattr(self, name) >= 0, "0 or more")
+            self._expect(name, (getattr(self, name) or 0) >= 0, "0 or more")
         self._expect("final_learning_rate", 0 <= self.final_learning_rate <= 1, "in [0, 1]")
         self._expect("jit_compile", self.jit_compile in ("auto", True, False), '"auto" or a bool')
         optimizers, decays = ("adamw", "adamax", "sgd"), ("cosine", "constant", "steps")
@@ -82,18 +78,12 @@ class TrainingOptions:
             expected = f"Expected config.training.{name} to be {what}."
             raise RunError(f"{expected} Received: {name}={getattr(self, name)!r}.")
 
-    def for_rows(self, rows: int) -> "TrainingOptions":
-        """Returns the options with the steps per epoch that so many training rows take."""
-        if self.steps_per_epoch is not None:
-            return self
-        steps = -(-rows // self.batch_size)
-        return dataclasses.replace(self, steps_per_epoch=int(np.clip(steps, *_PASS)))
-
     @property
     def epoch_steps(self) -> int:
-        """Steps per epoch. Raises ValueError before they are known, see `for_rows`."""
+        """Steps per epoch. Raises RunError where they aren't known, see `by_rows`."""
         if self.steps_per_epoch is None:
-            raise ValueError("Expected steps_per_epoch, or for_rows(rows) first. Received: None.")
+            expected = "Expected config.training.steps_per_epoch for data that aren't in memory."
+            raise RunError(f"{expected} Received: None.")
         return self.steps_per_epoch
 
     @property

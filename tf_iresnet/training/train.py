@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_iresnet import data
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.fields import check_names
@@ -44,20 +45,19 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
     config, run = resolve(config), Workdir(workdir)
     if (figures := run.finished(config)) is not None:
         return figures
-    options = TrainingOptions(**config["training"])
     dataset = build.make_dataset(config)  # a bad table is found out before anything is written
     if described := dataset.describe():
         print(*described, sep="\n", flush=True)
-    if options.steps_per_epoch is None and dataset.training_rows is not None:
-        options = options.for_rows(len(dataset.training_rows()))
-    model = build.make_model(config, dataset)
+    filled = fill_in(config, dataset)
+    options = TrainingOptions(**filled["training"])
+    model = build.make_model(filled, dataset)
     with run.claim(config), reproducible_sums():
         state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         save_model(model, run.model)
         if dataset.forms:
             write_reference(run.reference, model, dataset, options.evaluation_batch_size)
-        return write_report(model, dataset, config, state, run)
+        return write_report(model, dataset, filled, state, run)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,52 @@
+"""What a config leaves open is chosen by the number of rows, and what it says stays."""
+
+import numpy as np
+import pytest
+
+from tf_iresnet import data
+from tf_iresnet.training.by_rows import FEW, fill_in
+from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.workdir import RunError
+
+OPEN = {
+    "data": {"name": "table", "columns": None},
+    "model": {"num_blocks": None, "hidden_units": None, "base": None, "act_norm": None},
+    "training": {
+        "batch_size": 250, "steps_per_epoch": None, "weight_decay": None, "patience": None
+    },
+}  # fmt: skip
+
+
+def table(tmp_path, rows):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "rows.npy", random.normal(size=(round(rows / 0.8), 2)))
+    return data.load("table", path=tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"), [(100, 20), (FEW - 8, 20), (10_000, 40), (10_008, 41), (100_000, 200)]
+)
+def test_few_rows_have_small_networks_and_an_epoch_is_a_pass_within_limits(tmp_path, rows, steps):
+    filled = fill_in(OPEN, table(tmp_path, rows))
+    assert filled["training"]["steps_per_epoch"] == steps
+    assert filled["training"]["patience"] is None and filled["model"]["act_norm"] is None
+    assert filled["data"] == OPEN["data"]
+    model, few = filled["model"], rows < FEW
+    assert (model["num_blocks"], model["hidden_units"]) == (
+        (6, (32, 32)) if few else (10, (64, 64))
+    )
+    assert model["base"] == ("fitted_mixture" if few else "normal")
+    assert filled["training"]["weight_decay"] == (0.1 if few else 0.0)
+
+
+def test_what_is_given_is_kept(tmp_path):
+    given = {
+        "model": {"num_blocks": 3, "hidden_units": (5,), "base": "normal"},
+        "training": {"batch_size": 250, "steps_per_epoch": 7, "weight_decay": 0.0},
+    }
+    assert fill_in(given, table(tmp_path, 100)) == given
+
+
+def test_steps_that_stay_open_are_refused():
+    with pytest.raises(RunError, match="steps_per_epoch"):
+        _ = TrainingOptions(steps_per_epoch=None).total_steps

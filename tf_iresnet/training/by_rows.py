@@ -1,0 +1,52 @@
+"""Fields that a config leaves open, filled in by the number of training rows.
+
+What is chosen, `scripts/compare.py --table=tables` compares: few rows are fitted best by a small
+network that begins as a mixture of normals, whose weights decay; where they are many, a mixture
+that is fitted first gains nothing, and takes time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tf_iresnet import data
+from tf_iresnet.training.workdir import Config
+
+FEW = 2000  # rows
+_STEPS = 20, 200  # fewest and most of an epoch that is a pass over the rows
+_MODEL = {
+    True: {"num_blocks": 6, "hidden_units": (32, 32), "base": "fitted_mixture"},
+    False: {"num_blocks": 10, "hidden_units": (64, 64), "base": "normal"},
+}
+_WEIGHT_DECAY = {True: 0.1, False: 0.0}
+
+
+def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
+    """Returns a config whose fields that are None have the values which suit the training rows.
+
+    These are `num_blocks`, `hidden_units` and `base` of the section `model`, `steps_per_epoch` (a
+    pass over the rows) and `weight_decay` of `training`. Others stay as they are, as does all of a
+    config for data that aren't rows in memory.
+    """
+    if dataset.training_rows is None:
+        return dict(config)
+    rows = len(dataset.training_rows())
+    few = rows < FEW
+    passes = -(-rows // config["training"]["batch_size"])
+    chosen: dict[str, dict[str, Any]] = {
+        "model": dict(_MODEL[few]),
+        "training": {
+            "steps_per_epoch": int(np.clip(passes, *_STEPS)),
+            "weight_decay": _WEIGHT_DECAY[few],
+        },
+    }
+    if dataset.conditions is not None:
+        chosen["model"]["base"] = "normal"  # a mixture of latents that depend on the condition
+    filled = {
+        section: {
+            name: chosen[section].get(name) if value is None else value
+            for name, value in config[section].items()
+        }
+        for section in chosen
+    }
+    return {**config, **filled}
