@@ -4,9 +4,12 @@ import dataclasses
 import importlib.util
 import inspect
 import pathlib
+import sys
 
 import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from tf_iresnet import image_classifier, image_flow, image_hybrid, mlp_flow
 from tf_iresnet.data import toy
@@ -113,6 +116,32 @@ def test_fields_are_arguments_of_what_they_configure(name):
         dict(config.training)
     )
     assert load(name).to_json() == config.to_json()
+
+
+def test_options_of_reading_are_set_as_messages_say(tmp_path, monkeypatch):
+    """By what the command line makes of the flags."""
+    path = tmp_path / "my.csv"
+    table = np.random.default_rng(0).normal(size=(60, 4)).round(3)
+    lines = [";".join(str(x).replace(".", ",") for x in row) for row in table]
+    path.write_text("\n".join(["some words", *lines]))
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values)
+    options = (
+        f"path={path}", "exclude=x0,x3", "separator=;", "decimal=,", "header=False",
+        "skip_lines=1", "target=x2", "test=0", "validation=0.2", "split_seed=3",
+    )  # fmt: skip
+    set_by = [f"--config.data.{option}" for option in options]
+    command = ["train.py", f"--config={CONFIGS / 'tabular.py'}", *set_by]
+    monkeypatch.setattr(sys, "argv", command)
+    values(command)
+    dataset = build.make_dataset(resolve(config.value))
+    assert dataset.columns == ("x2",) and dataset.condition[0].name == "x1"
+    assert len(dataset.validation) == 12 and not dataset.has_test
+
+
+def test_every_option_of_reading_a_table_is_a_field_of_its_config():
+    known = set(inspect.signature(DATASETS["table"]).parameters)
+    assert set(load("tabular").data) == known | {"name"}
 
 
 @pytest.mark.parametrize("density", toy.DENSITIES)

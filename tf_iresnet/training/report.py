@@ -46,6 +46,10 @@ accuracy: {accuracy:.2%} ± {error[accuracy]:.2%}
     share of {examples} {split} examples whose most probable class is right
 cross-entropy: {cross_entropy:.4f} ± {error[cross_entropy]:.4f} nats
     mean -ln p(class | x)
+coverage of 50 % intervals: {coverage_50:.1%} ± {error[coverage_50]:.1%}
+    of {predicted_examples} observations, by samples given their conditions; 50 % if that is right
+coverage of 90 % intervals: {coverage_90:.1%} ± {error[coverage_90]:.1%}
+    the same; the picture of calibration shows each column
 reconstruction error: {reconstruction_error:.2g}
     largest |decode(encode(x)) - x| in {reconstructed_examples} examples, in {error_unit}
 not reconstructed: {reconstruction_failures}
