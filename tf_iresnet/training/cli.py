@@ -7,7 +7,7 @@ from typing import Any
 from absl import app, flags
 
 from tf_iresnet.data import DataError
-from tf_iresnet.training.config_files import explain
+from tf_iresnet.training import config_files
 from tf_iresnet.training.workdir import RunError
 
 USAGE_ERROR = 2  # exit status of a command line that can't be carried out
@@ -36,9 +36,11 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        config_files.check_readable(flags.FLAGS)
+        return rest
     except Exception as error:  # in the flags, or any at all in the config file that they name
-        sys.exit(_complain(argv, explain(error, argv) or error))
+        sys.exit(_complain(argv, config_files.explain(error, argv) or error))
 
 
 def _complain(argv: Sequence[str], error: Any) -> int:

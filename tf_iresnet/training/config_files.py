@@ -5,7 +5,6 @@ import os
 import pathlib
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -17,7 +16,7 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
 
     Whether there is such a field is known to what reads the section, and said there.
     """
-    holder = config_flags.DEFINE_config_file(
+    return config_flags.DEFINE_config_file(
         "config",
         None,
         "A file of configs/, with its argument after a colon if it takes one.",
@@ -25,16 +24,15 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
         lock_config=False,
         accept_new_attributes=True,
     )
-    flags.register_validator(holder, _is_readable, flag_values=values)
-    return holder
 
 
-def _is_readable(config: Any) -> bool:
-    try:
-        getattr(config, "to_dict", None)  # raises what kept the file from being read
-    except OSError as error:
-        raise flags.ValidationError(str(error)) from error
-    return True
+def check_readable(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Raises OSError if --config is among parsed flags, and is a file that can't be read.
+
+    ml_collections raises it where the config is first looked at.
+    """
+    if "config" in values:
+        getattr(values["config"].value, "to_dict", None)
 
 
 def list_configs(folder: pathlib.Path) -> str:
@@ -59,8 +57,8 @@ def explain(error: BaseException, argv: Sequence[str]) -> str | None:
         expected = "Expected a config file; scripts/train.py --list shows those there are."
         return f"{expected} Received: --config={path}, which doesn't exist."
     for cause in reversed(_causes(error)):  # from the first
-        if isinstance(cause, SyntaxError) and _same(cause.filename, path):
-            return f"{path}, line {cause.lineno}: {cause.msg}."
+        if isinstance(cause, SyntaxError):
+            return f"{cause.filename or path}, line {cause.lineno}: {cause.msg}."
         places = traceback.extract_tb(cause.__traceback__)
         lines = [place.lineno for place in places if _same(place.filename, path)]
         if lines and isinstance(cause, ValueError):
@@ -73,11 +71,12 @@ def explain(error: BaseException, argv: Sequence[str]) -> str | None:
             return f"Expected a file that defines get_config(). Received: --config={path}."
         if isinstance(cause, OSError):
             return f"Expected a readable config file. Received: --config={path} ({cause})."
-    for cause in _causes(error):
-        if isinstance(cause, (KeyError, AttributeError)):
-            fields = ", ".join(flag for flag in argv if "config." in flag.partition("=")[0])
-            expected = f"Expected flags --config.section.field=value of sections in {path}."
-            return f"{expected} Received: {fields} ({_text(cause)})."
+    if str(error).startswith(f"flag --config={given[-1]}:"):
+        return f"{path}: {_text(_causes(error)[-1])}."
+    if isinstance(error, (KeyError, AttributeError)):
+        fields = ", ".join(flag for flag in argv if "config." in flag.partition("=")[0])
+        expected = f"Expected flags --config.section.field=value of sections in {path}."
+        return f"{expected} Received: {fields} ({_text(error)})."
     return None
 
 

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
-from sklearn.covariance import LedoitWolf
 
 from tf_iresnet import data
+from tf_iresnet.data.errors import optional_import
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import evaluation, sampling
@@ -77,6 +77,8 @@ def baselines(dataset: data.Dataset, log_q: np.ndarray, seed: int = 0) -> dict[s
         log-density is, nats per row, each with its `…_standard_error`, that of the differences;
         and `mixture_components`.
     """
+    with optional_import("scikit-learn", "fits the densities that a flow is compared with"):
+        from sklearn.covariance import LedoitWolf
     assert dataset.training_rows is not None
     rows = dataset.training_rows().astype(np.float64)
     count = min(FITTED, CELLS // rows.shape[1])
