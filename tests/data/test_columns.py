@@ -193,7 +193,7 @@ def test_rows_with_errors_are_left_out_of_all_parts_and_counted(tmp_path):
         assert "1e+06" in dataset.notes[0] and "1 of 160 training rows" in dataset.notes[1]
 
 
-def test_a_part_of_errors_alone_is_refused(tmp_path):
+def test_a_part_that_errors_leave_less_than_two_rows_is_refused(tmp_path):
     values = np.append(RNG.normal(size=97), [1e6] * 3)
     path = save(tmp_path, x=values, y=RNG.normal(size=100))
     refused = 0
@@ -202,14 +202,14 @@ def test_a_part_of_errors_alone_is_refused(tmp_path):
         try:
             dataset = data.load("table", path=path, **parts)
         except data.TableError as error:
-            assert "of 1 test rows" in str(error) and "data.outliers=keep" in str(error)
-            assert len(data.load("table", path=path, outliers="keep", **parts).test) == 1
+            assert "of 2 test rows" in str(error) and "data.outliers=keep" in str(error)
+            assert len(data.load("table", path=path, outliers="keep", **parts).test) == 2
             refused += 1
             if refused == 3:
                 return
         else:
-            assert len(dataset.test) == len(dataset.validation) == 1
-    pytest.fail("no split had its errors in a part of one row")
+            assert len(dataset.test) == len(dataset.validation) == 2
+    pytest.fail("no split had its errors in a part of two rows")
 
 
 def test_noise_is_of_each_cell(tmp_path):

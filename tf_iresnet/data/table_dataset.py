@@ -17,6 +17,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split
 from tf_iresnet.data.tables import Table, load_table
 from tf_iresnet.data.tables.options import Options, flag
+from tf_iresnet.data.tables.table import FEWEST_ROWS
 
 _READING = [n for n in inspect.signature(load_table).parameters if n not in ("path", "like")]
 # Options of how a file is written, which other files of the same columns are taken to share.
@@ -162,8 +163,8 @@ def _usual_parts(path: str, parts: Split, forms: Sequence[ColumnForm]) -> tuple[
         f"{count} of {len(part)} {name} rows"
         for count, part, name in zip(counts, parts, _PARTS, strict=True)
     )
-    if any(len(rows) and not rows.any() for rows in usual):
-        expected = "a row without a cell that is an error by the others in each part"
+    if any(len(rows) and rows.sum() < FEWEST_ROWS for rows in usual):
+        expected = f"{FEWEST_ROWS} rows in each part without cells that are errors by the others"
         received = f"{each} that hold one"
         advice = "Correct them, keep them by data.outliers=keep, or change data.split_seed."
         raise TableError(path, expected, received, advice)

@@ -9,7 +9,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split, ordered_split, random_split
 from tf_iresnet.data.tables.options import Layout
 
-_FEWEST_ROWS = 2  # of a part that isn't empty
+FEWEST_ROWS = 2  # of a part that isn't empty
 _FEWEST_TRAINING_ROWS = 5
 _WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
 
@@ -94,14 +94,14 @@ class Table:
             return parts._replace(test=test_table.values)
         n = len(self.values)
         if self.order is None:
-            rows = random_split(n, validation, test, seed, _FEWEST_ROWS, self.groups)
+            rows = random_split(n, validation, test, seed, FEWEST_ROWS, self.groups)
         else:
-            rows = ordered_split(self.order, validation, test, _FEWEST_ROWS)
+            rows = ordered_split(self.order, validation, test, FEWEST_ROWS)
         held_out = [rows.validation, *([rows.test] if test else [])]
-        if min(map(len, held_out)) < _FEWEST_ROWS or len(rows.train) < _FEWEST_TRAINING_ROWS:
+        if min(map(len, held_out)) < FEWEST_ROWS or len(rows.train) < _FEWEST_TRAINING_ROWS:
             parts_of = f"validation ({validation:g}) and test ({test:g})"
             expected = (
-                f"{_FEWEST_ROWS} rows in {parts_of} each and {_FEWEST_TRAINING_ROWS} to train on"
+                f"{FEWEST_ROWS} rows in {parts_of} each and {_FEWEST_TRAINING_ROWS} to train on"
             )
             received = f"{n} rows in all"
             if self.groups is not None:
