@@ -30,6 +30,7 @@ EXAMPLES = [
     "pyarrow>=15",  # reads .parquet tables
     "openpyxl>=3.1",  # reads .xlsx tables
     "tabulate>=0.9",  # tables on the console
+    "rich>=13.7",  # progress of training; Keras brings it
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]
 TEST = [

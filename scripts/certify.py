@@ -11,12 +11,9 @@ With --enforce, a copy is written in which the kernels of blocks that aren't cer
 down until they are; the exit status is that of the copy.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")

@@ -20,12 +20,10 @@ a finished table at once.
 
 import importlib
 import inspect
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 from tf_iresnet.training.workdir import RunError
 

@@ -13,12 +13,9 @@ standard error of that, the share of training rows that are at most as likely, a
 stand out: those whose cell alone, by what similar training rows hold there, makes it unlikely.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")

@@ -13,12 +13,9 @@ samples are more probable, but vary less than those of the flow's density. Of a 
 columns given others, --num samples are drawn for each row of the table --given.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from absl import flags
 
+import tensorflow_quietly  # noqa: F401
 from tf_iresnet.training import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")

@@ -1,5 +1,6 @@
 """Trains a flow on data and writes a certified model with its report to a directory.
 
+    python scripts/train.py --list
     python scripts/train.py --config=configs/toy.py:checkerboard --workdir=runs/checkerboard
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv --workdir=runs/my
 
@@ -8,27 +9,37 @@ is finished. Every field of a config can be set: --config.training.epochs=10.
 """
 
 import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from tf_iresnet.training import cli
+import tensorflow_quietly  # noqa: F401
+from tf_iresnet.training import cli, config_files
+from tf_iresnet.training.workdir import RunError
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, with its argument after a colon if it takes one."
-)
+CONFIG = config_files.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: a new one, or one to resume.")
-flags.mark_flags_as_required(["config", "workdir"])
+LIST = flags.DEFINE_bool("list", False, "Print the configs that there are, a line each, and exit.")
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 
 def main() -> None:
     from tf_iresnet.training import report
     from tf_iresnet.training.train import train_and_evaluate
 
+    if LIST.value:
+        print(config_files.list_configs(CONFIGS))
+        return
+    if missing := [f"--{f.name}" for f in (CONFIG, WORKDIR) if not flags.FLAGS[f.name].present]:
+        example = f"--config={os.path.relpath(CONFIGS / 'toy.py')} --workdir=runs/toy"
+        expected = f"Expected --config and --workdir, such as {example}; --list shows the configs."
+        raise RunError(f"{expected} Received: no {' and no '.join(missing)}.")
     figures = train_and_evaluate(CONFIG.value, WORKDIR.value)
     print(report.text(figures))
+    print("\nNext:")
+    for purpose, command in report.commands(CONFIG.value.to_dict(), WORKDIR.value):
+        print(f"  {command}  # {purpose}")
     print(f"Report: {os.path.join(WORKDIR.value, 'report.html')}")
 
 

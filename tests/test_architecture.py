@@ -45,7 +45,7 @@ UNITS = {
     "data": Unit("data numerics", "tensorflow numpy", lazy="pandas sklearn pyarrow openpyxl keras"),
     "training": Unit(
         "training data models certify layers numerics",
-        "tensorflow keras numpy absl ml_collections matplotlib jinja2 tabulate",
+        "tensorflow keras numpy absl ml_collections matplotlib jinja2 tabulate rich scipy",
         lazy="bijectors package pandas sklearn tensorboard",
     ),
     "comparisons": Unit(
@@ -57,7 +57,7 @@ UNITS = {
     "package": Unit("certify layers models numerics", "keras", lazy="bijectors data training"),
     "scripts": Unit(
         "package bijectors certify comparisons data layers models numerics scripts training",
-        "tensorflow keras numpy absl ml_collections",
+        "tensorflow keras numpy absl ml_collections tensorflow_quietly",
     ),
     "configs": Unit("", "ml_collections"),
     # What a user may write: the public face alone.

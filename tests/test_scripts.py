@@ -1,6 +1,7 @@
 """The four scripts as a user meets them: a table in, a certified density and samples out."""
 
 import json
+import os
 
 import keras
 import numpy as np
@@ -39,13 +40,25 @@ def train(script, table, workdir, *flags):
         "--config.model.hidden_units=(8,)", "--config.training.epochs=2",
         "--config.training.steps_per_epoch=5", "--config.training.batch_size=32", *flags,
     )  # fmt: skip
-    assert status == 0, errors
+    assert (status, errors) == (0, [])
     return output
+
+
+def test_nothing_is_said_but_what_the_user_asked_for(run, tmp_path):
+    """No log of TensorFlow's, which `train` would otherwise have failed for."""
+    status, output, errors = in_a_process("train", "--list", cwd=tmp_path)
+    assert (status, errors) == (0, [])
+    listed = [line.split(maxsplit=1) for line in output.splitlines()]
+    assert [os.path.basename(path) for path, _ in listed] == sorted(os.listdir(ROOT / "configs"))
+    assert dict(listed)[os.path.relpath(ROOT / "configs/tabular.py", tmp_path)].startswith("The de")
 
 
 def test_training_ends_with_the_figures_and_where_the_report_is(run):
     workdir, output = run
-    assert "epoch 2/2 [====================]" in output and "ETA" in output
+    assert "epoch 2/2  100%" in output and "ETA" in output
+    assert "better than a Gaussian by" in output and "better than a mixture by" in output
+    for script in ("evaluate", "sample", "certify"):
+        assert f"python scripts/{script}.py --workdir={workdir}" in output
     assert "negative log-likelihood" in output and "± " in output
     assert output.splitlines()[-1] == f"Report: {workdir / 'report.html'}"
     assert (workdir / "report.html").exists()

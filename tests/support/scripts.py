@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import pathlib
-import re
 import runpy
 import subprocess
 import sys
@@ -13,8 +12,6 @@ import pytest
 from absl import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
-# What TensorFlow logs while it is loaded, whatever it is asked.
-TENSORFLOW = re.compile(r"[IWE]0000 |WARNING: All log messages before absl::InitializeLog\(\)")
 
 
 def in_a_process(name, *arguments, cwd=ROOT):
@@ -24,8 +21,7 @@ def in_a_process(name, *arguments, cwd=ROOT):
         cwd=cwd, capture_output=True, text=True, timeout=600,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
-    errors = [line for line in process.stderr.splitlines() if not TENSORFLOW.match(line)]
-    return process.returncode, process.stdout, errors
+    return process.returncode, process.stdout, process.stderr.splitlines()
 
 
 def in_this_process(name, *arguments, cwd=ROOT):

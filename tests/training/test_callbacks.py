@@ -174,19 +174,37 @@ def test_a_loss_that_is_lost_keeps_the_best_weights_or_says_what_to_do(tmp_path)
         train(make(tmp_path / "early"), extra=[Poison(epoch=0)])
 
 
-def test_the_progress_line_tells_place_loss_validation_and_time_left():
-    stream = io.StringIO()
-    state = RunState(best=1.25, best_epoch=2)
-    bar = ProgressBar(state, OPTIONS, stream=stream)
-    model = make_model()
-    model.fit(
-        X, Y, batch_size=8, epochs=3, validation_data=(X, Y), verbose=0, callbacks=[bar]
-    )  # fmt: skip
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 3, "a log file gets a line per epoch, without control characters"
-    assert lines[1].startswith("epoch 2/3 [=============.......] step 8/12  ETA 0:0")
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def told(stream):
+    """What a run of three epochs writes to a stream."""
+    bar = ProgressBar(RunState(best=1.25, best_epoch=2), OPTIONS, stream=stream)
+    with bar.display:
+        make_model().fit(
+            X, Y, batch_size=8, epochs=3, validation_data=(X, Y), verbose=0, callbacks=[bar]
+        )  # fmt: skip
+    return stream.getvalue()
+
+
+def test_a_log_file_gets_a_line_per_epoch_with_place_loss_validation_and_time_left():
+    text = told(io.StringIO())
+    lines = text.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("epoch 2/3  67%  step 8/12  ETA 0:0")
     assert "val " in lines[1] and "(best 1.250, epoch 2)" in lines[1] and "nats" in lines[1]
-    assert "\r" not in stream.getvalue() and "\033" not in stream.getvalue()
+    assert "\r" not in text and "\033" not in text
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten_and_its_cursor_back(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("TERM", "xterm")
+    text = told(Terminal())
+    assert "epoch 3/3" in text and "step 12/12" in text and "(best 1.250, epoch 2)" in text
+    assert text.count("\n") == 1 and "\033[2K" in text
+    assert text.rindex("\033[?25h") > text.rindex("\033[?25l"), "hidden, and shown again"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "0:05"), (185, "3:05"), (7325, "2:02:05")])

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
 from tf_iresnet.training import cli
 
@@ -43,21 +42,3 @@ def test_a_flag_may_stand_alone(given, value):
     holder = cli.define_optional("data", "test", "What to measure on.", values)
     values(["look.py", *given])
     assert holder.value == value
-
-
-@pytest.mark.parametrize("field", ["training.epoch", "train.epochs", "nothing"])
-def test_a_field_that_no_config_has_is_one_line(field, tmp_path, monkeypatch, capsys):
-    config = tmp_path / "small.py"
-    config.write_text(
-        "from ml_collections import ConfigDict\n"
-        "def get_config():\n"
-        "    return ConfigDict({'training': ConfigDict({'epochs': 1})})\n"
-    )
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    monkeypatch.setattr(cli.flags, "FLAGS", values)
-    with pytest.raises(SystemExit) as stopped:
-        cli._parse(["look.py", f"--config={config}", f"--config.{field}=3"])
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("look.py: ") and field.rpartition(".")[0] in line

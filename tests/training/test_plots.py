@@ -37,9 +37,6 @@ FIGURES = {
         {"block 1": (0.9, [0.95, 0.94]), "block 2": (1.2, [1.2, 1.0, 1.0])}
     ),
     "spectra": lambda: plots.spectra({"used": [POINTS[:, 0], POINTS[:5, 1]], "stored": [[2.0]]}),
-    "marginals": lambda: plots.marginals(
-        {"data": POINTS, "samples": POINTS + 1}, ["height", "weight"]
-    ),
 }
 
 

@@ -48,8 +48,8 @@ class Dataset:
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
         notes: what a reader should know about the data, a sentence each.
-        description: what was read of a table, as lines: its rows, columns and their kinds, what was
-            left out and why, the sizes of the three parts.
+        description: what was read of a table, as lines: its rows, columns and their kinds, and the
+            sizes of the three parts.
         has_test: whether there is a test part; without one, `test` is the validation part.
         condition: the columns that the density is given; empty for a density of all columns.
         conditions: of each example, float32 [n, condition_size] per part, the training rows' in the
@@ -92,8 +92,9 @@ class Dataset:
         return None if self.conditions is None else self.conditions.train.shape[1]
 
     def describe(self) -> list[str]:
-        """The description, and what was found in each column of a table, a line each."""
-        return [*self.description, *(f"{form.name}: {form.describe()}" for form in self.forms)]
+        """What was read, what was found in the columns of a table, and the notes, a line each."""
+        forms = [f"{form.name}: {form.describe()}" for form in self.forms]
+        return [*self.description, *forms, *self.notes]
 
     @property
     def bits_per_dim(self) -> bool:

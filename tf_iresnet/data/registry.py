@@ -21,8 +21,11 @@ def load_toy(
 
     Args:
         density: one of `toy.DENSITIES`.
-        validation_size, test_size: numbers of held-out samples.
+        validation_size, test_size: numbers of held-out samples, at least 2.
     """
+    for name, size in (("validation_size", validation_size), ("test_size", test_size)):
+        if size < 2:
+            raise ValueError(f"Expected {name} to be at least 2. Received: {name}={size}.")
     truth = toy.get(density)
     sample = truth.sample(20000, STATISTICS).numpy()
     return Dataset(

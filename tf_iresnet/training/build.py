@@ -1,8 +1,7 @@
 """Data set, model and batches that the sections of a config describe."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -13,25 +12,19 @@ from tf_iresnet import data
 from tf_iresnet.layers.gaussianize import Gaussianize, Whiten
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.preprocessing import Logit, Rescale
+from tf_iresnet.models.architectures import Architecture
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.training.fields import check_fields, naming
 from tf_iresnet.training.fitted_base import fit_base
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import Config, RunError
 
+# Parameters of models that other sections, or the data, decide.
+_NO_FIELDS = ("event_size", "image_shape", "num_classes", "seed")
+_Named = str | Mapping[str, Any]  # a name, or {"name": …, arguments}
 _WHITENED_ROWS = 100_000  # more change no covariance
-
-
-@contextlib.contextmanager
-def _naming(section: str) -> Iterator[None]:
-    """Turns errors about arguments into a `RunError` that names the config's section."""
-    try:
-        yield
-    except data.DataError:
-        raise  # names the file already
-    except (ValueError, TypeError) as error:
-        raise RunError(f"config.{section}: {error}") from error
 
 
 def make_dataset(config: Config) -> data.Dataset:
@@ -41,11 +34,14 @@ def make_dataset(config: Config) -> data.Dataset:
     """
     options = dict(config["data"])
     name = options.pop("name", None)
+    check_fields("data", {"name": name}, data.load)
     examples = {"table": ("table", "my.csv"), "image_folder": ("folder of images", "my/images")}
     if name in examples and not options.get("path"):
         what, path = examples[name]
         raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")
-    with _naming("data"):
+    if name in data.DATASETS:
+        check_fields("data", options, data.DATASETS[name])
+    with naming("data"):
         return data.load(name, **options)
 
 
@@ -107,8 +103,9 @@ def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
+    check_fields("model", arguments, *_readers(arguments), without=_NO_FIELDS)
     task = arguments.pop("task", "density")
-    with _naming("model"):
+    with naming("model"):
         if dataset.conditions is not None:
             _check_conditional(arguments, task)
             arguments["condition_size"] = dataset.condition_size
@@ -150,6 +147,26 @@ def make_optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimi
     others = [v for v in model.trainable_variables if "kernel" not in v.path]
     optimizer.exclude_from_weight_decay(var_list=others)
     return optimizer
+
+
+def _common(task: str = "density", preprocessing: _Named = "standardize") -> None:
+    """The fields of the section `model` that `make_model` itself reads."""
+
+
+def _of_a_flow(base: _Named | None = None, log_det: _Named = "auto") -> None:
+    """What a config, made of texts and numbers, has for arguments that take objects, too."""
+
+
+def _readers(arguments: Config) -> tuple[Callable[..., Any], ...]:
+    """What the fields of the section `model` are arguments of."""
+    task = arguments.get("task", "density")
+    if task == "classifier":
+        return image_classifier, Architecture, _common
+    if task == "hybrid":
+        return image_hybrid, Architecture, _of_a_flow, _common
+    if "architecture" in arguments:
+        return image_flow, Architecture, _of_a_flow, _common
+    return mlp_flow, _of_a_flow, _common
 
 
 def _check_data(dataset: data.Dataset, task: str, images: bool) -> None:

@@ -3,13 +3,12 @@
 Why not Keras' own: `EarlyStopping` and `SwapEMAWeights` lose their state when the process ends, and
 the latter swaps by adding and subtracting, which rounds the weights at each validation; `CSVLogger`
 appends, so a kill between checkpoint and table would repeat or cut a row; the time left of
-`Progbar` (and tqdm) ignores a time limit.
+`Progbar` ignores a time limit.
 """
 
 import csv
 import io
 import math
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,9 @@ from typing import Any, TextIO
 
 import keras
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from tf_iresnet.training import checkpoints
 from tf_iresnet.training.checkpoints import RunState
@@ -155,9 +157,10 @@ FORMATS = {"loss": "{:.3f} nats", "bits_per_dim": "{:.3f} bits/dim", "accuracy":
 
 
 class ProgressBar(_RunCallback):
-    """One line of progress, rewritten in place on a terminal; elsewhere a line per epoch.
+    """One line of progress, kept up to date on a terminal; elsewhere a line per epoch.
 
     `metrics`, keys of `FORMATS`, are shown beside the loss; `stream` is standard output by default.
+    Training in `with bar.display:` leaves the terminal as it was, however it ends.
     """
 
     def __init__(
@@ -172,41 +175,48 @@ class ProgressBar(_RunCallback):
         self.stream = stream or sys.stdout
         self.shown = 0.0
         self.validation = ""
+        text = Column(no_wrap=True, overflow="ellipsis")
+        self.display = Progress(
+            TextColumn("epoch {task.fields[epoch]}", markup=False),
+            BarColumn(20),
+            TextColumn("{task.description}", markup=False, table_column=text),
+            console=Console(file=self.stream, force_terminal=self.stream.isatty()),
+            auto_refresh=False,
+            disable=not self.stream.isatty(),
+        )
+        self.task = self.display.add_task("", total=1.0, epoch="")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
         if not self.shown:  # the first step is mostly tracing, and not counted in the speed
             self.first, self.began = int(self.model.optimizer.iterations), now
         if self.stream.isatty() and now - self.shown > 0.25:  # seconds
-            self._write(logs or {})
+            self._show(logs or {})
         self.shown = self.shown or now
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         best = f"(best {self.state.best:.3f}, epoch {self.state.best_epoch})"
         self.validation = f"  val {self._losses(logs or {}, 'val_')} {best}"
-        self._write(logs or {})
+        self._show(logs or {})
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        if self.stream.isatty():
-            self.stream.write("\n")
-
-    def _write(self, logs: dict[str, Any]) -> None:
+    def _show(self, logs: dict[str, Any]) -> None:
         options, step = self.options, int(self.model.optimizer.iterations)
         self.shown = time.monotonic()
-        bar = "=" * int(20 * progress(step, self.state.elapsed, options))
-        epoch, steps = math.ceil(step / options.steps_per_epoch), step - self.first
+        done, steps = progress(step, self.state.elapsed, options), step - self.first
         seconds = (self.shown - self.began) / steps if steps else 0.0  # per step
         left = seconds * (options.total_steps - step)
         if options.max_minutes is not None:
             left = min(left, 60 * options.max_minutes - self.state.elapsed)
-        line = (
-            f"epoch {epoch}/{options.epochs} [{bar:.<20}] "
+        epoch = f"{math.ceil(step / options.steps_per_epoch)}/{options.epochs}"
+        text = (
             f"step {step}/{options.total_steps}  ETA {clock_time(max(0.0, left))}  "
             f"train {self._losses(logs)}{self.validation}  {1e3 * seconds:.0f} ms/step"
         )
-        if self.stream.isatty():  # cut, because only an unbroken line can be rewritten
-            line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
-        print(line, end="" if self.stream.isatty() else "\n", file=self.stream, flush=True)
+        if self.stream.isatty():
+            self.display.update(self.task, completed=done, description=text, epoch=epoch)
+            self.display.refresh()
+        else:
+            print(f"epoch {epoch}  {done:.0%}  {text}", file=self.stream, flush=True)
 
     def _losses(self, logs: dict[str, Any], prefix: str = "") -> str:
         shown = {name: logs.get(prefix + name, math.nan) for name in ("loss", *self.metrics)}

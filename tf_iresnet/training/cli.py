@@ -7,6 +7,7 @@ from typing import Any
 from absl import app, flags
 
 from tf_iresnet.data import DataError
+from tf_iresnet.training import config_files
 from tf_iresnet.training.workdir import RunError
 
 USAGE_ERROR = 2  # exit status of a command line that can't be carried out
@@ -35,23 +36,14 @@ def run(main: Callable[[], int | None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
-    # Errors in the flags, or in the config that they name.
-    except (
-        flags.Error,
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ImportError,
-    ) as error:
-        sys.exit(_complain(argv, error))
+        rest = flags.FLAGS(argv)
+        config_files.check_readable(flags.FLAGS)
+        return rest
+    except Exception as error:  # in the flags, or any at all in the config file that they name
+        sys.exit(_complain(argv, config_files.explain(error, argv) or error))
 
 
 def _complain(argv: Sequence[str], error: Any) -> int:
-    while isinstance(error, (AttributeError, KeyError)) and error.args:
-        error = error.args[0]  # ml_collections nests them, and str() of a KeyError is quoted
     print(f"{argv[0].rpartition('/')[2]}: {' '.join(str(error).split())}", file=sys.stderr)
     return USAGE_ERROR
 

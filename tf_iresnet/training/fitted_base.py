@@ -13,19 +13,25 @@ from tf_iresnet.models.flow import ResidualFlow
 _ROWS = 20_000  # more make a fit longer, hardly better
 _MOST_COMPONENTS = 8
 _STARTS = 2
+_PER_SECOND = 3e8  # operations, as counted here
+_OVERHEAD = 20  # columns that would take as long as the rest of a step
 _REGULARIZATION = 1e-4  # added to variances; latents have about 1
 
 
-def choose_mixture(z: np.ndarray, seed: int = 0, most: int = _MOST_COMPONENTS) -> Any:
+def choose_mixture(
+    z: np.ndarray, seed: int = 0, most: int = _MOST_COMPONENTS, seconds: float = 60.0
+) -> Any:
     """Returns scikit-learn's mixture of normals with full covariances, fitted to `z` [n, d].
 
     It has the number of components, from 1 to `most`, of the least Bayesian information criterion
-    (Schwarz 1978), and at least d + 1 rows for each.
+    (Schwarz 1978), and at least d + 1 rows for each. More are tried until two in a row are worse,
+    or about so many seconds are spent. They are counted in operations, so that the same rows always
+    have the same mixture.
     """
     with optional_import("scikit-learn", "fits a mixture to the data"):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
-    best, least = None, np.inf
+    best, least, worse, spent = None, np.inf, 0, 0
     for count in range(1, max(1, min(most, len(z) // (z.shape[1] + 1))) + 1):
         mixture = GaussianMixture(
             count, n_init=_STARTS, reg_covar=_REGULARIZATION, random_state=seed
@@ -33,8 +39,12 @@ def choose_mixture(z: np.ndarray, seed: int = 0, most: int = _MOST_COMPONENTS) -
         with warnings.catch_warnings():  # a fit that could go on is as good a start as another
             warnings.simplefilter("ignore", ConvergenceWarning)
             criterion = mixture.fit(z).bic(z)
+        worse = 0 if criterion < least else worse + 1
         if criterion < least:
             best, least = mixture, criterion
+        spent += _STARTS * mixture.n_iter_ * count * z.size * (z.shape[1] + _OVERHEAD)
+        if worse == 2 or spent > seconds * _PER_SECOND:
+            break
     return best
 
 

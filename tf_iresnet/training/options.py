@@ -1,11 +1,11 @@
 """The `training` section of a config: its fields, their defaults and their checks."""
 
 import dataclasses
-import difflib
 import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from tf_iresnet.training.fields import check_fields
 from tf_iresnet.training.workdir import RunError
 
 
@@ -87,12 +87,5 @@ class TrainingOptions:
 
         Raises RunError that names the field that is unknown or has an invalid value.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in (key for key in section if key not in known):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
-            raise RunError(f"Expected known fields in config.training. Received: {name} ({hint})")
-        try:
-            return cls(**section)
-        except TypeError as error:  # a comparison of, say, a string with 0
-            raise RunError(f"Expected numbers in config.training. Received: {error}.") from error
+        check_fields("training", section, cls)
+        return cls(**section)

@@ -1,7 +1,7 @@
 """The pictures of a trained model, chosen by what it and its data are."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,18 +9,22 @@ from matplotlib.figure import Figure
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
+from tf_iresnet.data.columns import ColumnForm
 from tf_iresnet.layers.spectral import SpectralLayer
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.numerics import norms
-from tf_iresnet.training import calibration, evaluation, plots, sampling
+from tf_iresnet.training import calibration, evaluation, plots, sampling, table_plots
 from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.sampling import table_forms
+from tf_iresnet.training.table_fit import Beside
 
 CELLS = 160  # per side of a density map: fine enough for the narrowest toy
 IMAGES = 64
 PAIRS, STEPS = 9, 9  # rows and columns of the interpolations
-POINTS = 2000
+COLUMNS = 6  # of a table that are shown, at most
+PLACES = 400  # at which the density of one column is drawn
 SAMPLES_PER_CLASS = 10
 CLASSES = 20  # shown, at most
 ENTRIES = 2**22  # of an operator's dense matrix, at most, for its singular values
@@ -52,7 +56,7 @@ def run_pictures(
         for block in certificate.blocks
     }
     caption = (
-        "Upper bounds: on the Lipschitz constant of each residual block (bars) and on the spectral "
+        "Upper bounds: on the Lipschitz constant of the branch of each block (bars) and on the "
         "norm of each of its layers (dots)."
     )
     made.append(_picture("lipschitz", caption, plots.lipschitz_bounds(bounds)))
@@ -68,12 +72,11 @@ def run_pictures(
 
 
 def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
-    """Returns the pictures that compare a model with held-out data."""
+    """Returns the pictures that compare a model with held-out data; a table has its own."""
     if dataset.conditions is not None:
-        return _predictions(model, dataset)
+        return [_predictions(model, dataset)]
     if isinstance(model, ResidualFlow) and dataset.image_shape is None:
-        plane = dataset.event_shape == (2,)
-        return [_density(model, dataset, batch_size) if plane else _marginals(model, dataset)]
+        return [_density(model, dataset, batch_size)] if dataset.log_prob is not None else []
     meta, made = sampling.describe_data(dataset), []
     for name, caption, panels, columns in _image_panels(model, dataset, batch_size):
         whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
@@ -91,7 +94,8 @@ def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
         cells = max(10, min(CELLS, int(np.sqrt(len(samples)) / 2)))  # few points, coarse cells
         panel = plots.histogram(samples, extent, cells)
         return plots.densities({f"{len(samples)} samples": panel}, extent, columns)
-    return plots.marginals({"samples": samples}, columns)
+    shown, texts = columns[:COLUMNS], _texts(table_forms(meta))
+    return table_plots.pairs({"samples": samples[:, :COLUMNS]}, shown, texts)
 
 
 def singular_values(model: InvertibleModel, stored: bool = False) -> list[np.ndarray]:
@@ -125,24 +129,51 @@ def _density(flow: ResidualFlow, dataset: data.Dataset, batch_size: int) -> Pict
     return _picture("density", caption, plots.densities(panels, extent, dataset.columns))
 
 
-def _marginals(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
-    rows = dataset.test[:POINTS]
-    panels = {"held-out data": rows, "samples": sampling.draw(flow, len(rows), seed=0)}
-    caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
-    return _picture("marginals", caption, plots.marginals(panels, dataset.columns))
+def table_pictures(
+    flow: ResidualFlow, dataset: data.Dataset, beside: Beside, worst: Sequence[int], batch_size: int
+) -> list[Picture]:
+    """Returns the pictures that compare a flow with a table, `beside` its samples.
+
+    `worst` are its columns, those that are fitted worst first: the first few are shown.
+    """
+    shown = sorted(worst[:COLUMNS])
+    groups = {beside.what: beside.rows[:, shown], "samples": beside.samples[:, shown]}
+    names = [dataset.columns[index] for index in shown]
+    some = f"The {COLUMNS} columns that are fitted worst, of {len(worst)}. "
+    caption = (
+        f"{some if len(worst) > COLUMNS else ''}Each column and each pair of columns of "
+        f"{len(beside.rows)} {beside.what}, and of {len(beside.samples)} samples; where rows are "
+        "many, regions that hold 50 % and 90 % of them, and lines that hold as much of the samples."
+    )
+    alone = dataset.event_size == 1 and dataset.conditions is None
+    if alone and _has_curve(dataset.forms, beside.rows[:, 0]):
+        low, high = dataset.ranges[0]
+        places = np.linspace(low, high, PLACES, dtype=np.float32)
+        density = np.exp(evaluation.log_prob(flow, places[:, None], batch_size))
+        caption = f"{len(beside.rows)} {beside.what}, and the density of the model."
+        curve = table_plots.curve(beside.rows[:, 0], names[0], places, density, beside.what)
+        return [_picture("density", caption, curve)]
+    texts = _texts([dataset.forms[index] for index in shown] if dataset.forms else [])
+    return [_picture("marginals", caption, table_plots.pairs(groups, names, texts))]
 
 
-def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
-    """The marginals of a conditional density, averaged over what is given, and its calibration."""
-    meta, given = sampling.describe_data(dataset), dataset.conditions.test  # type: ignore[union-attr]
-    rows = dataset.test[:POINTS]
-    drawn = sampling.draw(flow, len(rows), seed=0, condition=given[: len(rows)])
-    panels = {"held-out data": rows, "samples, each given a row's condition": drawn}
-    caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
-    made = [_picture("marginals", caption, plots.marginals(panels, dataset.columns))]
-    predictions = calibration.predict(flow, dataset.test, given, meta)
-    picture = calibration.figure(predictions, dataset.columns)
-    return [*made, _picture("calibration", calibration.CAPTION, picture)]
+def _has_curve(forms: Sequence[ColumnForm], rows: np.ndarray) -> bool:
+    """Whether one column has a density over the axis of its values, and more than a few of them."""
+    cells = any(form.atoms or form.levels or form.texts for form in forms)
+    return not cells and len(np.unique(rows)) > table_plots.FEW_VALUES
+
+
+def _texts(forms: Sequence[ColumnForm]) -> dict[int, Sequence[str]]:
+    """The texts of the columns, by index, that are categories."""
+    return {index: form.texts for index, form in enumerate(forms) if form.texts}
+
+
+def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    meta, given = sampling.describe_data(dataset), dataset.conditions
+    assert given is not None
+    predictions = calibration.predict(flow, dataset.test, given.test, meta)
+    figure = calibration.figure(predictions, dataset.columns)
+    return _picture("calibration", calibration.CAPTION, figure)
 
 
 def _image_panels(

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import cm, colormaps, patches, ticker
+from matplotlib import cm, colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DATA, MODEL = COLOURS = ("#1f5a99", "#d1603d")  # distinct without colour vision, too
-SCATTERED = 1000  # points of a scatter plot: more would hide one another
+DATA, MODEL = ("#1f5a99", "#d1603d")  # distinct without colour vision, too
 
 
 def png(figure: Figure, dots_per_inch: int = 110) -> bytes:
@@ -141,6 +140,8 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: s
         if high > low:
             plot.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
     plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    if len(epochs) < 3:
+        plot.set_xticks(epochs)
     plot.grid(alpha=0.3)
     plot.legend()
     return figure
@@ -163,7 +164,7 @@ def curves(panels: Mapping[str, Mapping[str, Line]], xlabel: str, ylabel: str) -
 
 
 def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Figure:
-    """Draws the certified Lipschitz bound of each residual block and of each layer in it.
+    """Draws the certified Lipschitz bound of each block and of each layer in it.
 
     `blocks` maps a name to upper bounds on the Lipschitz constant of its branch, and on the
     spectral norm of each of the branch's layers, from the first.
@@ -182,7 +183,7 @@ def lipschitz_bounds(blocks: Mapping[str, tuple[float, Sequence[float]]]) -> Fig
         places = np.arange(len(blocks)) + 0.7 * ((index + 1) / (depth + 1) - 0.5)
         style: dict[str, Any] = {"color": shade, "markeredgecolor": "black", "linestyle": ""}
         handles += plot.plot(layer, places, "o", markersize=4, clip_on=False, **style)
-    plot.set_xlabel("upper bound on Lip(g), x ↦ x + g(x), and on the norm of its layers")
+    plot.set_xlabel("upper bound on Lip(g), g the branch of a block, and on the norm of its layers")
     plot.set_xlim(0, 1.15 * max(1.0, *bounds, *itertools.chain(*norms)))
     plot.invert_yaxis()
     names = ["below 1 the block is invertible", *(f"layer {index}" for index in range(depth))]
@@ -204,38 +205,4 @@ def spectra(panels: Mapping[str, Sequence[np.ndarray]]) -> Figure:
     plots[0].set(ylabel="singular value", ylim=(0, None))
     bar = figure.colorbar(cm.ScalarMappable(cmap=colours), ax=plots, ticks=[0, 1])
     bar.ax.set_yticklabels(["first layer", "last layer"])
-    return figure
-
-
-def marginals(groups: Mapping[str, np.ndarray], columns: Sequence[str], most: int = 6) -> Figure:
-    """Draws the histogram of each column and the scatter of each pair of one or two groups.
-
-    `groups` maps a title to rows [n, d], `columns` are the d names; the first `most` are drawn.
-    """
-    count = min(most, len(columns))
-    figure = Figure(figsize=(1.75 * count + 0.8, 1.75 * count + 1.2), layout="constrained")
-    plots = figure.subplots(count, count, squeeze=False, sharex="col")
-    limits = np.quantile(np.concatenate(list(groups.values())), [0.002, 0.998], axis=0)
-    for row, column in np.ndindex(count, count):
-        plot: Any = plots[row, column]
-        plot.tick_params(labelsize=7)
-        plot.set(xlim=limits[:, column])
-        if column > row:
-            plot.axis("off")
-            continue
-        for rows, colour in zip(groups.values(), COLOURS, strict=False):
-            if row == column:
-                edges = np.linspace(limits[0, row], limits[1, row], 41).tolist()
-                plot.hist(rows[:, row], edges, density=True, histtype="step", color=colour)
-            else:
-                x, y = rows[:SCATTERED, column], rows[:SCATTERED, row]
-                plot.plot(x, y, ".", color=colour, markersize=2, alpha=0.35)
-        plot.set(**({"yticks": []} if row == column else {"ylim": limits[:, row]}))
-    for index, name in enumerate(columns[:count]):
-        plots[index, 0].set_ylabel(name, fontsize=9)
-        plots[-1, index].set_xlabel(name, fontsize=9)
-    some = f" (first {count} of {len(columns)} columns)" if count < len(columns) else ""
-    figure.suptitle(f"Pairwise marginals{some}")
-    handles = [patches.Patch(color=c) for c in COLOURS[: len(groups)]]
-    figure.legend(handles, list(groups), loc="outside lower right", ncols=2)
     return figure

@@ -8,7 +8,7 @@ import pathlib
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -19,19 +19,21 @@ from tf_iresnet import data
 from tf_iresnet.certify import certify
 from tf_iresnet.layers.gaussianize import Gaussianize
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.training import evaluation, sampling
+from tf_iresnet.training import evaluation, sampling, table_fit
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.pictures import Picture, run_pictures
+from tf_iresnet.training.pictures import Picture, run_pictures, table_pictures
 from tf_iresnet.training.workdir import Config, Workdir, write_atomically
 
 # "name: value" and how to read it, in reading order. {fields} are figures, {error[x]} is the
 # standard error of x.
 _ROWS = """\
-base: {base}
-    distribution of the latents
 negative log-likelihood: {negative_log_likelihood:.4f} ± {error[negative_log_likelihood]:.4f} nats
     mean over {examples} {split} examples, ± its standard error
+better than a Gaussian by: {gaussian_difference:.4f} ± {error[gaussian_difference]:.4f} nats
+    log-density per example beside a full-covariance normal fitted to the training rows; < 0: worse
+better than a mixture by: {mixture_difference:.4f} ± {error[mixture_difference]:.4f} nats
+    the same beside {mixture_components} normals, their number chosen by BIC
 bits per dimension: {bits_per_dim:.4f} ± {error[bits_per_dim]:.4f} bits/dim
     the same per dimension; of data of {levels} levels with uniform noise
 KL(data‖model): {kl_divergence:.4f} ± {error[kl_divergence]:.4f} nats
@@ -58,6 +60,8 @@ iterations of the inverse: {inverse_iterations}
     the most that a block took for an example
 Lipschitz bound: {lipschitz_bound:.4f}
     the largest of a block, certified from above; invertible below 1
+base: {base}
+    distribution of the latents
 weights: epoch {best_epoch} of {epochs}
     the best validation; training ended because {stopped}
 """
@@ -107,30 +111,93 @@ def write_report(
         "stopped": state.stopped,
         "reproducible": not state.capped,
     }
-    pictures = run_pictures(model, dataset, certificate, state, batch_size)
+    pictures, table = [], None
+    if table_fit.is_table(model, dataset):
+        if dataset.conditions is None:
+            log_q = evaluation.log_prob_with_error(
+                model, dataset.test, batch_size, figures["lipschitz_bound"]
+            ).value
+            figures |= table_fit.baselines(dataset, log_q.astype(np.float64), options.seed)
+        beside = table_fit.draw_beside(model, dataset)
+        table = table_section(model, dataset, beside)
+        worst = [fit.column for fit in table.fits]
+        pictures = table_pictures(model, dataset, beside, worst, batch_size)
+    pictures += run_pictures(model, dataset, certificate, state, batch_size)
     run.pictures.mkdir(exist_ok=True)
     for picture in pictures:
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)
     _write_tensorboard(run, figures, pictures, step=state.epoch)
     shown = {"pictures": pictures, "certificate": certificate, "config": config, "run": run}
-    shown |= {"columns": column_rows(model, dataset), "notes": dataset.notes}
-    minutes = state.elapsed / 60
-    page = html(figures, event_size=dataset.event_size, minutes=minutes, **shown)
-    write_atomically(run.report, page)
+    shown |= {"dataset": dataset, "table": table, "minutes": state.elapsed / 60}
+    write_atomically(run.report, html(figures, **shown))
     write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def column_rows(model: InvertibleModel, dataset: data.Dataset) -> list[tuple[str, str, str]]:
-    """Returns for each column of a table its name, its form and how it is mapped to the network."""
-    marginals = [
+class TableSection(NamedTuple):
+    """What a report says of a table's columns.
+
+    Args:
+        fits: of the columns, the worst first.
+        forms, maps: of each column, what it holds and how it is mapped to the network.
+        correlations: of the pairs of columns whose correlations differ most.
+        by_chance: distance of a column that 5 % of samples of the right density exceed.
+        what: rows the samples are compared with, and how many.
+    """
+
+    fits: list[table_fit.ColumnFit]
+    forms: list[str]
+    maps: list[str]
+    correlations: list[table_fit.CorrelationFit]
+    by_chance: float
+    what: str
+
+
+def table_section(
+    model: InvertibleModel, dataset: data.Dataset, beside: table_fit.Beside
+) -> TableSection:
+    """Returns what a report says of a table, `beside` samples of its flow."""
+    maps = [
         marginal.describe()
         for layer in model._flatten_layers()
         if isinstance(layer, Gaussianize)
         for marginal in layer.marginals
-    ] or ["standardised"] * len(dataset.forms)
-    pairs = zip(dataset.forms, marginals, strict=False)
-    return [(form.name, form.describe(), marginal) for form, marginal in pairs]
+    ]
+    return TableSection(
+        table_fit.column_fits(beside),
+        [form.describe() for form in dataset.forms] or [""] * dataset.event_size,
+        maps if len(maps) == dataset.event_size else ["standardised"] * dataset.event_size,
+        table_fit.correlation_fits(beside),
+        table_fit.distance_by_chance(beside),
+        f"{len(beside.rows)} {beside.what}",
+    )
+
+
+def verdict(figures: Mapping[str, Any]) -> str | None:
+    """Says in a sentence whether a flow is better than simpler densities; None if not compared."""
+    if "gaussian_difference" not in figures:
+        return None
+    names = {"gaussian": "a Gaussian", "mixture": "a mixture of Gaussians"}
+    told = []
+    for name, words in names.items():
+        if (difference := figures.get(f"{name}_difference")) is not None:
+            error = figures[f"{name}_difference_standard_error"]
+            clear = abs(difference) > 2 * error
+            rank = ("better" if difference > 0 else "worse") if clear else "not clearly different"
+            told.append(f"{rank} {'than' if clear else 'from'} {words}")
+    return f"On rows that it wasn't trained on, this flow is {' and '.join(told)}."
+
+
+def commands(config: Config, workdir: Any) -> list[tuple[str, str]]:
+    """Returns what can be done with a finished run, each a purpose and a command to type."""
+    where = f"--workdir={shlex.quote(str(workdir))}"
+    ending = "csv" if config["data"]["name"] == "table" else "png"
+    found = [("evaluate it", f"python scripts/evaluate.py {where}")]
+    if config["model"].get("task", "density") != "classifier":
+        output = f"--num=1000 --output=samples.{ending}"
+        found.append(("draw samples", f"python scripts/sample.py {where} {output}"))
+    found.append(("certify its inverse", f"python scripts/certify.py {where}"))
+    return found
 
 
 def _write_tensorboard(
@@ -156,9 +223,8 @@ def versions() -> dict[str, str]:
 def html(figures: Mapping[str, Any], **parts: Any) -> str:
     """Returns report.html: one file that contains its pictures and loads nothing from elsewhere.
 
-    The `parts` are `pictures` (each a `Picture`), `certificate` (shown as its `str`), `config` and
-    `run` (a `Workdir`), `event_size`, the dimensions of an event, `minutes` of training,
-    `columns`, the `column_rows` of a table, and `notes` on the data.
+    The `parts` are `pictures` (each a `Picture`), `certificate`, `config`, `run` (a `Workdir`),
+    `dataset`, `minutes` of training and `table`, the `TableSection` of a table or None.
     """
     source = pathlib.Path(__file__).with_name("report.html.jinja").read_text()
     strict = jinja2.StrictUndefined
@@ -167,5 +233,6 @@ def html(figures: Mapping[str, Any], **parts: Any) -> str:
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["python"] = lambda path: repr(str(path))
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
-    known = {"figures": figures, "rows": rows(figures), "versions": versions()}
+    known: dict[str, Any] = {"figures": figures, "rows": rows(figures), "versions": versions()}
+    known |= {"verdict": verdict(figures), "commands": commands(parts["config"], parts["run"].path)}
     return environment.from_string(source).render(known, **parts)

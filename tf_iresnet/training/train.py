@@ -14,6 +14,7 @@ from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, checkpoints
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.fields import check_names
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.report import write_report
 from tf_iresnet.training.saved_run import save_model
@@ -77,10 +78,14 @@ def reproducible_sums() -> Iterator[None]:
 def resolve(config: Any) -> dict[str, Any]:
     """Returns a config as plain data with every training option. RunError names what is wrong."""
     plain = to_plain(config)
-    found = sorted(plain) if isinstance(plain, Mapping) else type(plain).__name__
-    if found != ["data", "model", "training"]:
-        expected = "Expected a config of the sections model, data, training."
-        raise RunError(f"{expected} Received: {found}.")
+    sections = ("model", "data", "training")
+    found = plain if isinstance(plain, Mapping) else {}
+    check_names("config", list(found), sections)
+    for name in sections:
+        if not isinstance(found.get(name), Mapping):
+            expected = f"Expected a config of the sections {', '.join(sections)}, each of fields."
+            received = f"{name}={found[name]!r}" if name in found else f"no section {name}"
+            raise RunError(f"{expected} Received: {received}.")
     training = TrainingOptions.from_config(plain["training"])
     return dict(plain, training=to_plain(dataclasses.asdict(training)))
 
@@ -108,21 +113,24 @@ def fit(
     if not state.stopped:
         labelled = hasattr(model, "class_log_prob") or dataset.conditions is not None
         shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
-        model.fit(
-            build.make_batches(dataset, options, state.epoch * options.steps_per_epoch, labelled),
-            epochs=options.epochs,
-            initial_epoch=state.epoch,
-            steps_per_epoch=options.steps_per_epoch,
-            validation_data=build.make_validation_batches(dataset, options, labelled),
-            callbacks=[
-                Schedule(state, options),
-                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-                Recorder(state, options, run),
-                ProgressBar(state, options, [m for m in shown if m in model.metric_names]),
-            ],
-            shuffle=False,  # the batches are shuffled already, as a function of seed and step
-            verbose=0,
-        )
+        bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
+        first_step = state.epoch * options.steps_per_epoch
+        with bar.display:
+            model.fit(
+                build.make_batches(dataset, options, first_step, labelled),
+                epochs=options.epochs,
+                initial_epoch=state.epoch,
+                steps_per_epoch=options.steps_per_epoch,
+                validation_data=build.make_validation_batches(dataset, options, labelled),
+                callbacks=[
+                    Schedule(state, options),
+                    keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+                    Recorder(state, options, run),
+                    bar,
+                ],
+                shuffle=False,  # the batches are shuffled already, as a function of seed and step
+                verbose=0,
+            )
     for variable, value in zip(model.weights, state.best_weights, strict=True):
         variable.assign(value)
     model.store_norms()

@@ -1,0 +1,99 @@
+"""The config files that train.py takes: which there are, and what is wrong with one."""
+
+import ast
+import os
+import pathlib
+import traceback
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+from tabulate import tabulate
+
+
+def define_config(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
+    """Defines --config, and --config.section.field for every field, also those not in the file.
+
+    Whether there is such a field is known to what reads the section, and said there.
+    """
+    return config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "A file of configs/, with its argument after a colon if it takes one.",
+        flag_values=values,
+        lock_config=False,
+        accept_new_attributes=True,
+    )
+
+
+def check_readable(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Raises OSError if --config is among parsed flags, and is a file that can't be read.
+
+    ml_collections raises it where the config is first looked at.
+    """
+    if "config" in values:
+        getattr(values["config"].value, "to_dict", None)
+
+
+def list_configs(folder: pathlib.Path) -> str:
+    """Returns the config files in a folder with the first line of their docstrings, as a table."""
+    rows = []
+    for path in sorted(folder.glob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        rows.append((os.path.relpath(path), text.partition("\n")[0]))
+    return tabulate(rows, tablefmt="plain")
+
+
+def explain(error: BaseException, argv: Sequence[str]) -> str | None:
+    """Returns what is wrong with the config file of a command line, or with an override.
+
+    None if the error has nothing to do with it.
+    """
+    given = [flag.partition("=")[2] for flag in argv if flag.startswith(("--config=", "-config="))]
+    if not given:
+        return None
+    path = given[-1].partition(":")[0]
+    if not os.path.exists(path):
+        expected = "Expected a config file; scripts/train.py --list shows those there are."
+        return f"{expected} Received: --config={path}, which doesn't exist."
+    for cause in reversed(_causes(error)):  # from the first
+        if isinstance(cause, SyntaxError):
+            return f"{cause.filename or path}, line {cause.lineno}: {cause.msg}."
+        places = traceback.extract_tb(cause.__traceback__)
+        lines = [place.lineno for place in places if _same(place.filename, path)]
+        if lines and isinstance(cause, ValueError):
+            return f"{path}, line {lines[-1]}: {cause}"  # the file's own words
+        if lines:
+            return f"{path}, line {lines[-1]}: {type(cause).__name__}: {_text(cause)}"
+        if isinstance(cause, TypeError) and "get_config()" in str(cause):
+            return f"{path}: {cause}; an argument of it is what follows a colon in --config."
+        if isinstance(cause, AttributeError) and "get_config" in str(cause):
+            return f"Expected a file that defines get_config(). Received: --config={path}."
+        if isinstance(cause, OSError):
+            return f"Expected a readable config file. Received: --config={path} ({cause})."
+    if str(error).startswith(f"flag --config={given[-1]}:"):
+        return f"{path}: {_text(_causes(error)[-1])}."
+    if isinstance(error, (KeyError, AttributeError)):
+        fields = ", ".join(flag for flag in argv if "config." in flag.partition("=")[0])
+        expected = f"Expected flags --config.section.field=value of sections in {path}."
+        return f"{expected} Received: {fields} ({_text(error)})."
+    return None
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """An error, what caused it, and so on."""
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _same(filename: str | None, path: str) -> bool:
+    return filename is not None and os.path.abspath(filename) == os.path.abspath(path)
+
+
+def _text(error: BaseException) -> str:
+    """The text of an error; ml_collections nests them, and that of a KeyError is quoted."""
+    inner = error.args[0] if error.args else ""
+    return _text(inner) if isinstance(inner, BaseException) else " ".join(str(inner).split())
