@@ -35,7 +35,7 @@ def load(name):
 
 
 def mutate(config, source):
-    """Replaces, deletes or renames one or two fields, or rarely a section; returns what was done."""
+    """Replaces, deletes or renames a field or two, or a section; returns what was done."""
     done = []
     for _ in range(source.choice([1, 1, 2])):
         section = source.choice(["model", "model", "data", "training"])

@@ -169,12 +169,12 @@ def test_a_phone_shows_the_page_without_scrolling_it_sideways():
 @pytest.mark.parametrize(
     ("gaussian", "mixture", "text"),
     [
-        (1.0, 0.5, "is better than a Gaussian and better than a mixture of Gaussians."),
+        (0.5, 0.5, "is better than a Gaussian and better than a mixture of Gaussians."),
         (-1.0, 0.1, "is worse than a Gaussian and not clearly different from a mixture"),
         (0.1, None, "is not clearly different from a Gaussian."),
     ],
 )
-def test_the_verdict_on_other_densities_counts_what_is_beyond_two_standard_errors(
+def test_the_verdict_on_other_densities_counts_what_is_beyond_their_standard_errors(
     gaussian, mixture, text
 ):
     found = {"gaussian_difference": gaussian, "gaussian_difference_standard_error": 0.2}
@@ -188,3 +188,5 @@ def test_the_verdict_on_other_densities_counts_what_is_beyond_two_standard_error
         .split()
     )
     assert report.verdict(FIGURES) is None
+    three = {**FIGURES, **found, "examples": 3}  # whose Student's factor is 4.3
+    assert ("clearly different from a Gaussian" in report.verdict(three)) == (abs(gaussian) < 0.86)

@@ -147,7 +147,7 @@ def table_pictures(
     )
     alone = dataset.event_size == 1 and dataset.conditions is None
     if alone and _has_curve(dataset.forms, beside.rows[:, 0]):
-        low, high = dataset.ranges[0]
+        low, high = table_plots.limits(beside.rows[:, 0])
         places = np.linspace(low, high, PLACES, dtype=np.float32)
         density = np.exp(evaluation.log_prob(flow, places[:, None], batch_size))
         caption = f"{len(beside.rows)} {beside.what}, and the density of the model."

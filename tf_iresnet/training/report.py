@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 import tensorflow as tf
+from scipy import stats
 from tabulate import tabulate
 
 from tf_iresnet import data
@@ -174,7 +175,10 @@ def table_section(
 
 
 def verdict(figures: Mapping[str, Any]) -> str | None:
-    """Says in a sentence whether a flow is better than simpler densities; None if not compared."""
+    """Says in a sentence whether a flow is better than simpler densities; None if not compared.
+
+    A difference is clear if the 95 % interval of Student's distribution doesn't contain 0.
+    """
     if "gaussian_difference" not in figures:
         return None
     names = {"gaussian": "a Gaussian", "mixture": "a mixture of Gaussians"}
@@ -182,7 +186,7 @@ def verdict(figures: Mapping[str, Any]) -> str | None:
     for name, words in names.items():
         if (difference := figures.get(f"{name}_difference")) is not None:
             error = figures[f"{name}_difference_standard_error"]
-            clear = abs(difference) > 2 * error
+            clear = abs(difference) > error * stats.t.isf(0.025, figures["examples"] - 1)
             rank = ("better" if difference > 0 else "worse") if clear else "not clearly different"
             told.append(f"{rank} {'than' if clear else 'from'} {words}")
     return f"On rows that it wasn't trained on, this flow is {' and '.join(told)}."

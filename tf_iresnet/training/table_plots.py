@@ -44,18 +44,18 @@ def pairs(
         for index, x in enumerate(parts[0].T)
         if len(np.unique(x)) <= FEW_VALUES and np.all(x % 1 == 0)
     ]
-    limits = [_limits(x) for x in np.concatenate(parts).T]
+    ends = [limits(x) for x in np.concatenate(parts).T]
     for row, column in np.ndindex(count, count):
         plot: Any = axes[row, column]
         if column > row:
             plot.axis("off")
             continue
         if row == column:
-            _column(plot, [part[:, row] for part in parts], limits[row])
+            _column(plot, [part[:, row] for part in parts], ends[row])
         else:
             _pair(plot, [part[:, [column, row]] for part in parts])
-            plot.set_ylim(limits[row])
-        plot.set_xlim(limits[column])
+            plot.set_ylim(ends[row])
+        plot.set_xlim(ends[column])
         _label(plot, columns, row, column, texts or {}, whole)
     figure.suptitle("Columns and pairs of columns" if count > 1 else "Distribution")
     handles = [patches.Patch(color=colour) for colour in COLOURS[: len(groups)]]
@@ -69,13 +69,12 @@ def curve(
     """Draws a histogram of the one column of rows [n], and the density at places [m]."""
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     plot = figure.subplots()
-    low, high = _limits(rows)
-    inside = (places >= low) & (places <= high)
+    low, high = limits(rows)
     weights = np.full(len(rows), 1 / len(rows))  # rows beyond the axis count, too
     edges = _edges(rows, (low, high))
     heights, _ = np.histogram(rows, edges, weights=weights)
     plot.stairs(heights / np.diff(edges), edges, fill=True, color=DATA, alpha=0.35, label=what)
-    plot.plot(places[inside], density[inside], color=MODEL, label="density of the model")
+    plot.plot(places, density, color=MODEL, label="density of the model")
     plot.set(xlabel=name, ylabel="density", xlim=(low, high), ylim=(0, None))
     if len(rows) <= FEW:
         plot.plot(rows, np.zeros(len(rows)), "|", color=DATA, markersize=12, clip_on=False)
@@ -84,7 +83,7 @@ def curve(
     return figure
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """Ends of an axis that shows all but 1 % of the values, and all of few."""
     low, high = np.quantile(values, [0.005, 0.995])
     if len(np.unique(values)) <= FEW_VALUES:
@@ -93,12 +92,12 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _edges(values: np.ndarray, limits: tuple[float, float]) -> list[float]:
+def _edges(values: np.ndarray, ends: tuple[float, float]) -> list[float]:
     """Edges of bins: as wide as Freedman and Diaconis (1981) have them, and `BINS` in number.
 
     Where values recur the bins are whole numbers of their steps, so that all hold as many of them.
     """
-    low, high = limits
+    low, high = ends
     quarter, three = np.quantile(values, [0.25, 0.75])
     width = 2 * (three - quarter) / len(values) ** (1 / 3)
     least = np.clip(0.5 * len(values) ** 0.5, *BINS)  # separate groups have wide quartiles
@@ -113,7 +112,7 @@ def _edges(values: np.ndarray, limits: tuple[float, float]) -> list[float]:
     return (low + width * np.arange(np.ceil((high - low) / width) + 1)).tolist()
 
 
-def _column(plot: Axes, parts: Sequence[np.ndarray], limits: tuple[float, float]) -> None:
+def _column(plot: Axes, parts: Sequence[np.ndarray], ends: tuple[float, float]) -> None:
     rows, values = parts[0], np.unique(np.concatenate(parts))
     plot.set_yticks([])
     if len(values) <= FEW_VALUES and len(values) < len(rows):
@@ -122,7 +121,7 @@ def _column(plot: Axes, parts: Sequence[np.ndarray], limits: tuple[float, float]
             heights = [np.mean(part == value) for value in values]
             plot.bar(values + side * bar, heights, width=bar, color=colour, alpha=0.8)
         return
-    edges = _edges(rows, limits)
+    edges = _edges(rows, ends)
     for part, colour, fill in zip(parts, COLOURS, (True, False), strict=False):
         shares, _ = np.histogram(part, edges, weights=np.full(len(part), 1 / len(part)))
         style = {"alpha": 0.35} if fill else {"linewidth": 1.4}
