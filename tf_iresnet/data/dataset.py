@@ -75,7 +75,6 @@ class Dataset:
     labelled_batches: Batches | None = None
     training_rows: Callable[[], np.ndarray] | None = None
     forms: tuple[ColumnForm, ...] = ()
-    description: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     has_test: bool = True
     condition: tuple[ConditionColumn, ...] = ()

@@ -75,7 +75,11 @@ def run_pictures(
 def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures that compare a model with held-out data; a table has its own."""
     if dataset.conditions is not None:
+<<<<<<< HEAD
         return _predictions(model, dataset)
+=======
+        return [_predictions(model, dataset)]
+>>>>>>> h4
     if isinstance(model, ResidualFlow) and dataset.image_shape is None:
         return [_density(model, dataset, batch_size)] if dataset.log_prob is not None else []
     meta, made = sampling.describe_data(dataset), []
@@ -146,7 +150,8 @@ def table_pictures(
         f"{len(beside.rows)} {beside.what}, and of {len(beside.samples)} samples; where rows are "
         "many, regions that hold 50 % and 90 % of them, and lines that hold as much of the samples."
     )
-    if dataset.event_size == 1 and _has_curve(dataset.forms, beside.rows[:, 0]):
+    alone = dataset.event_size == 1 and dataset.conditions is None
+    if alone and _has_curve(dataset.forms, beside.rows[:, 0]):
         low, high = table_plots.limits(beside.rows[:, 0])
         places = np.linspace(low, high, PLACES, dtype=np.float32)
         density = np.exp(evaluation.log_prob(flow, places[:, None], batch_size))
@@ -168,6 +173,7 @@ def _texts(forms: Sequence[ColumnForm]) -> dict[int, Sequence[str]]:
     return {index: form.texts for index, form in enumerate(forms) if form.texts}
 
 
+<<<<<<< HEAD
 def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
     """The marginals of a conditional density, averaged over what is given, and its calibration."""
     meta, given = sampling.describe_data(dataset), dataset.conditions.test  # type: ignore[union-attr]
@@ -181,6 +187,14 @@ def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
     predictions = calibration.predict(flow, dataset.test, given, meta)
     picture = calibration.figure(predictions, dataset.columns)
     return [*made, _picture("calibration", calibration.CAPTION, picture)]
+=======
+def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
+    meta, given = sampling.describe_data(dataset), dataset.conditions
+    assert given is not None
+    predictions = calibration.predict(flow, dataset.test, given.test, meta)
+    figure = calibration.figure(predictions, dataset.columns)
+    return _picture("calibration", calibration.CAPTION, figure)
+>>>>>>> h4
 
 
 def _image_panels(

@@ -114,10 +114,11 @@ def write_report(
     }
     pictures, table = [], None
     if table_fit.is_table(model, dataset):
-        log_q = evaluation.log_prob_with_error(
-            model, dataset.test, batch_size, figures["lipschitz_bound"]
-        ).value
-        figures |= table_fit.baselines(dataset, log_q.astype(np.float64), options.seed)
+        if dataset.conditions is None:
+            log_q = evaluation.log_prob_with_error(
+                model, dataset.test, batch_size, figures["lipschitz_bound"]
+            ).value
+            figures |= table_fit.baselines(dataset, log_q.astype(np.float64), options.seed)
         beside = table_fit.draw_beside(model, dataset)
         table = table_section(model, dataset, beside)
         worst = [fit.column for fit in table.fits]

@@ -101,13 +101,17 @@ def baselines(dataset: data.Dataset, log_q: np.ndarray, seed: int = 0) -> dict[s
 
 
 def draw_beside(flow: ResidualFlow, dataset: data.Dataset) -> Beside:
-    """Returns rows of a data set and samples of its flow."""
-    rows, what = dataset.test, "held-out rows"
+    """Returns rows of a data set and samples of its flow, given what the rows are given."""
+    rows, what, given = dataset.test, "held-out rows", dataset.conditions
+    condition = None if given is None else given.test
     if len(rows) < HELD_OUT and dataset.training_rows is not None:
         rows = np.concatenate([dataset.training_rows(), dataset.validation, rows])
         what = f"rows, of which only {len(dataset.test)} were held out"
+        condition = None if given is None else np.concatenate(given)
+    if condition is not None:
+        condition = condition[np.linspace(0, len(rows) - 1, SAMPLES).astype(int)]
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _SHOWN)).astype(int)]
-    samples = sampling.draw(flow, SAMPLES, seed=0)
+    samples = sampling.draw(flow, SAMPLES, seed=0, condition=condition)
     meta = sampling.describe_data(dataset)
     rows, samples = (sampling.quantize(part, meta).astype(np.float64) for part in (rows, samples))
     return Beside(rows, samples[np.isfinite(samples).all(axis=1)], what)
