@@ -96,11 +96,7 @@ def test_the_test_part_may_be_a_file_of_its_own(tmp_path, table):
     dataset = load("table", path=table, test_path=own)
     np.testing.assert_allclose(dataset.test, frame(seed=1, rows=7), rtol=1e-6)
     assert len(dataset.validation) + len(dataset.training_rows()) == ROWS
-<<<<<<< HEAD
     assert any(str(own) in line for line in dataset.notes)
-=======
-    assert any(str(own) in note for note in dataset.notes)
->>>>>>> h4
     with pytest.raises(data.TableError, match=r"other\.csv.*'c'"):
         load("table", path=table, test_path=written(tmp_path / "other.csv", frame()[["a", "b"]]))
 
@@ -111,10 +107,6 @@ def test_without_a_test_part_the_validation_part_takes_its_place_and_that_is_sai
     np.testing.assert_array_equal(dataset.test, dataset.validation)
     assert len(dataset.validation) + len(dataset.training_rows()) == ROWS
     assert any("no test part" in note for note in dataset.notes)
-<<<<<<< HEAD
-    assert any("no test part" in line for line in dataset.notes)
-=======
->>>>>>> h4
 
 
 def test_what_was_read_is_described_with_the_sizes_of_the_parts(table):

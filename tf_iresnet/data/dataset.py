@@ -76,6 +76,7 @@ class Dataset:
     training_rows: Callable[[], np.ndarray] | None = None
     forms: tuple[ColumnForm, ...] = ()
     notes: tuple[str, ...] = ()
+    description: tuple[str, ...] = ()
     has_test: bool = True
     condition: tuple[ConditionColumn, ...] = ()
     conditions: Split | None = None

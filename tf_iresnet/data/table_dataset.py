@@ -1,6 +1,5 @@
 """A user's table as a data set: read, split, and every column in the form that it has."""
 
-import dataclasses
 import functools
 import inspect
 import os
@@ -97,13 +96,9 @@ def load_table_dataset(
     has_test = len(parts.test) > 0
     if not has_test:
         notes.append(_NO_TEST)
-<<<<<<< HEAD
     if test_table is not None:
         notes += [f"The test rows are those of {test_table.path}.", *test_table.notes]
     description = (*table.describe(), _sizes(parts))
-=======
-    description = _describe(table, parts)
->>>>>>> h4
     if not has_test:
         parts = parts._replace(test=parts.validation)
     known: dict[str, Any] = {}
@@ -154,18 +149,10 @@ def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[i
     return (chosen, rest) if option == "target" and names else (rest, chosen)
 
 
-<<<<<<< HEAD
 def _sizes(parts: Split) -> str:
     """How many rows each part has, as a line."""
     sizes = [f"{len(part):,} {name}" for part, name in zip(parts, _PARTS, strict=True)]
     return f"  rows: {', '.join(sizes)}"
-=======
-def _describe(table: Table, parts: Split) -> tuple[str, ...]:
-    """What was read, as lines; the notes are told apart."""
-    sizes = [f"{len(part):,} {name}" for part, name in zip(parts, _PARTS, strict=True)]
-    lines = dataclasses.replace(table, notes=()).describe()
-    return (*lines, f"  rows: {', '.join(sizes)}")
->>>>>>> h4
 
 
 def _usual_parts(path: str, parts: Split, forms: Sequence[ColumnForm]) -> tuple[Split, list[str]]:

@@ -24,7 +24,6 @@ CELLS = 160  # per side of a density map: fine enough for the narrowest toy
 IMAGES = 64
 PAIRS, STEPS = 9, 9  # rows and columns of the interpolations
 COLUMNS = 6  # of a table that are shown, at most
-PREDICTED = 2000  # rows beside as many samples, each given what a row is given
 PLACES = 400  # at which the density of one column is drawn
 SAMPLES_PER_CLASS = 10
 CLASSES = 20  # shown, at most
@@ -75,11 +74,7 @@ def run_pictures(
 def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
     """Returns the pictures that compare a model with held-out data; a table has its own."""
     if dataset.conditions is not None:
-<<<<<<< HEAD
-        return _predictions(model, dataset)
-=======
         return [_predictions(model, dataset)]
->>>>>>> h4
     if isinstance(model, ResidualFlow) and dataset.image_shape is None:
         return [_density(model, dataset, batch_size)] if dataset.log_prob is not None else []
     meta, made = sampling.describe_data(dataset), []
@@ -173,28 +168,12 @@ def _texts(forms: Sequence[ColumnForm]) -> dict[int, Sequence[str]]:
     return {index: form.texts for index, form in enumerate(forms) if form.texts}
 
 
-<<<<<<< HEAD
-def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> list[Picture]:
-    """The marginals of a conditional density, averaged over what is given, and its calibration."""
-    meta, given = sampling.describe_data(dataset), dataset.conditions.test  # type: ignore[union-attr]
-    rows = dataset.test[:PREDICTED]
-    drawn = sampling.draw(flow, len(rows), seed=0, condition=given[: len(rows)])
-    groups = {"held-out data": rows, "samples, each given a row's condition": drawn}
-    groups = {name: sampling.quantize(x, meta)[:, :COLUMNS] for name, x in groups.items()}
-    caption = f"Each column and each pair of columns of {len(rows)} held-out rows and samples."
-    figure = table_plots.pairs(groups, dataset.columns[:COLUMNS], _texts(dataset.forms[:COLUMNS]))
-    made = [_picture("marginals", caption, figure)]
-    predictions = calibration.predict(flow, dataset.test, given, meta)
-    picture = calibration.figure(predictions, dataset.columns)
-    return [*made, _picture("calibration", calibration.CAPTION, picture)]
-=======
 def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     meta, given = sampling.describe_data(dataset), dataset.conditions
     assert given is not None
     predictions = calibration.predict(flow, dataset.test, given.test, meta)
     figure = calibration.figure(predictions, dataset.columns)
     return _picture("calibration", calibration.CAPTION, figure)
->>>>>>> h4
 
 
 def _image_panels(

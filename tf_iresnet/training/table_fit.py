@@ -56,9 +56,8 @@ class CorrelationFit(NamedTuple):
 
 
 def is_table(model: InvertibleModel, dataset: data.Dataset) -> bool:
-    """Whether a model is the density of whole rows whose own density isn't known."""
+    """Whether a model is the density of rows whose own density isn't known."""
     vectors = dataset.image_shape is None and len(dataset.event_shape) == 1
-    vectors &= dataset.conditions is None
     return isinstance(model, ResidualFlow) and vectors and dataset.log_prob is None
 
 
