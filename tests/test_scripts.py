@@ -200,7 +200,9 @@ def test_a_misspelt_field_is_one_line_with_the_right_one():
         "train", "--config=configs/toy.py", "--config.training.epoch=3", "--workdir=nowhere"
     )
     assert status == 2
-    assert errors == ['train.py: \'epoch\' Did you mean "epochs" instead of "epoch"?']
+    assert errors == [
+        "train.py: Expected known fields in config.training. Received: epoch (did you mean epochs?)"
+    ]
 
 
 @pytest.mark.parametrize(

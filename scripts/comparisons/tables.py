@@ -21,46 +21,16 @@ from comparisons import pinned, table
 from comparisons.configs import load_config
 from comparisons.datasets import write_table
 from comparisons.tables_data import SOURCES, Source, repeats
+from comparisons.tables_variants import OURS, VARIANTS
 from tf_iresnet.data.splits import random_split
 from tf_iresnet.data.tables import load_table
 from tf_iresnet.training.workdir import RunError
 
 MINUTES = 1.0
-OURS = "ours"  # configs/tabular.py as it is, but for the time
 FILES = {"test": "table.csv", "validation": "variants.csv"}
 PEERS = ("nsf", "maf", "residual", "mixture", "kde", "gaussian")
 PACKAGES = {"nsf": "zuko", "maf": "zuko", "residual": "normflows"}  # of the others: sklearn
 TRUTH = "truth"
-_NEAR = {"model.base": "fitted_mixture", "model.initial_gain": 0.1}
-_SMALL = {"model.num_blocks": 5, "model.hidden_units": (32, 32), "training.weight_decay": 0.1}
-# Variants of ours → fields of configs/tabular.py that they change.
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "standardize": {"model.preprocessing": "standardize"},
-    "copula": {"model.preprocessing": "copula"},
-    "fitted": {"model.base": "fitted_mixture"},
-    "near": _NEAR,
-    "near-copula": _NEAR | {"model.preprocessing": "copula"},
-    "near-small": _NEAR | _SMALL,
-    "near-small-copula": _NEAR | _SMALL | {"model.preprocessing": "copula"},
-    "small": _SMALL,
-    "elu": {"model.activation": "elu"},
-    "lipswish": {"model.activation": "lipswish"},
-    "mlp": {"model.branch": "lipschitz_mlp"},
-    "mlp-elu": {"model.branch": "lipschitz_mlp", "model.activation": "elu"},
-    "monotone": {"model.block": "monotone"},
-    "monotone-mlp": {"model.block": "monotone", "model.branch": "lipschitz_mlp"},
-    "implicit": {"model.block": "implicit"},
-    "triangular": {"model.block": "triangular"},
-    "student": {"model.base": "learned_student_t"},
-    "groups": {"model.base": "mixture"},
-    "mlp-student": {"model.branch": "lipschitz_mlp", "model.base": "learned_student_t"},
-    "mlp-groups": {"model.branch": "lipschitz_mlp", "model.base": "mixture"},
-    "narrow": {"model.hidden_units": (32, 32)},
-    "wide": {"model.hidden_units": (128, 128)},
-    "shallow": {"model.num_blocks": 4},
-    "decay": {"training.weight_decay": 0.1},
-    "patient": {"training.epochs": 10_000, "training.patience": None},  # until the time is over
-}
 LOG_PROB = table.Column("ln p, nats", "{log_prob:.3f} ± {error:.3f}", ("log_prob", "error"))
 DIFFERENCE = table.Column(
     "above ours, nats",

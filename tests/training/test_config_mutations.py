@@ -4,12 +4,14 @@ import collections
 import importlib.util
 import pathlib
 import random
+import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 from tf_iresnet.data import DataError
-from tf_iresnet.training import build
+from tf_iresnet.training import build, cli, config_files
 from tf_iresnet.training.train import resolve
 from tf_iresnet.training.workdir import RunError
 
@@ -79,6 +81,63 @@ def outcomes(names, count, seed, table):
             assert len(str(refused).splitlines()) == 1, done
             assert isinstance(refused, DataError) or "config" in str(refused), done
     return seen
+
+
+def mutate_text(text, source):
+    """Damages the source of a config file: deletes, doubles, cuts or replaces something."""
+    lines = text.splitlines()
+    place = source.randrange(len(lines))
+    kind = source.choice(["delete", "double", "cut", "value", "character"])
+    if kind == "delete":
+        del lines[place]
+    elif kind == "double":
+        lines.insert(place, lines[place] + " " + lines[place].strip())
+    elif kind == "cut":
+        return text[: source.randrange(len(text))]
+    elif kind == "value":
+        fields = [i for i, line in enumerate(lines) if line.startswith("    config.")]
+        place = source.choice(fields)
+        value = source.choice(["None", "'x'", "-1", "unknown", "1 / 0", "[][0]", "{}['a']", "..."])
+        lines[place] = f"{lines[place].partition('=')[0]}= {value}"
+    else:
+        place = source.randrange(len(text))
+        return text[:place] + source.choice("()[]:=.,'\"# \x00é0") + text[place + 1 :]
+    return "\n".join(lines)
+
+
+def run_in_line(argv, monkeypatch, capsys):
+    """Parses a command line and builds what its config says; whether that was refused, and how."""
+    sys.modules.pop("config_config", None)  # as in a new process
+    values = flags.FlagValues()
+    monkeypatch.setattr(cli.flags, "FLAGS", values)
+    monkeypatch.setattr(sys, "argv", argv)
+    holder = config_files.define_config(values)
+    capsys.readouterr()
+    try:
+        cli._parse(argv)
+        build_all(holder.value)
+        return None
+    except SystemExit as stopped:
+        assert stopped.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+    except (RunError, DataError) as refused:
+        return str(refused)
+
+
+@pytest.mark.slow
+def test_damaged_files_are_built_or_refused_in_a_line(tmp_path, monkeypatch, capsys):
+    source, seen = random.Random(3), collections.Counter()
+    path = tmp_path / "config.py"
+    text = (CONFIGS / "toy.py").read_text()
+    sizes = ["--config.model.num_blocks=2", "--config.model.hidden_units=(4,)"]
+    sizes += ["--config.data.validation_size=20", "--config.data.test_size=20"]
+    for _ in range(250):
+        path.write_text(mutate_text(text, source), "utf-8")
+        line = run_in_line(["train.py", f"--config={path}", *sizes], monkeypatch, capsys)
+        assert line is None or ("\n" not in line and "Traceback" not in line), path.read_text()
+        seen["built" if line is None else "refused"] += 1
+    assert seen["refused"] > 80 and seen["built"] > 20
 
 
 @pytest.fixture

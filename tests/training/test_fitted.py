@@ -10,8 +10,9 @@ from sklearn.mixture import GaussianMixture
 
 from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.training import build, commands, report, sampling, table_fit
+from tf_iresnet.training import build, commands, report, sampling
 from tf_iresnet.training.fitted_base import choose_mixture
+from tf_iresnet.training.table_fit import Beside
 
 ROWS = 600
 
@@ -88,19 +89,18 @@ def test_samples_are_values_that_the_columns_can_have(table, tmp_path):
 
 
 def test_the_report_says_what_was_found_and_how_it_is_mapped(table):
-    def columns(preprocessing):
-        flow = flow_of(table, preprocessing)
-        section = report.table_section(flow, table, table_fit.draw_beside(flow, table))
-        return zip(table.columns, section.forms, section.maps, strict=True)
-
-    found = {name: (form, mapped) for name, form, mapped in columns("copula")}
+    rows = table.training_rows()
+    beside = Beside(rows, rows, "rows")
+    section = report.table_section(flow_of(table, "copula"), table, beside)
+    found = dict(zip(table.columns, zip(section.forms, section.maps, strict=True), strict=True))
     assert found["rain"][0] == "continuous at least 0; many cells are 0, as cells of width 10"
     assert found["halves"][0] == "steps of 0.5"
     assert "spline of" in found["heavy"][1]
     assert found["share"] == ("continuous from 0 to 1", found["share"][1])
     assert "logit" in found["share"][1]
     assert "halves: steps of 0.5" in table.describe()
-    assert {mapped for _, _, mapped in columns("standardize")} == {"standardised"}
+    plain = report.table_section(flow_of(table, "standardize"), table, beside)
+    assert set(plain.maps) == {"standardised"}
 
 
 def test_categories_are_written_as_texts(tmp_path):

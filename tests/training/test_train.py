@@ -272,7 +272,7 @@ def test_another_config_is_refused_by_name(run):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (changed(model={"num_block": 3}), r"config\.model: .*num_block"),
+        (changed(model={"num_block": 3}), r"config\.model\. .*num_block \(did you mean num_blocks"),
         (changed(model={"coefficient": 1.5}), r"config\.model: .*bound"),
         (changed(model={"preprocessing": "whiten"}), "standardize.*whiten"),
         (changed(model={"preprocessing": "logit"}), "8gaussians, which is continuous"),
