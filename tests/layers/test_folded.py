@@ -17,7 +17,9 @@ from tf_iresnet.layers import activations
 
 # Their outputs are solved for.
 SOLVED = {name for name in LAYERS if name.startswith(("monotone", "inverse", "implicit"))}
-PLAIN = [name for name in LAYERS if name not in SOLVED]
+# Fitted to data; export serves them.
+FITTED = {"gaussianize", "whiten"}
+PLAIN = [name for name in LAYERS if name not in SOLVED | FITTED]
 
 
 def folded(layer, x, condition=None):
@@ -42,6 +44,13 @@ def test_a_folded_layer_computes_the_same(name, dtype):
 def test_what_is_solved_for_is_refused(name):
     layer, *_ = build(name, "float32")
     with pytest.raises(ValueError, match=r"plain Keras.*Received: \w+ '.*solved|inverts.*export\("):
+        layer.folded()
+
+
+@pytest.mark.parametrize("name", sorted(FITTED))
+def test_what_is_fitted_is_refused_with_the_way_to_serve_it(name):
+    layer, *_ = build(name, "float32")
+    with pytest.raises(ValueError, match=r"defines no fold\(\).*export\("):
         layer.folded()
 
 
