@@ -45,6 +45,7 @@ class Dataset:
             [batch_size], or its conditions; None without either.
         training_rows: () → training examples, float32 [n, *event_shape], dequantised once: what
             preprocessing is fitted to. Data without an end give some.
+        training_size: number of training examples; None for data without an end.
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
         notes: what a reader should know about the data, a sentence each.
@@ -74,6 +75,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     labelled_batches: Batches | None = None
     training_rows: Callable[[], np.ndarray] | None = None
+    training_size: int | None = None
     forms: tuple[ColumnForm, ...] = ()
     notes: tuple[str, ...] = ()
     description: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ def finite_dataset(
         conditions=conditions,
         labelled_batches=beside and functools.partial(batches, beside=beside.train),
         training_rows=lambda: dequantize(train, widths.train, STATISTICS, 0).numpy(),
+        training_size=len(train),
         **known,
     )
 

@@ -1,8 +1,10 @@
 """Fields that a config leaves open, filled in by the number of training rows.
 
-What is chosen, `scripts/compare.py --table=tables` compares: few rows are fitted best by a small
-network that begins as a mixture of normals, whose weights decay; where they are many, a mixture
-that is fitted first gains nothing, and takes time.
+`scripts/compare.py --table=tables` compares such choices. On validation rows of one split, after a
+minute each: 342 penguins were fitted better by 5 blocks of 32 and 32 units that begin as a fitted
+mixture and whose weights decay (by 0.23 ± 0.11 nats, and in a third of the time), 20,000 rows of a
+simulator and 54,000 diamonds better by 10 blocks of 64 and 64 units and a normal base (by 0.10 and
+0.17 nats). 6 instead of 5, as blocks that take turns come in pairs. Where few ends wasn't measured.
 """
 
 from typing import Any
@@ -26,11 +28,10 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
 
     These are `num_blocks`, `hidden_units` and `base` of the section `model`, `steps_per_epoch` (a
     pass over the rows) and `weight_decay` of `training`. Others stay as they are, as does all of a
-    config for data that aren't rows in memory.
+    config for data without an end.
     """
-    if dataset.training_rows is None:
+    if (rows := dataset.training_size) is None:
         return dict(config)
-    rows = len(dataset.training_rows())
     few = rows < FEW
     passes = -(-rows // config["training"]["batch_size"])
     chosen: dict[str, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import plots, sampling
@@ -94,10 +95,8 @@ def figures(predictions: Predictions, columns: Sequence[str]) -> dict[str, Any]:
         for name, share in zip(columns, coverage, strict=True):
             of_columns[name][f"coverage_{percent}"] = float(share)
             of_columns[name][f"coverage_{percent}_standard_error"] = float(error)
-    for name, values in zip(columns, np.sort(predictions.pit(), axis=0).T, strict=True):
-        steps = np.arange(n + 1) / n
-        distance = max(np.max(steps[1:] - values), np.max(values - steps[:-1]))
-        of_columns[name]["pit_distance"] = float(distance)
+    for name, values in zip(columns, predictions.pit().T, strict=True):
+        of_columns[name]["pit_distance"] = float(stats.kstest(values, "uniform").statistic)
     return {**found, "predicted_examples": n, "calibration": of_columns}
 
 

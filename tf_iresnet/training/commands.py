@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_iresnet.certify import Certificate
 from tf_iresnet.certify import certify as make_certificate
 from tf_iresnet.certify import enforce as enforce_bounds
+from tf_iresnet.models.monte_carlo import LogProb
 from tf_iresnet.training import evaluation, pictures, plots, report, sampling
 from tf_iresnet.training.saved_run import Examples, SavedRun, save_model
 from tf_iresnet.training.scores import (
@@ -71,9 +71,18 @@ def evaluate(
         options |= {"deviation": meta["deviation"], "condition": rows.condition}
         if trained.condition_size is not None:
             options["meta"] = meta
+        if reference is not None:
+            options["density"] = evaluation.log_prob_with_error(
+                saved.flow,
+                rows.points,
+                batch_size,
+                evaluation.largest_bound(certificate),
+                rows.condition,
+            )
         figures |= evaluation.evaluate(trained, rows.points, certificate, **options)
     if reference is not None:
-        figures |= _compare(saved, rows, certificate, reference, path, scores, batch_size)
+        density = options["density"]
+        figures |= _compare(saved, rows, density, reference, path, scores, batch_size)
     print(report.text(figures))
     if figures["examples"] == 1 and "negative_log_likelihood" in figures:
         print(f"The row's log-density is {-figures['negative_log_likelihood']:.4f} nats.")
@@ -85,17 +94,13 @@ def evaluate(
 def _compare(
     saved: SavedRun,
     rows: Examples,
-    certificate: Certificate,
+    density: LogProb,
     reference: Reference,
     path: pathlib.Path,
     scores: str | None,
     batch_size: int,
 ) -> dict[str, Any]:
     """Writes the scores and the figure of new rows, prints how they differ from held-out rows."""
-    largest = max(block.lipschitz for block in certificate.blocks)
-    density = evaluation.log_prob_with_error(
-        saved.flow, rows.points, batch_size, largest, rows.condition
-    )
     figures = shift(density.value, reference)
     picture = path.with_suffix(".png")
     write_atomically(picture, plots.png(shift_figure(density.value, reference)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy import stats
 
 from tf_iresnet import data
 from tf_iresnet.certify import Certificate
@@ -48,6 +49,7 @@ def evaluate(
     labels: np.ndarray | None = None,
     condition: np.ndarray | None = None,
     meta: Mapping[str, Any] | None = None,
+    density: LogProb | None = None,
 ) -> dict[str, Any]:
     """Returns all figures of a model on held-out points [n, *event], the same at every call.
 
@@ -58,6 +60,7 @@ def evaluate(
         labels: of the points [n], for a model that classifies.
         condition: of the points [n, size], for a conditional density.
         meta: `sampling.describe_data` of the points, for the `calibration.figures` of such a one.
+        density: the `log_prob_with_error` of the points, where it is known already.
 
     Returns:
         `examples`; for a density what its `base` is, the figures of `likelihood`, of `divergence`
@@ -68,10 +71,11 @@ def evaluate(
         and whether the model is `invertible`.
     """
     figures: dict[str, Any] = {"examples": len(points)}
-    largest = max(block.lipschitz for block in certificate.blocks)
+    largest = largest_bound(certificate)
     if isinstance(model, ResidualFlow):
         figures["base"] = model.base.describe()
-        density = log_prob_with_error(model, points, batch_size, largest, condition)
+        if density is None:
+            density = log_prob_with_error(model, points, batch_size, largest, condition)
         figures |= likelihood(density.value, model.event_size)
         if truth is not None:
             figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
@@ -86,6 +90,11 @@ def evaluate(
     few = None if condition is None else condition[:examples]
     figures |= reconstruction(model, points[:examples], batch_size, deviation, few)
     return figures | {"lipschitz_bound": largest, "invertible": certificate.invertible}
+
+
+def largest_bound(certificate: Certificate) -> float:
+    """Returns the largest Lipschitz bound of a block."""
+    return max(block.lipschitz for block in certificate.blocks)
 
 
 def map_batches(
@@ -148,6 +157,16 @@ def mean_and_standard_error(values: np.ndarray) -> tuple[float, float | None]:
     if len(values) < 2:
         return float(values.mean()), None
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def distribution_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Returns the largest difference between two samples' distribution functions, [n] and [m].
+
+    That is the statistic of Kolmogorov and Smirnov; beside it, the distance that 5 % of pairs of
+    samples of one distribution exceed.
+    """
+    distance = float(stats.ks_2samp(x, y, method="asymp").statistic)
+    return distance, float(stats.kstwobign.isf(0.05) * math.sqrt(1 / len(x) + 1 / len(y)))
 
 
 def _mean(name: str, values: np.ndarray) -> dict[str, float | None]:

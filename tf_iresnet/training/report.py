@@ -102,7 +102,11 @@ def write_report(
     certificate = certify(model)
     options = TrainingOptions(**config["training"])
     batch_size, examples = options.evaluation_batch_size, options.evaluation_examples
-    sizes = {"batch_size": batch_size, "examples": examples}
+    sizes: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
+    compared = table_fit.is_table(model, dataset) and dataset.conditions is None
+    if compared:
+        bound = evaluation.largest_bound(certificate)
+        sizes["density"] = evaluation.log_prob_with_error(model, dataset.test, batch_size, bound)
     figures = {
         **evaluation.evaluate_split(model, dataset, "test", certificate, **sizes),
         "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
@@ -114,11 +118,9 @@ def write_report(
     }
     pictures, table = [], None
     if table_fit.is_table(model, dataset):
-        if dataset.conditions is None:
-            log_q = evaluation.log_prob_with_error(
-                model, dataset.test, batch_size, figures["lipschitz_bound"]
-            ).value
-            figures |= table_fit.baselines(dataset, log_q.astype(np.float64), options.seed)
+        if compared:
+            log_q = sizes["density"].value.astype(np.float64)
+            figures |= table_fit.baselines(dataset, log_q, options.seed)
         beside = table_fit.draw_beside(model, dataset)
         table = table_section(model, dataset, beside)
         worst = [fit.column for fit in table.fits]

@@ -173,17 +173,17 @@ def shift(log_density: np.ndarray, reference: Reference) -> dict[str, float | No
     what tells them from chance: the standard error, and the distance that equal distributions
     exceed in one of 20 cases.
     """
-    held_out, new = reference.held_out, np.sort(log_density)
-    mean, error = evaluation.mean_and_standard_error(new)
+    held_out = reference.held_out
+    mean, error = evaluation.mean_and_standard_error(log_density)
     usual, other = evaluation.mean_and_standard_error(held_out)
     assert other is not None  # there are at least two
-    both = np.concatenate([held_out, new])
-    shares = [np.searchsorted(part, both, side="right") / len(part) for part in (held_out, new)]
+    finite = np.nan_to_num(log_density, nan=-np.finfo(float).max)
+    distance, by_chance = evaluation.distribution_distance(held_out, finite)
     return {
         "log_density_shift": mean - usual,
         "log_density_shift_standard_error": None if error is None else math.hypot(error, other),
-        "log_density_distance": float(np.max(np.abs(shares[0] - shares[1]))),
-        "log_density_distance_by_chance": 1.36 * float(np.sqrt(1 / len(new) + 1 / len(held_out))),
+        "log_density_distance": distance,
+        "log_density_distance_by_chance": by_chance,
     }
 
 

@@ -120,7 +120,7 @@ def column_fits(beside: Beside) -> list[ColumnFit]:
     """Returns how well each column is fitted, the worst first."""
     fits = []
     for index, (x, y) in enumerate(zip(beside.rows.T, beside.samples.T, strict=True)):
-        distance = float(stats.ks_2samp(x, y, method="asymp").statistic)
+        distance, _ = evaluation.distribution_distance(x, y)
         quantiles = (tuple(np.quantile(part, [0.05, 0.5, 0.95]).tolist()) for part in (x, y))
         fits.append(ColumnFit(index, distance, *quantiles))
     return sorted(fits, key=lambda fit: -fit.distance)
@@ -128,8 +128,7 @@ def column_fits(beside: Beside) -> list[ColumnFit]:
 
 def distance_by_chance(beside: Beside) -> float:
     """Returns the `ColumnFit.distance` that 5 % of samples of the rows' own density exceed."""
-    sizes = len(beside.rows), len(beside.samples)
-    return float(stats.kstwobign.isf(0.05) * np.sqrt(sum(sizes) / np.prod(sizes)))
+    return evaluation.distribution_distance(beside.rows[:, 0], beside.samples[:, 0])[1]
 
 
 def correlation_fits(beside: Beside, most: int = 5) -> list[CorrelationFit]:

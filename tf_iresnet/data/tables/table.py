@@ -11,7 +11,6 @@ from tf_iresnet.data.tables.options import Layout
 
 FEWEST_ROWS = 2  # of a part that isn't empty
 _FEWEST_TRAINING_ROWS = 5
-_WIDEST_DISCRETE = 100.0  # a unit step is lost in the noise of wider columns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,13 +39,6 @@ class Table:
     def layout(self) -> Layout:
         """What is needed to read new rows of the same columns."""
         return Layout(self.columns, self.categories)
-
-    @property
-    def discrete(self) -> tuple[str, ...]:
-        """Columns of whole numbers whose unit step isn't small beside their spread."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            coarse = self.values.std(axis=0) < _WIDEST_DISCRETE
-        return tuple(c for c, d in zip(self.columns, self._whole() & coarse, strict=True) if d)
 
     def describe(self) -> list[str]:
         """Returns what was read, as lines: rows, columns and their kinds."""
