@@ -59,7 +59,7 @@ def pairs(
         _label(plot, columns, row, column, texts or {}, whole)
     figure.suptitle("Columns and pairs of columns" if count > 1 else "Distribution")
     handles = [patches.Patch(color=colour) for colour in COLOURS[: len(groups)]]
-    figure.legend(handles, list(groups), loc="outside upper right", ncols=2, fontsize=8)
+    figure.legend(handles, list(groups), loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 

@@ -106,4 +106,6 @@ class FullMixture(Base):
         return tfd.MixtureSameFamily(which, normals)
 
     def describe(self):
+        if self.components == 1:
+            return "learned normal with a full covariance"
         return f"learned mixture of {self.components} normals with full covariances"
