@@ -27,7 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.coefficient = 0.97
     config.model.activation = "sine"
     config.model.log_det = "auto"
-    config.model.preprocessing = "gaussianize"  # or "copula", "standardize"
+    config.model.initial_gain = ml_collections.config_dict.placeholder(float)  # of the last kernels
+    # "gaussianize", "standardize", "auto" (the better of both) or "copula"
+    config.model.preprocessing = ml_collections.config_dict.placeholder(str)
     # "normal"; "learned_student_t": heavy tails; "mixture": separate groups; "fitted_mixture":
     # begins as a mixture of normals that is fitted to the training rows
     config.model.base = ml_collections.config_dict.placeholder(str)
@@ -73,4 +75,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.clip_norm = 1.0
     config.training.ema_momentum = 0.99
     config.training.weight_decay = ml_collections.config_dict.placeholder(float)
+    config.training.keep_start = ml_collections.config_dict.placeholder(bool)
     return config

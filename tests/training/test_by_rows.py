@@ -10,9 +10,13 @@ from tf_iresnet.training.workdir import RunError
 
 OPEN = {
     "data": {"name": "table", "columns": None},
-    "model": {"num_blocks": None, "hidden_units": None, "base": None, "act_norm": None},
+    "model": {
+        "num_blocks": None, "hidden_units": None, "base": None, "act_norm": None,
+        "preprocessing": None, "initial_gain": None,
+    },
     "training": {
-        "batch_size": 250, "steps_per_epoch": None, "weight_decay": None, "patience": None
+        "batch_size": 250, "steps_per_epoch": None, "weight_decay": None, "patience": None,
+        "keep_start": None,
     },
 }  # fmt: skip
 
@@ -36,7 +40,10 @@ def test_few_rows_have_small_networks_and_an_epoch_is_a_pass_within_limits(tmp_p
         (6, (32, 32)) if few else (10, (64, 64))
     )
     assert model["base"] == ("fitted_mixture" if few else "normal")
+    assert model["preprocessing"] == ("auto" if few else "gaussianize")
+    assert model["initial_gain"] == (0.1 if few else 1.0)
     assert filled["training"]["weight_decay"] == (0.1 if few else 0.0)
+    assert filled["training"]["keep_start"] is few
 
 
 def test_what_is_given_is_kept(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 
+import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -13,6 +14,7 @@ from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, commands, report, sampling
 from tf_iresnet.training.fitted_base import choose_mixture
 from tf_iresnet.training.table_fit import Beside
+from tf_iresnet.training.train import resolve, train_and_evaluate
 
 ROWS = 600
 
@@ -165,6 +167,37 @@ def test_the_mixture_of_least_bic_is_chosen():
     assert len(choose_mixture(groups(500)).weights_) == 2
     assert len(choose_mixture(np.random.default_rng(0).normal(size=(300, 3))).weights_) == 1
     assert len(choose_mixture(groups(4)).weights_) == 1
+
+
+def test_rows_are_gaussianized_where_that_makes_a_mixture_likelier(tmp_path):
+    """Groups are what a mixture is made of; skewed columns are not."""
+    for rows, expected in (
+        (groups(1000), "Rescale"),
+        (np.exp(np.random.default_rng(0).normal(size=(1000, 2))), "Gaussianize"),
+    ):
+        (layer,) = build.make_preprocessing("auto", data.load("table", path=_save(tmp_path, rows)))
+        assert type(layer).__name__ == expected
+
+
+def test_a_start_that_training_only_spoils_is_kept(tmp_path):
+    config = {
+        "data": {"name": "table", "path": str(_save(tmp_path, groups(600)))},
+        "model": {"num_blocks": 2, "hidden_units": (8,), "base": "fitted_mixture"},
+        "training": {
+            "learning_rate": 1.0, "epochs": 2, "steps_per_epoch": 3, "warmup_steps": 0,
+            "ema_momentum": 0.0, "keep_start": True,
+        },
+    }  # fmt: skip
+    config["model"]["initial_gain"] = 0.1
+    figures = train_and_evaluate(config, tmp_path / "run")
+    assert figures["best_epoch"] == 0 and figures["epochs"] == 2
+    kept = keras.models.load_model(tmp_path / "run" / "model.keras")
+    dataset = build.make_dataset(config)
+    start = build.make_model(resolve(config), dataset)
+    np.testing.assert_allclose(
+        kept.log_prob(dataset.validation), start.log_prob(dataset.validation), rtol=1e-4
+    )
+    assert "epoch 0 of 2, as it began" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_flow_begins_as_the_mixture(tmp_path):

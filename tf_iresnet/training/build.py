@@ -17,7 +17,7 @@ from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.training.fields import check_fields, naming
-from tf_iresnet.training.fitted_base import fit_base
+from tf_iresnet.training.fitted_base import fit_base, mixture_score
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import Config, RunError
 
@@ -52,7 +52,8 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
     by entry. "gaussianize" maps each column of a table to a standard normal variable, by what its
     training rows show of tails and bounds (`layers.Gaussianize`); "copula" then takes correlations
     out as well (`layers.Whiten`), so that an untrained flow is about the Gaussian copula of the
-    data. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
+    data. "auto" is the one of the first two after which a mixture of normals, fitted to training
+    rows, gives the validation rows a higher density. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
     (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) maps them to the real
     line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735). Raises
     ValueError or TypeError for an unknown name or argument, or data without levels.
@@ -63,9 +64,13 @@ def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLay
         return [Rescale.standardize(dataset.shift, dataset.scale, **arguments)]
     if name in ("gaussianize", "copula"):
         return _fitted(name, dataset, **arguments)
+    if name == "auto":
+        choices = [_fitted("gaussianize", dataset, **arguments)]
+        choices += [make_preprocessing("standardize", dataset)]
+        return max(choices, key=lambda layers: mixture_score(layers, dataset))
     if name not in ("centered", "logit"):
-        expected = "Expected preprocessing 'standardize', 'gaussianize', 'copula', 'centered' or "
-        expected += "'logit'."
+        expected = "Expected preprocessing 'standardize', 'gaussianize', 'copula', 'auto', "
+        expected += "'centered' or 'logit'."
         raise ValueError(f"{expected} Received: {choice!r}.")
     if dataset.levels is None:
         expected = f"Expected data of a known number of levels for preprocessing={choice!r}."

@@ -17,10 +17,25 @@ from tf_iresnet.training.workdir import Config
 FEW = 2000  # rows
 _STEPS = 20, 200  # fewest and most of an epoch that is a pass over the rows
 _MODEL = {
-    True: {"num_blocks": 6, "hidden_units": (32, 32), "base": "fitted_mixture"},
-    False: {"num_blocks": 10, "hidden_units": (64, 64), "base": "normal"},
+    True: {
+        "num_blocks": 6,
+        "hidden_units": (32, 32),
+        "initial_gain": 0.1,
+        "preprocessing": "auto",
+        "base": "fitted_mixture",
+    },
+    False: {
+        "num_blocks": 10,
+        "hidden_units": (64, 64),
+        "initial_gain": 1.0,
+        "preprocessing": "gaussianize",
+        "base": "normal",
+    },
 }
-_WEIGHT_DECAY = {True: 0.1, False: 0.0}
+_TRAINING = {
+    True: {"weight_decay": 0.1, "keep_start": True},
+    False: {"weight_decay": 0.0, "keep_start": False},
+}
 
 
 def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
@@ -38,11 +53,13 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
         "model": dict(_MODEL[few]),
         "training": {
             "steps_per_epoch": int(np.clip(passes, *_STEPS)),
-            "weight_decay": _WEIGHT_DECAY[few],
+            **_TRAINING[few],
         },
     }
     if dataset.conditions is not None:
-        chosen["model"]["base"] = "normal"  # a mixture of latents that depend on the condition
+        # Latents depend on the condition, and so would their mixture.
+        chosen["model"] |= {"base": "normal", "preprocessing": "gaussianize"}
+        chosen["training"]["keep_start"] = False
     filled = {
         section: {
             name: chosen[section].get(name) if value is None else value

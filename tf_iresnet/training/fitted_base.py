@@ -1,12 +1,15 @@
 """A base that begins as the Gaussian mixture of the data."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_iresnet import data
 from tf_iresnet.data.errors import optional_import
+from tf_iresnet.layers.composition import InvertibleSequential
+from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.models import bases
 from tf_iresnet.models.flow import ResidualFlow
 
@@ -46,6 +49,17 @@ def choose_mixture(
         if worse == 2 or spent > seconds * _PER_SECOND:
             break
     return best
+
+
+def mixture_score(layers: Sequence[InvertibleLayer], dataset: data.Dataset) -> float:
+    """Returns the mean log-density, nats, of the validation rows under a mixture behind `layers`.
+
+    The mixture is fitted to what the layers make of training rows.
+    """
+    flow = ResidualFlow(InvertibleSequential(layers))
+    flow.build((None, *dataset.event_shape))
+    density = fit_base(flow, dataset)
+    return float(np.mean(density.log_prob(dataset.validation)))
 
 
 def fit_base(flow: ResidualFlow, dataset: data.Dataset, seed: int = 0) -> ResidualFlow:

@@ -42,6 +42,9 @@ class TrainingOptions:
     momentum: float = 0.9  # of "sgd"
     # Of the moving average of the weights, which is validated, kept and saved; 0 for none.
     ema_momentum: float = 0.99
+    # Whether the model is validated before its first step, too, and kept if nothing is better: one
+    # that begins from the data may be good already. None: by the number of training rows.
+    keep_start: bool | None = False
     jit_compile: str | bool = "auto"  # "auto" (on accelerators), True or False
     evaluation_batch_size: int = 500  # examples per call in validation and evaluation
     evaluation_examples: int = 1000  # test examples whose inverse is checked, at most

@@ -63,7 +63,7 @@ Lipschitz bound: {lipschitz_bound:.4f}
     the largest of a block, certified from above; invertible below 1
 base: {base}
     distribution of the latents
-weights: epoch {best_epoch} of {epochs}
+weights: epoch {best_epoch} of {epochs}{as_it_began}
     the best validation; training ended because {stopped}
 """
 
@@ -73,6 +73,7 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     known = {key: value for key, value in figures.items() if value is not None}
     if known.get("reconstruction_failures") == 0:
         del known["reconstruction_failures"]  # not worth a row
+    known["as_it_began"] = ", as it began" if known.get("best_epoch") == 0 else ""
     ending = "_standard_error"
     known["error"] = {k.removesuffix(ending): v for k, v in known.items() if k.endswith(ending)}
     found, lines = [], _ROWS.splitlines()

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet import data
@@ -117,13 +119,18 @@ def fit(
         shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
         bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
         first_step = state.epoch * options.epoch_steps
+        validation = build.make_validation_batches(dataset, options, labelled)
+        if options.keep_start and state.epoch == 0:
+            found = model.evaluate(validation, verbose=0, return_dict=True)
+            state.best = found["loss"] if math.isfinite(found["loss"]) else math.inf
+            state.best_weights = [np.asarray(weight) for weight in model.weights]
         with bar.display:
             model.fit(
                 build.make_batches(dataset, options, first_step, labelled),
                 epochs=options.epochs,
                 initial_epoch=state.epoch,
                 steps_per_epoch=options.epoch_steps,
-                validation_data=build.make_validation_batches(dataset, options, labelled),
+                validation_data=validation,
                 callbacks=[
                     Schedule(state, options),
                     keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
