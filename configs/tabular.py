@@ -20,8 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.block = "residual"
     config.model.branch = "spectral"  # or "lipschitz_mlp"
-    # What is empty is chosen by the number of rows: for few, small networks, a fitted mixture and
-    # weight decay.
+    # What is empty is chosen by the number of rows (training/by_rows.py): for few, small networks
+    # whose kernels decay; up to some, a start as a fitted mixture.
     config.model.num_blocks = ml_collections.config_dict.placeholder(int)
     config.model.hidden_units = ml_collections.config_dict.placeholder(tuple)
     config.model.coefficient = 0.97

@@ -49,6 +49,8 @@ WORKER = flags.DEFINE_enum("worker", None, ["ours", "peer"], "Internal: serve me
 def serve(side: str, workload: Workload) -> None:
     """Answers each line on stdin with a JSON line: a method to time, or a tolerance to try."""
     # Imported here only: a side doesn't load the other's library.
+    if side == "ours":
+        importlib.import_module("tensorflow_quietly")
     module, name = {"ours": ("ours", "Ours"), "peer": ("normflows_peer", "Peer")}[side]
     model = getattr(importlib.import_module(f"comparisons.{module}"), name)(workload)
     truth = None
@@ -140,6 +142,8 @@ def main(argv: list[str]) -> None:
     if WORKER.value:
         serve(WORKER.value, WORKLOADS[WORKLOAD.value[0]])
         return
+    if PROFILE.value or set(SUITE.value) & set(OWN_SUITES):
+        importlib.import_module("tensorflow_quietly")
     if PROFILE.value:
         step_profile = importlib.import_module("comparisons.step_profile")
         step_profile.compare({name: WORKLOADS[name] for name in WORKLOAD.value}, ROUNDS.value)

@@ -96,9 +96,17 @@ def test_the_test_part_may_be_a_file_of_its_own(tmp_path, table):
     dataset = load("table", path=table, test_path=own)
     np.testing.assert_allclose(dataset.test, frame(seed=1, rows=7), rtol=1e-6)
     assert len(dataset.validation) + len(dataset.training_rows()) == ROWS
-    assert any(str(own) in line for line in dataset.notes)
+    assert sum(str(own) in line for line in dataset.notes) == 1
+    assert not any("equal to rows" in line for line in dataset.notes)
     with pytest.raises(data.TableError, match=r"other\.csv.*'c'"):
         load("table", path=table, test_path=written(tmp_path / "other.csv", frame()[["a", "b"]]))
+
+
+def test_test_rows_that_are_known_already_are_counted(tmp_path, table):
+    rows = pd.concat([frame(seed=1, rows=7), frame().iloc[:3]])
+    dataset = load("table", path=table, test_path=written(tmp_path / "own.csv", rows))
+    (note,) = [line for line in dataset.notes if "equal to rows" in line]
+    assert note.startswith("Of the 10 test rows 3 are equal")
 
 
 def test_without_a_test_part_the_validation_part_takes_its_place_and_that_is_said(table):

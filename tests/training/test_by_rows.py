@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tf_iresnet import data
-from tf_iresnet.training.by_rows import FEW, fill_in
+from tf_iresnet.training.by_rows import FEW, SOME, fill_in
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
 
@@ -28,7 +28,8 @@ def table(tmp_path, rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "steps"), [(100, 20), (FEW - 8, 20), (10_000, 40), (10_008, 41), (100_000, 200)]
+    ("rows", "steps"),
+    [(100, 20), (FEW - 8, 20), (SOME - 8, 40), (10_000, 40), (10_008, 41), (100_000, 200)],
 )
 def test_few_rows_have_small_networks_and_an_epoch_is_a_pass_within_limits(tmp_path, rows, steps):
     filled = fill_in(OPEN, table(tmp_path, rows))
@@ -39,11 +40,12 @@ def test_few_rows_have_small_networks_and_an_epoch_is_a_pass_within_limits(tmp_p
     assert (model["num_blocks"], model["hidden_units"]) == (
         (6, (32, 32)) if few else (10, (64, 64))
     )
-    assert model["base"] == ("fitted_mixture" if few else "normal")
-    assert model["preprocessing"] == ("auto" if few else "gaussianize")
-    assert model["initial_gain"] == (0.1 if few else 1.0)
+    fitted = rows < SOME
+    assert model["base"] == ("fitted_mixture" if fitted else "normal")
+    assert model["preprocessing"] == ("auto" if fitted else "gaussianize")
+    assert model["initial_gain"] == (0.1 if fitted else 1.0)
     assert filled["training"]["weight_decay"] == (0.1 if few else 0.0)
-    assert filled["training"]["keep_start"] is few
+    assert filled["training"]["keep_start"] is fitted
 
 
 def test_what_is_given_is_kept(tmp_path):

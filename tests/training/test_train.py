@@ -280,6 +280,10 @@ def test_another_config_is_refused_by_name(run):
         (changed(data={"name": "cifar"}), r"config\.data: "),
         (changed(training={"epoch": 3}), "did you mean epochs"),
         ({"model": {}, "data": {}}, "sections model, data, training"),
+        (  # before the table is looked for
+            {**changed(model={"num_block": 3}), "data": {"name": "table", "path": "none.csv"}},
+            r"config\.model\. .*num_block \(did you mean num_blocks",
+        ),
         ({**CONFIG, "data": {"name": "table", "path": None}}, r"--config\.data\.path=my\.csv"),
     ],
 )

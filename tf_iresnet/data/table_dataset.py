@@ -17,6 +17,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split
 from tf_iresnet.data.tables import Table, load_table
 from tf_iresnet.data.tables.options import Options, flag
+from tf_iresnet.data.tables.repeats import group_rows
 from tf_iresnet.data.tables.table import FEWEST_ROWS
 
 _READING = [n for n in inspect.signature(load_table).parameters if n not in ("path", "like")]
@@ -90,14 +91,13 @@ def load_table_dataset(
     notes = [*table.notes, *found.notes, *left_out]
     if test_table is not None:
         notes += [f"The test rows are those of {test_table.path}.", *test_table.notes]
+        notes += _shared(parts)
     if given_columns:
         names = [", ".join(table.columns[i] for i in chosen) for chosen in (event, given_columns)]
         notes.append(f"The density is that of {names[0]}, given {names[1]}.")
     has_test = len(parts.test) > 0
     if not has_test:
         notes.append(_NO_TEST)
-    if test_table is not None:
-        notes += [f"The test rows are those of {test_table.path}.", *test_table.notes]
     description = (*table.describe(), _sizes(parts))
     if not has_test:
         parts = parts._replace(test=parts.validation)
@@ -147,6 +147,18 @@ def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[i
         received = f"{option}={', '.join(names)}, which are all columns"
         raise TableError(table.path, "other columns as well", received, "Name fewer.")
     return (chosen, rest) if option == "target" and names else (rest, chosen)
+
+
+def _shared(parts: Split) -> list[str]:
+    """A sentence about test rows that are among the others as well, if there are such."""
+    known = len(parts.train) + len(parts.validation)
+    group = group_rows([column.astype(np.float64) for column in np.concatenate(parts).T])
+    if group is None or not (shared := int(np.isin(group[known:], group[:known]).sum())):
+        return []
+    return [
+        f"Of the {len(parts.test):,} test rows {shared:,} are equal to rows that the model is "
+        "chosen by: what is measured on them is a little too good."
+    ]
 
 
 def _sizes(parts: Split) -> str:

@@ -48,15 +48,16 @@ def make_dataset(config: Config) -> data.Dataset:
 def make_preprocessing(choice: Any, dataset: data.Dataset) -> list[InvertibleLayer]:
     """Returns the layers between data and network, by a name or `{"name": …, arguments}`.
 
-    "standardize" subtracts the training data's mean and divides by its standard deviation, entry
-    by entry. "gaussianize" maps each column of a table to a standard normal variable, by what its
+    "standardize" subtracts the training data's mean and divides by its standard deviation, entry by
+    entry. "gaussianize" maps each column of a table to a standard normal variable, by what its
     training rows show of tails and bounds (`layers.Gaussianize`); "copula" then takes correlations
     out as well (`layers.Whiten`), so that an untrained flow is about the Gaussian copula of the
     data. "auto" is the one of the first two after which a mixture of normals, fitted to training
-    rows, gives the validation rows a higher density. Two others bring dequantised levels into [0, 1) first: "centered" then subtracts ½
-    (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05 by default) maps them to the real
-    line, which resolves the many values at both ends (Residual Flows, arXiv 1906.02735). Raises
-    ValueError or TypeError for an unknown name or argument, or data without levels.
+    rows, gives the validation rows a higher density. Two others bring dequantised levels into [0,
+    1) first: "centered" then subtracts ½ (i-ResNet, arXiv 1811.00995); "logit" (with `alpha`, .05
+    by default) maps them to the real line, which resolves the many values at both ends (Residual
+    Flows, arXiv 1906.02735). Raises ValueError or TypeError for an unknown name or argument, or
+    data without levels.
     """
     arguments = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = arguments.pop("name", None)
@@ -96,6 +97,11 @@ def _fitted(name: str, dataset: data.Dataset) -> list[InvertibleLayer]:
     return [marginals, Whiten.fit(marginals(rows[:_WHITENED_ROWS]).numpy())]
 
 
+def check_model(section: Config) -> None:
+    """Raises RunError for a field of the section `model` that is unknown or of another type."""
+    check_fields("model", section, *_readers(section), without=_NO_FIELDS)
+
+
 def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     """Returns the compiled model of the config's sections `model` and `training`.
 
@@ -108,7 +114,7 @@ def make_model(config: Config, dataset: data.Dataset) -> InvertibleModel:
     """
     options = TrainingOptions(**config["training"])
     arguments = {"preprocessing": "standardize", **config["model"]}
-    check_fields("model", arguments, *_readers(arguments), without=_NO_FIELDS)
+    check_model(arguments)
     task = arguments.pop("task", "density")
     with naming("model"):
         if dataset.conditions is not None:

@@ -47,6 +47,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
     config, run = resolve(config), Workdir(workdir)
     if (figures := run.finished(config)) is not None:
         return figures
+    # What is None is filled in below; a large table isn't read for a misspelt field.
+    build.check_model({k: v for k, v in config["model"].items() if v is not None})
     dataset = build.make_dataset(config)  # a bad table is found out before anything is written
     if described := dataset.describe():
         print(*described, sep="\n", flush=True)
