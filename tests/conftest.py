@@ -1,7 +1,10 @@
 """What every test shares: a reproducible TensorFlow on one thread, and its modes and dtypes."""
 
+import collections
 import gc
+import json
 import os
+import pathlib
 
 import pytest
 
@@ -33,15 +36,44 @@ def pytest_configure(config):
 
 # Of a test in all modes and dtypes these are slow: every mode keeps a dtype, every dtype a mode.
 SECOND_CASES = {("graph", "float64"), ("xla", "float32")}
+# Of the cases of any other test those are slow that take longer than this, but for the quickest.
+LONG = 1.0  # second
+SECONDS = pathlib.Path(__file__).parent / "seconds.json"  # of the long ones; --record renews it
+
+
+def pytest_addoption(parser):
+    """An option for who adds tests."""
+    parser.addoption("--record", action="store_true", help="Write how long tests took.")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Marks what `make test` has no time for, since each compiled function takes seconds."""
+    seconds = json.loads(SECONDS.read_text())
+    cases = collections.defaultdict(list)
     for item in items:
         case = getattr(item, "callspec", None)
         if case and (case.params.get("mode"), case.params.get("dtype")) in SECOND_CASES:
             item.add_marker(pytest.mark.slow)
+        elif not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for same in cases.values():
+        _, *others = sorted(same, key=lambda item: seconds.get(item.nodeid, 0.0))
+        for item in others:
+            if seconds.get(item.nodeid, 0.0) > LONG:
+                item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Renews the seconds of the tests that ran, if that is asked for."""
+    if not config.getoption("--record"):
+        return
+    seconds = json.loads(SECONDS.read_text())
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call":
+            seconds[report.nodeid] = round(report.duration, 1)
+    long = {name: value for name, value in sorted(seconds.items()) if value > LONG}
+    SECONDS.write_text(json.dumps(long, indent=0) + "\n")
 
 
 @pytest.fixture(autouse=True)
