@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, commands, report, sampling
-from tf_iresnet.training.fitted_base import choose_mixture
+from tf_iresnet.training.fitted_base import choose_mixture, fit_base, shrunk
 from tf_iresnet.training.table_fit import Beside
 from tf_iresnet.training.train import resolve, train_and_evaluate
 
@@ -177,6 +177,32 @@ def test_rows_are_gaussianized_where_that_makes_a_mixture_likelier(tmp_path):
     ):
         (layer,) = build.make_preprocessing("auto", data.load("table", path=_save(tmp_path, rows)))
         assert type(layer).__name__ == expected
+
+
+def test_covariances_are_shrunk_where_that_helps(tmp_path):
+    """Many independent columns of few rows ask for it; nearly equal columns don't."""
+    random = np.random.default_rng(0)
+    independent = random.normal(size=(80, 20))
+    alike = random.normal(size=(80, 1)) + 0.01 * random.normal(size=(80, 20))
+    kept = {}
+    for name, rows in (("independent", independent), ("alike", alike)):
+        dataset = data.load("table", path=_save(tmp_path, rows))
+        flow = fit_base(flow_of(dataset, "standardize"), dataset)
+        z = np.asarray(flow.layer(dataset.training_rows()), np.float64)
+        mixture = choose_mixture(z)
+        assert mixture.n_components == 1
+        held_out = np.asarray(flow.layer(dataset.validation), np.float64)
+        plain, pulled = (
+            scipy.stats.multivariate_normal(mixture.means_[0], covariance).logpdf(held_out).mean()
+            for covariance in (mixture.covariances_[0], shrunk(mixture, z)[0])
+        )
+        kept[name] = pulled > plain
+        found = float(np.mean(flow.base.log_prob(held_out.astype("float32"))))
+        np.testing.assert_allclose(found, max(plain, pulled), rtol=1e-3)
+    assert kept == {"independent": True, "alike": False}
+    np.testing.assert_allclose(
+        np.trace(shrunk(mixture, z)[0]), np.trace(mixture.covariances_[0]), rtol=1e-12
+    )
 
 
 def test_a_start_that_training_only_spoils_is_kept(tmp_path):

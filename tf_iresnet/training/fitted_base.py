@@ -66,7 +66,9 @@ def fit_base(flow: ResidualFlow, dataset: data.Dataset, seed: int = 0) -> Residu
     """Returns the flow's layers with a `FullMixture` for base, fitted to latents of training rows.
 
     These are the latents of the flow as it is: a flow that isn't trained yet begins as that mixture
-    seen through its first, random blocks. What data initialise in it is set, by the same rows.
+    seen through its first, random blocks. What data initialise in it is set, by the same rows. The
+    covariances are shrunk (`shrunk`) if that makes validation rows likelier: it does where columns
+    are many for the rows, unless they are nearly collinear.
 
     Raises:
         ValueError: for data without rows to fit it to, or that aren't vectors.
@@ -83,5 +85,30 @@ def fit_base(flow: ResidualFlow, dataset: data.Dataset, seed: int = 0) -> Residu
     base = bases.FullMixture(count, dtype=flow.layer.working_dtype, name="base")
     fitted = ResidualFlow(flow.layer, base, flow.seed, dtype=flow.dtype_policy)
     fitted.build((None, *dataset.event_shape))
-    base.set_mixture(mixture.weights_, mixture.means_, mixture.covariances_)
+    held_out = flow.layer(dataset.validation)
+
+    def score(covariances: np.ndarray) -> float:
+        base.set_mixture(mixture.weights_, mixture.means_, covariances)
+        return float(np.mean(base.log_prob(held_out)))
+
+    choices = (mixture.covariances_, shrunk(mixture, z))
+    base.set_mixture(mixture.weights_, mixture.means_, max(choices, key=score))
     return fitted
+
+
+def shrunk(mixture: Any, z: np.ndarray) -> np.ndarray:
+    """Returns covariances `[components, d, d]` of a mixture, drawn to multiples of the identity.
+
+    By as much as minimises the expected squared error for the rows of `z` [n, d] that belong to
+    each (Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance
+    matrices").
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    label, covariances = mixture.predict(z), np.array(mixture.covariances_)
+    for k, covariance in enumerate(covariances):
+        if np.sum(label == k) > 1:
+            share = ledoit_wolf_shrinkage(z[label == k])
+            level = np.trace(covariance) / z.shape[1]
+            covariances[k] = (1 - share) * covariance + share * level * np.eye(z.shape[1])
+    return covariances
