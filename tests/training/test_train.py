@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
-from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training import build, train
+from tf_iresnet.training.checkpoints import Checkpoints, RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.train import reproducible_sums, resolve, train_and_evaluate
 from tf_iresnet.training.workdir import RunError, Workdir
@@ -79,7 +79,7 @@ class Kill(callbacks.Schedule):
 train.Schedule = Kill
 fsync = os.fsync
 def kill_half_way(descriptor):
-    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".{{kill_at}}.partial":
+    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".partial.{{kill_at}}":
         os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
     fsync(descriptor)
@@ -96,14 +96,14 @@ train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
 
 def contents(workdir):
     """All that has to be the same: weights, optimizer, best weights, table and figures."""
-    arrays = dict(np.load(workdir.checkpoint))
-    state = json.loads(arrays.pop("state").tobytes())
-    state.pop("elapsed")
+    state = Checkpoints(workdir).read_state()
+    newest = Checkpoints(workdir)._newest_first()[0]
+    arrays = {k: v for k, v in dict(np.load(newest)).items() if k != "header.json"}
     model = keras.models.load_model(workdir.model)
     return {
         **arrays,
         **{f"final/{i}": np.asarray(w) for i, w in enumerate(model.weights)},
-        "state": json.dumps(state),
+        "state": json.dumps({**vars(state), "elapsed": None}),
         "metrics.csv": workdir.metrics.read_bytes(),
         "figures.json": workdir.figures.read_bytes(),
     }
@@ -132,7 +132,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
         assert not resumed.figures.exists()
     process = start(ESTIMATED, resumed.path)
     assert process.returncode == 0, process.stderr
-    assert "Going on after epoch 1 of 3." in process.stdout
+    assert "Going on after step 15 of 45, in epoch 2 of 3." in process.stdout
     assert_same(contents(whole), contents(resumed))
 
 
@@ -194,15 +194,15 @@ def test_a_run_that_died_over_its_report_only_makes_the_report_again(run, tmp_pa
     shutil.copytree(run[0].path, workdir.path)
     workdir.figures.unlink()
     workdir.report.unlink()
-    before = workdir.checkpoint.stat().st_mtime_ns
+    before = [path.stat().st_mtime_ns for path in workdir.checkpoints]
 
     def no_training(*_, **__):
         raise AssertionError("training was over")
 
-    monkeypatch.setattr(ResidualFlow, "fit", no_training)
+    monkeypatch.setattr(train, "train_epochs", no_training)
     assert train_and_evaluate(CONFIG, workdir.path) == run[1]
     assert workdir.report.exists()
-    assert workdir.checkpoint.stat().st_mtime_ns == before
+    assert [path.stat().st_mtime_ns for path in workdir.checkpoints] == before
     assert_same(contents(run[0]), contents(workdir))
 
 
@@ -312,7 +312,7 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
     digest = build.fingerprint(dataset, TrainingOptions(**config["training"]))
     flow.optimizer.build(flow.trainable_variables)
     with workdir.claim(config):
-        checkpoints.save(workdir.checkpoint, flow, checkpoints.RunState(epoch=1, data=digest))
+        Checkpoints(workdir).save(flow, RunState(step=15, epoch=1, data=digest))
     np.savetxt(path, 2 * rows, delimiter=",", header="a,b", comments="")
     with pytest.raises(RunError, match="other values under the same name"):
         train_and_evaluate(config, workdir.path)
@@ -343,16 +343,3 @@ def test_the_global_norm_of_the_gradient_is_clipped():
     moments = [v.numpy() for v in flow.optimizer.variables if "momentum" in v.path]
     size = np.sqrt(sum(np.sum(m**2) for m in moments))
     assert size == pytest.approx((1 - config["training"]["beta_1"]) * 1.0, rel=1e-4)
-
-
-def test_a_checkpoint_that_is_no_checkpoint_is_named(tmp_path):
-    config = resolve(CONFIG)
-    path = tmp_path / "checkpoint.npz"
-    path.write_bytes(b"PK\x03\x04 half a file")
-    flow = build.make_model(config, build.make_dataset(config))
-    with pytest.raises(RunError, match=r"checkpoint\.npz.*Delete it"):
-        checkpoints.load(path, flow)
-    checkpoints.save(path, flow, checkpoints.RunState(epoch=4))
-    wider = resolve(changed(model={"hidden_units": [8, 16]}))
-    with pytest.raises(RunError, match=r"checkpoint\.npz.*other shapes"):
-        checkpoints.load(path, build.make_model(wider, build.make_dataset(wider)))
