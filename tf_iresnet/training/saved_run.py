@@ -1,6 +1,5 @@
 """Trained models read from a run's workdir or a user's file."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -18,8 +17,9 @@ from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
+from tf_iresnet.training.files import replacing
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
+from tf_iresnet.training.workdir import RunError, Workdir
 
 
 class Examples(NamedTuple):
@@ -52,11 +52,16 @@ class SavedRun:
             advice = "rerun its training command" if workdir else "check the path"
             found = f"{path}, which isn't there; {advice}"
             raise RunError(f"Expected a trained model. Received: {found}.")
+        for needed in (self.run.config, path):
+            if needed.exists():
+                self.run.check(needed)
         try:
             self.model = keras.models.load_model(path)
-        except (ValueError, TypeError, OSError, KeyError) as error:
+        except Exception as error:  # bytes at random raise anything
+            advice = "Rerun the training command of its run, or restore it."
+            found = " ".join(str(error).split())[:300] or type(error).__name__
             expected = f"Expected {path} to be a .keras file of this version."
-            raise RunError(f"{expected} Received: {error}") from error
+            raise RunError(f"{expected} Received: {found}. {advice}") from error
 
     @property
     def invertible(self) -> InvertibleModel:
@@ -76,9 +81,17 @@ class SavedRun:
 
     def meta(self) -> dict[str, Any]:
         """Returns the `sampling.describe_data` of the run, or that of unknown data."""
-        if self.run.dataset.exists():
-            return json.loads(self.run.dataset.read_text())
-        return sampling.describe_unknown_data(self.invertible.event_shape)
+        unknown = sampling.describe_unknown_data(self.invertible.event_shape)
+        if not self.run.dataset.exists():
+            return unknown
+        advice = "rerun the training command, which makes it again"
+        meta = self.run.read_json(self.run.check(self.run.dataset), advice)
+        try:
+            sampling.expect_described(meta, len(unknown["columns"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            expected = f"Expected {self.run.dataset} to describe the data of {self.path}."
+            raise RunError(f"{expected} Received: {error!r}; {advice}.") from error
+        return meta
 
     def dataset(self) -> data.Dataset:
         """Returns the data of the run, read anew. Raises DataError if that isn't possible."""
@@ -157,8 +170,5 @@ class SavedRun:
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Writes a model as a .keras file; the old one remains until the new one is whole."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.stem}.partial.keras")
-    model.save(partial)
-    write_atomically(path, partial.read_bytes())
-    partial.unlink()
+    with replacing(path) as partial:
+        model.save(partial)

@@ -64,12 +64,18 @@ def write_reference(
 
 
 def read_reference(path: pathlib.Path) -> Reference:
-    """Returns what `write_reference` wrote. Raises RunError if that isn't there."""
+    """Returns what `write_reference` wrote. Raises RunError if that isn't there or damaged."""
     if not path.is_file():
         expected = "Expected --workdir of a finished run on a table, to compare new rows with."
         raise RunError(f"{expected} Received: no {path}.")
-    with np.load(path, allow_pickle=False) as archive:
-        return Reference(**archive)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return Reference(**archive)
+    except Exception as error:  # bytes at random raise anything
+        found = " ".join(str(error).split())[:300] or type(error).__name__
+        expected = f"Expected {path} as training wrote it."
+        advice = "Rerun the training command, which makes it again."
+        raise RunError(f"{expected} Received: {found}. {advice}") from error
 
 
 def columns_that_stand_out(
