@@ -14,6 +14,7 @@ from tf_iresnet.models.recipes import mlp_flow
 from tf_iresnet.training import commands, report, train
 from tf_iresnet.training.checkpoints import Checkpoints
 from tf_iresnet.training.saved_run import SavedRun
+from tf_iresnet.training.scores import read_reference
 from tf_iresnet.training.train import train_and_evaluate
 from tf_iresnet.training.workdir import RunError, Workdir
 
@@ -165,6 +166,66 @@ def test_data_described_by_others_are_refused(run, tmp_path):
     for content in wrong:
         (tmp_path / "dataset.json").write_text(json.dumps(content))
         assert "dataset.json" in outcome(saved.meta)
+
+
+def junk(content, random):
+    """JSON with a value somewhere replaced by one of another kind, or gone."""
+    if not isinstance(content, (dict, list)) or not content or random.random() < 0.2:
+        others = (None, -1, 1e99, "", "ä", [], {}, [[]], {"a": None}, True, [1, 2], "normal")
+        return others[random.integers(len(others))]
+    keys = list(content) if isinstance(content, dict) else range(len(content))
+    key, copy = keys[random.integers(len(keys))], content.copy()
+    if random.random() < 0.2:
+        copy.pop(key)
+    else:
+        copy[key] = junk(content[key], random)
+    return copy
+
+
+MUTATIONS = 20  # of each kind of file
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_files_never_trace_back(run, copy, tmp_path, capsys):
+    """Of bytes and of JSON; with a manifest, without, of a run begun again, of a checkpoint."""
+    random, counts = np.random.default_rng(0), {}
+    config, samples = train.resolve(run[1]), np.zeros((3, 2), np.float32)
+    model = train.build.make_model(config, SavedRun(str(run[0])).dataset())
+    copy.checkpoints[1].unlink()
+
+    def read():
+        saved = SavedRun(str(copy.path))
+        saved.condition_columns(), saved.dataset()
+        read_reference(copy.check(copy.reference))
+        commands.write_samples(tmp_path / "s.csv", samples, saved.meta())
+
+    def loosely():
+        copy.manifest.unlink(missing_ok=True)
+        read()
+
+    def again():
+        if copy.finished(config) is None:
+            raise RunError("Expected a finished run. Received: one that is made again.")
+
+    names = {read: FILES, again: MADE, loosely: FILES}
+    names[lambda: Checkpoints(copy).load(model)] = ("checkpoint.npz",)
+    for call, files in names.items():
+        for path in (copy.path / name for name in files):
+            content, refused = path.read_bytes(), 0
+            for index in range(MUTATIONS):
+                path.write_bytes(content)
+                if path.suffix == ".json" and index % 2:
+                    path.write_text(json.dumps(junk(json.loads(content), random)))
+                else:
+                    spoil(path, KINDS[random.choice(4, p=[0.02, 0.2, 0.75, 0.03])], random)
+                refused += outcome(call) is not None
+            path.write_bytes(content)
+            counts[f"{call.__name__}: {path.name}"] = refused
+    with capsys.disabled():
+        print(f"\n{MUTATIONS * len(counts)} mutated files, {MUTATIONS} of each kind; refused:")
+        print(*(f"{count:5d} {kind}" for kind, count in counts.items()), sep="\n")
+    assert all(counts[f"read: {name}"] == MUTATIONS for name in FILES)
+    assert all(counts[f"again: {name}"] == MUTATIONS for name in MADE if name != "manifest.json")
 
 
 def strict(path):

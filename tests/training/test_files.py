@@ -1,13 +1,27 @@
 """A file is replaced whole or not at all, and what prevents it is said in one line."""
 
+import contextlib
 import os
 import pathlib
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from support.regression import make_model
 
+from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.commands import write_samples
+from tf_iresnet.training.events import naming_events
 from tf_iresnet.training.files import RunError, replacing, sha256, write_atomically
+from tf_iresnet.training.sampling import describe_unknown_data
+from tf_iresnet.training.saved_run import save_model
 from tf_iresnet.training.workdir import Workdir
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is full")
 
@@ -25,6 +39,50 @@ def test_a_full_disk_names_the_file_and_where_to_free_space(tmp_path):
     )
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["figures.json"], "what was taken is free again"
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Within, writing beyond so many bytes of a file fails, in TensorFlow's library as well."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(resource is None, reason="needs a system with limits")
+def test_a_limit_on_files_is_named_in_every_write_of_a_run(tmp_path):
+    """Of checkpoints, models, samples and events for TensorBoard; nothing is left of them."""
+    run, model = Workdir(tmp_path), make_model()
+    model.optimizer.build(model.trainable_variables)
+    long = np.zeros((500, 2), np.float32)
+
+    def events():
+        with naming_events(run.tensorboard):
+            writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
+            with writer.as_default(0):
+                tf.summary.image("noise", np.zeros((1, 9, 9, 3), np.float32))
+                tf.summary.text("text", "word " * 5000)
+            writer.close()
+
+    writes = {
+        run.checkpoints[0]: lambda: Checkpoints(run).save(model, RunState()),
+        run.model: lambda: save_model(model, run.model),
+        run.path / "s.csv": lambda: write_samples(
+            run.path / "s.csv", long, describe_unknown_data((2,))
+        ),
+        run.tensorboard: events,
+    }
+    for path, write in writes.items():
+        with files_of_at_most(1000), pytest.raises(RunError) as error:
+            write()
+        assert str(error.value) == (
+            f"Expected to write {path}. Received: File too large. Free space on the disk of "
+            f"{tmp_path}, then run the same command again."
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["tensorboard"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="takes /sys for a directory of others")

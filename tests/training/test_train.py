@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import killed_runs
+from support.killed_runs import THREADS, assert_same, contents, server
 
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
@@ -41,7 +44,7 @@ ESTIMATED = {
         "preprocessing": {"name": "logit", "alpha": 1e-3},
     },
     "data": {"name": "digits"},
-    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128},
+    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128, "checkpoint_steps": 4},
 }  # fmt: skip
 
 
@@ -87,38 +90,16 @@ os.fsync = kill_half_way
 train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
 """
     # On as many threads as a user's run has; the tests' own environment says one.
-    threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    environment = {k: v for k, v in os.environ.items() if k not in threads}
+    environment = {k: v for k, v in os.environ.items() if k not in THREADS}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=150, env=environment
     )
 
 
-def contents(workdir):
-    """All that has to be the same: weights, optimizer, best weights, table and figures."""
-    state = Checkpoints(workdir).read_state()
-    newest = Checkpoints(workdir)._newest_first()[0]
-    arrays = {k: v for k, v in dict(np.load(newest)).items() if k != "header.json"}
-    model = keras.models.load_model(workdir.model)
-    return {
-        **arrays,
-        **{f"final/{i}": np.asarray(w) for i, w in enumerate(model.weights)},
-        "state": json.dumps({**vars(state), "elapsed": None}),
-        "metrics.csv": workdir.metrics.read_bytes(),
-        "figures.json": workdir.figures.read_bytes(),
-    }
-
-
-def assert_same(expected, found):
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
 @pytest.mark.parametrize(
     "moments",
-    [["1:3"], pytest.param(["1:3", "checkpoint.npz"], marks=pytest.mark.slow)],
+    [["1:10"], pytest.param(["1:10", "checkpoint.npz"], marks=pytest.mark.slow)],
     ids=len,
 )
 def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
@@ -132,7 +113,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
         assert not resumed.figures.exists()
     process = start(ESTIMATED, resumed.path)
     assert process.returncode == 0, process.stderr
-    assert "Going on after step 15 of 45, in epoch 2 of 3." in process.stdout
+    assert "Going on after step 23 of 45, in epoch 2 of 3." in process.stdout
     assert_same(contents(whole), contents(resumed))
 
 
@@ -166,27 +147,41 @@ def test_settings_of_tensorflow_are_as_before_after_a_run(run):
     assert options.get("arithmetic_optimization", True)
 
 
+KILLS = 50
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments_again_and_again_it_ends_with_the_same_bits(tmp_path):
-    whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
-    assert start(ESTIMATED, whole.path).returncode == 0
-    random = np.random.default_rng(0)
-    code = (
-        "import json; from tf_iresnet.training.train import train_and_evaluate; "
-        f"train_and_evaluate(json.loads({json.dumps(ESTIMATED)!r}), {str(resumed.path)!r})"
-    )
-    killed = 0
-    while True:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=random.uniform(5, 20))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-    assert process.returncode == 0 and killed > 0
-    assert_same(contents(whole), contents(resumed))
+@pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc what is written")
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
+    """At random moments and in the middle of writes, by turns; as many runs as that takes."""
+    training = {**ESTIMATED["training"], "checkpoint_steps": 3, "epochs": 4}
+    config = {**ESTIMATED, "training": training, "model": {**ESTIMATED["model"], "num_blocks": 4}}
+    context, random, kills, runs = server(), np.random.default_rng(0), [0, 0], 0
+
+    def run(path, kill=None, seconds=None):
+        process = context.Process(target=killed_runs.train, args=(config, str(path), kill))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode == 0
+
+    began = time.monotonic()
+    assert run(tmp_path / "whole")
+    seconds = time.monotonic() - began
+    expected = contents(Workdir(tmp_path / "whole"))
+    while sum(kills) < KILLS:
+        runs += 1
+        while True:
+            in_a_write = sum(kills) % 2
+            kill = (random.integers(60), random.random()) if in_a_write else None
+            limit = None if in_a_write else random.uniform(0.2, 0.8) * seconds
+            if run(tmp_path / f"{runs}", kill, limit):
+                break
+            kills[in_a_write] += 1
+        assert_same(expected, contents(Workdir(tmp_path / f"{runs}")))
+    print(f"{runs} runs, killed {kills[0]} times at any moment and {kills[1]} times in a write")
 
 
 def test_a_run_that_died_over_its_report_only_makes_the_report_again(run, tmp_path, monkeypatch):

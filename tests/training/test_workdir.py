@@ -61,5 +61,5 @@ def test_figures_of_a_run_that_has_not_ended_are_not_made_up(tmp_path):
     assert run.finished(CONFIG) is None
     with run.claim(CONFIG):
         assert run.finished(CONFIG) is None
-    with pytest.raises(RunError, match="rerun the training command"):
+    with pytest.raises(RunError, match="Rerun the training command"):
         run.read_figures()

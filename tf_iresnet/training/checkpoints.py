@@ -145,8 +145,8 @@ def restore_config(run: Workdir) -> None:
             run.write_config(state.config)
         elif run.config.exists():
             raise RunError(
-                f"{str(error).partition(';')[0]}, and no checkpoint to restore it from. Delete it "
-                "to train anew, or choose another --workdir."
+                f"Expected JSON in {run.config}, or a checkpoint to restore it from. Received: "
+                "neither. Delete it to train anew, or choose another --workdir."
             ) from error
 
 

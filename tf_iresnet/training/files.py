@@ -7,6 +7,9 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from tf_iresnet.data import DataError
+
+AGAIN = "Rerun the training command, which makes it again."
 _CHUNK = 2**20  # bytes read at a time
 PARTIAL = ".partial."  # how the name of a file begins that is still being written
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,6 +34,21 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
             advice = f"Make {folder} writable, or choose another place."
         reason = error.strerror or str(error)
         raise RunError(f"Expected to write {path}. Received: {reason}. {advice}") from error
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Turns any error in the reading of `path`, which should be `what`, into a RunError.
+
+    For files whose bytes may be anything, so that anything may be raised.
+    """
+    try:
+        yield
+    except (RunError, DataError):
+        raise
+    except Exception as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise RunError(f"Expected {path} to be {what}. Received: {found}. {AGAIN}") from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
-from tf_iresnet.training.files import replacing
+from tf_iresnet.training.files import AGAIN, reading, replacing
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir
 
@@ -55,13 +55,8 @@ class SavedRun:
         for needed in (self.run.config, path):
             if needed.exists():
                 self.run.check(needed)
-        try:
+        with reading(path, "a .keras file of this version"):
             self.model = keras.models.load_model(path)
-        except Exception as error:  # bytes at random raise anything
-            advice = "Rerun the training command of its run, or restore it."
-            found = " ".join(str(error).split())[:300] or type(error).__name__
-            expected = f"Expected {path} to be a .keras file of this version."
-            raise RunError(f"{expected} Received: {found}. {advice}") from error
 
     @property
     def invertible(self) -> InvertibleModel:
@@ -84,13 +79,9 @@ class SavedRun:
         unknown = sampling.describe_unknown_data(self.invertible.event_shape)
         if not self.run.dataset.exists():
             return unknown
-        advice = "rerun the training command, which makes it again"
-        meta = self.run.read_json(self.run.check(self.run.dataset), advice)
-        try:
+        meta = self.run.read_json(self.run.check(self.run.dataset), AGAIN)
+        with reading(self.run.dataset, f"a description of the data of {self.path}"):
             sampling.expect_described(meta, len(unknown["columns"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            expected = f"Expected {self.run.dataset} to describe the data of {self.path}."
-            raise RunError(f"{expected} Received: {error!r}; {advice}.") from error
         return meta
 
     def dataset(self) -> data.Dataset:
@@ -101,7 +92,8 @@ class SavedRun:
                 "Give a --workdir, or a table of yours by --data."
             )
         config = self.run.read_config()
-        dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
+        with reading(self.run.config, "the config of a run"):
+            dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
         if build.fingerprint(dataset, options) != self.meta().get("digest"):
             raise RunError(
                 f"Expected the data that {self.run.path} was trained on. Received: other values "

@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows: a second process on one workdir goes unnoticed there
     fcntl = None  # type: ignore[assignment]
 
-from tf_iresnet.training.files import PARTIAL, RunError, naming, sha256, write_atomically
+from tf_iresnet.training.files import AGAIN, PARTIAL, RunError, naming, sha256, write_atomically
 
 LOCK = ".lock"
 Config = Mapping[str, Any]  # plain: nested mappings, lists, strings, numbers
@@ -128,24 +128,23 @@ class Workdir:
         if found != known:
             state = "which isn't there" if found is None else "whose checksum is another: damaged"
             raise RunError(
-                f"Expected {path} as training left it. Received: a file {state}. Rerun the "
-                "training command, which makes it again."
+                f"Expected {path} as training left it. Received: a file {state}. {AGAIN}"
             )
         return path
 
     def _sums(self) -> dict[str, str]:
-        sums = self.read_json(self.manifest, "rerun the training command")
+        sums = self.read_json(self.manifest, AGAIN)
         if not all(isinstance(text, str) for pair in sums.items() for text in pair):
             raise RunError(f"Expected checksums in {self.manifest}. Received: others.")
         return sums
 
     def read_config(self) -> dict[str, Any]:
         """Returns the config of the run. Raises RunError if there is no readable one."""
-        return self.read_json(self.config, "rerun the training command, which writes it")
+        return self.read_json(self.config, AGAIN)
 
     def read_figures(self) -> dict[str, Any]:
         """Returns the final figures of the run. Raises RunError if it hasn't finished."""
-        return self.read_json(self.figures, "rerun the training command to finish the run")
+        return self.read_json(self.figures, "Rerun the training command to finish the run.")
 
     def read_json(self, path: pathlib.Path, advice: str) -> dict[str, Any]:
         """Returns what a file of JSON holds; RunError with `advice` without a readable one."""
@@ -153,12 +152,12 @@ class Workdir:
             content = json.loads(path.read_text())
         except FileNotFoundError:
             expected = f"Expected the workdir of a run, with {path.name} in it."
-            raise RunError(f"{expected} Received: workdir={self.path} ({advice}).") from None
+            raise RunError(f"{expected} Received: workdir={self.path} without. {advice}") from None
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"Expected JSON in {path}. Received: {error}; {advice}.") from error
+            raise RunError(f"Expected JSON in {path}. Received: {error}. {advice}") from error
         if not isinstance(content, dict):
             found = type(content).__name__
-            raise RunError(f"Expected names and values in {path}. Received: {found}; {advice}.")
+            raise RunError(f"Expected names and values in {path}. Received: {found}. {advice}")
         return content
 
     def _check(self, config: Config) -> None:
