@@ -279,4 +279,5 @@ def _finish(
     figures = {**row, **evaluation.likelihood(log_prob, dataset.event_size)}
     figures["log_prob"] = log_prob.tolist()
     write_atomically(run.figures, json.dumps(figures) + "\n")
+    run.seal()
     return figures

@@ -12,7 +12,7 @@ from support.regression import make_model
 
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
 from tf_iresnet.training.commands import write_samples
-from tf_iresnet.training.events import naming_events
+from tf_iresnet.training.events import writing_events
 from tf_iresnet.training.files import RunError, replacing, sha256, write_atomically
 from tf_iresnet.training.sampling import describe_unknown_data
 from tf_iresnet.training.saved_run import save_model
@@ -60,7 +60,7 @@ def test_a_limit_on_files_is_named_in_every_write_of_a_run(tmp_path):
     long = np.zeros((500, 2), np.float32)
 
     def events():
-        with naming_events(run.tensorboard):
+        with writing_events(run.tensorboard):
             writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
             with writer.as_default(0):
                 tf.summary.image("noise", np.zeros((1, 9, 9, 3), np.float32))

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from tf_iresnet.training.files import naming
+from tf_iresnet.training.files import writing
 
 _ERRORS = {os.strerror(number): number for number in errno.errorcode}
 
 
 @contextlib.contextmanager
-def naming_events(folder: pathlib.Path) -> Iterator[None]:
+def writing_events(folder: pathlib.Path) -> Iterator[None]:
     """Turns an error of the system in the writing of events into a RunError that names it."""
-    with naming(folder):
+    with writing(folder):
         try:
             yield
         except tf.errors.OpError as error:

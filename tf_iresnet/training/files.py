@@ -21,7 +21,7 @@ class RunError(ValueError):
 
 
 @contextlib.contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns an OSError in the writing of `path` into a RunError: which file, why, what to do."""
     try:
         yield
@@ -61,7 +61,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     # Always the same name, so that the next write replaces what a killed process left.
     partial = path.with_name(f"{PARTIAL}{path.name}")
-    with naming(path):
+    with writing(path):
         try:
             yield partial
             _sync(partial)

@@ -24,8 +24,8 @@ from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import evaluation, sampling, table_fit
 from tf_iresnet.training.attempts import Attempts
 from tf_iresnet.training.checkpoints import RunState
-from tf_iresnet.training.events import naming_events
-from tf_iresnet.training.files import naming
+from tf_iresnet.training.events import writing_events
+from tf_iresnet.training.files import writing
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.pictures import Picture, run_pictures, table_pictures
 from tf_iresnet.training.workdir import Config, Workdir, write_atomically
@@ -135,7 +135,7 @@ def write_report(
             pictures = table_pictures(model, dataset, beside, worst, batch_size)
     pictures += run_pictures(model, dataset, certificate, state, batch_size, attempts)
     figures = attempts.finite(figures)
-    with naming(run.pictures):
+    with writing(run.pictures):
         run.pictures.mkdir(exist_ok=True)
     for picture in pictures:
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)
@@ -232,7 +232,7 @@ def commands(config: Config, workdir: Any) -> list[tuple[str, str]]:
 def _write_tensorboard(
     run: Workdir, figures: Mapping[str, Any], pictures: Sequence[Picture], step: int
 ) -> None:
-    with naming_events(run.tensorboard):
+    with writing_events(run.tensorboard):
         writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
         with writer.as_default(step):
             for picture in pictures:

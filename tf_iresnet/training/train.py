@@ -15,7 +15,7 @@ from tf_iresnet.training import build
 from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
-from tf_iresnet.training.events import naming_events
+from tf_iresnet.training.events import writing_events
 from tf_iresnet.training.fields import check_names
 from tf_iresnet.training.interruption import Signals
 from tf_iresnet.training.loop import train_epochs
@@ -154,7 +154,7 @@ def _train(
     shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
     bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
     model.skip_not_finite = options.on_nan == "skip"
-    with bar.display, naming_events(checkpoints.run.tensorboard):
+    with bar.display, writing_events(checkpoints.run.tensorboard):
         train_epochs(
             model,
             build.make_batches(dataset, options, state.step, labelled),

@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows: a second process on one workdir goes unnoticed there
     fcntl = None  # type: ignore[assignment]
 
-from tf_iresnet.training.files import AGAIN, PARTIAL, RunError, naming, sha256, write_atomically
+from tf_iresnet.training.files import AGAIN, PARTIAL, RunError, sha256, write_atomically, writing
 
 LOCK = ".lock"
 Config = Mapping[str, Any]  # plain: nested mappings, lists, strings, numbers
@@ -68,7 +68,7 @@ class Workdir:
         Raises RunError if it belongs to another config, no run at all or a process training there.
         """
         self._check(config)
-        with naming(self.path / LOCK):
+        with writing(self.path / LOCK):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / LOCK).touch()
         # The system releases the lock however the process ends.
