@@ -182,7 +182,7 @@ def junk(content, random):
     return copy
 
 
-MUTATIONS = 20  # of each kind of file
+MUTATIONS = 200  # of each kind of file
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ KILLS = 50
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc what is written")
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
     """At random moments and in the middle of writes, by turns; as many runs as that takes."""
-    training = {**ESTIMATED["training"], "checkpoint_steps": 3, "epochs": 4}
+    training = {**ESTIMATED["training"], "checkpoint_steps": 3, "epochs": 12}
     config = {**ESTIMATED, "training": training, "model": {**ESTIMATED["model"], "num_blocks": 4}}
     context, random, kills, runs = server(), np.random.default_rng(0), [0, 0], 0
 
@@ -175,8 +175,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
         runs += 1
         while True:
             in_a_write = sum(kills) % 2
-            kill = (random.integers(60), random.random()) if in_a_write else None
-            limit = None if in_a_write else random.uniform(0.2, 0.8) * seconds
+            kill = (random.integers(40), random.random()) if in_a_write else None
+            limit = None if in_a_write else random.uniform(0.1, 0.6) * seconds
             if run(tmp_path / f"{runs}", kill, limit):
                 break
             kills[in_a_write] += 1
