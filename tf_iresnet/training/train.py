@@ -127,6 +127,8 @@ def fit(
     if state.step and not state.stopped:
         epoch = f"epoch {state.epoch + 1} of {options.epochs}"
         print(f"Going on after step {state.step} of {options.total_steps}, in {epoch}.", flush=True)
+    if not state.step and run.manifest.exists():
+        print("There is no checkpoint any more: training from the start.", flush=True)
     if not state.step:  # a full disk is found out before hours of training
         checkpoints.save(model, state)
     with Signals() as signals:
