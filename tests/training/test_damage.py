@@ -334,7 +334,8 @@ def test_steps_that_are_not_finite_can_be_skipped_and_are_counted(
 def test_an_epoch_without_a_step_ends_training(run, tmp_path, monkeypatch):
     poison(monkeypatch, [6, 7, 8, 9])
     _, state = fitted(run, tmp_path / "run", on_nan="skip")
-    assert state.stopped == "every step of epoch 3 was skipped"
+    assert state.stopped == "the loss was nan in epoch 3" and state.skipped == 3
+    assert np.isnan(state.rows[-1]["loss"]) and np.isfinite(state.rows[-1]["val_loss"])
 
 
 def test_a_rollback_returns_to_the_checkpoint_with_half_the_rate(run, tmp_path, monkeypatch):

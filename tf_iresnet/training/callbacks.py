@@ -172,18 +172,23 @@ class Recorder(_RunCallback):
         row: dict[str, Any] = {"epoch": state.epoch, "step": int(optimizer.iterations)}
         row["learning_rate"] = float(optimizer.learning_rate)
         if self.options.on_nan == "skip":
-            row["skipped"] = state.skipped = state.step - row["step"]
+            before, state.skipped = state.skipped, self._count_skipped()
+            row["skipped"] = state.skipped
+            if state.skipped - before == self.options.epoch_steps:  # means of nothing
+                logs |= {name: math.nan for name in logs if not name.startswith("val_")}
         state.rows.append(row | {k: v for k, v in logs.items() if k not in row})
         self._stop_if_done(logs["loss"])
         write_metrics(self.checkpoints.run, state)
         self.save()
 
+    def _count_skipped(self) -> int:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        # Keras' `iterations` stands still while gradients are accumulated.
+        return self.state.step - int(optimizer._iterations)
+
     def _stop_if_done(self, loss: float) -> None:
         state, patience = self.state, self.options.patience
-        steps = [0, *(row["step"] for row in state.rows)]
-        if steps[-1] == steps[-2]:
-            state.stopped = f"every step of epoch {state.epoch} was skipped"
-        elif not math.isfinite(loss):
+        if not math.isfinite(loss):
             if not math.isfinite(state.best):
                 raise RunError(
                     f"Expected a finite loss. Received: loss={loss} in epoch {state.epoch}, before "
