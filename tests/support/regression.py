@@ -1,10 +1,12 @@
 """A small Keras model that trains as a run does, in milliseconds: a stand-in for a flow."""
 
+import io
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.training.callbacks import Recorder, Schedule
+from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule
 from tf_iresnet.training.checkpoints import Checkpoints
 from tf_iresnet.training.loop import train_epochs
 from tf_iresnet.training.options import TrainingOptions
@@ -39,8 +41,11 @@ def train(path, options=OPTIONS, model=None, extra=(), signals=None):
     model, checkpoints = model or make_model(), Checkpoints(Workdir(path))
     state = checkpoints.load(model)
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    callbacks = [
+        Schedule(state, options), *extra, Recorder(state, options, checkpoints, signals),
+        ProgressBar(state, options, stream=io.StringIO()),
+    ]  # fmt: skip
     train_epochs(
-        model, batches.repeat().skip(state.step % 4), batches, state, options,
-        [Schedule(state, options), *extra, Recorder(state, options, checkpoints, signals)],
+        model, batches.repeat().skip(state.step % 4), batches, state, options, callbacks
     )  # fmt: skip
     return model, state

@@ -245,10 +245,13 @@ class ProgressBar(_RunCallback):
         )
         self.task = self.display.add_task("", total=1.0, epoch="")
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.first, self.began = int(self.model.optimizer.iterations), time.monotonic()
+
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
         if not self.shown:  # the first step is mostly tracing, and not counted in the speed
-            self.first, self.began = int(self.model.optimizer.iterations), now
+            self.on_train_begin()
         if self.stream.isatty() and now - self.shown > 0.25:  # seconds
             self._show(logs or {})
         self.shown = self.shown or now
