@@ -4,8 +4,10 @@
     python scripts/train.py --config=configs/toy.py:checkerboard --workdir=runs/checkerboard
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv --workdir=runs/my
 
-The same command again resumes a run, however it was interrupted, and prints the figures of one that
-is finished. Every field of a config can be set: --config.training.epochs=10.
+The same command again resumes a run, however it was interrupted, prints the figures of one that is
+finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT) and SIGTERM end training
+after the step, with a checkpoint and exit status 130 or 143; a second one ends it at once. Every
+field of a config can be set: --config.training.epochs=10.
 """
 
 import os

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -13,6 +16,7 @@ from tf_iresnet import mlp_flow
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
 from tf_iresnet.training import commands
+from tf_iresnet.training.callbacks import Schedule
 from tf_iresnet.training.workdir import RunError
 
 COLUMNS = ["height", "weight", "age"]
@@ -62,6 +66,53 @@ def test_training_ends_with_the_figures_and_where_the_report_is(run):
     assert "negative log-likelihood" in output and "± " in output
     assert output.splitlines()[-1] == f"Report: {workdir / 'report.html'}"
     assert (workdir / "report.html").exists()
+
+
+def test_a_signal_ends_training_after_a_checkpoint_and_the_same_command_goes_on(
+    tmp_path, monkeypatch
+):
+    def step(schedule, batch, logs=None):
+        after_step(schedule, batch, logs)
+        if schedule.state.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    after_step = Schedule.on_train_batch_end
+    monkeypatch.setattr(Schedule, "on_train_batch_end", step)
+    table = write_table(tmp_path / "my.csv", seed=0, rows=300)
+    command = (
+        "train", "--config=configs/tabular.py", f"--config.data.path={table}",
+        f"--workdir={tmp_path / 'run'}", "--config.model.num_blocks=1",
+        "--config.model.hidden_units=(4,)", "--config.training.epochs=2",
+        "--config.training.steps_per_epoch=5", "--config.training.batch_size=32",
+    )  # fmt: skip
+    status, output, errors = in_this_process(*command)
+    assert status == 143
+    assert "SIGTERM: finishing the step; once more to stop at once." in output
+    assert errors == [
+        "SIGTERM: stopped after step 7 of 10, which is saved. The same command goes on from there."
+    ]
+    status, output, errors = in_this_process(*command)
+    assert (status, errors) == (0, [])
+    assert "Going on after step 7 of 10, in epoch 2 of 2." in output
+
+
+@pytest.mark.slow
+def test_a_process_that_is_terminated_ends_with_its_own_status_and_goes_on(tmp_path):
+    command = [
+        sys.executable, "scripts/train.py", "--config=configs/toy.py", f"--workdir={tmp_path}/run",
+        "--config.training.epochs=400", "--config.training.steps_per_epoch=5",
+        "--config.model.num_blocks=2",
+    ]  # fmt: skip
+    for first in ("epoch 1/400", "Going on after step"):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert any(line.startswith(first) for line in process.stdout)
+        assert any(line.startswith("epoch ") for line in process.stdout)
+        process.terminate()
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 143
+        assert "The same command goes on from there." in errors
 
 
 def test_sampling_writes_a_table_in_the_users_columns_and_units(run, tmp_path):

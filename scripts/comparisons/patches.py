@@ -5,6 +5,7 @@ on the same dequantised test patches.
 """
 
 import json
+import math
 import os
 import pathlib
 import time
@@ -23,6 +24,7 @@ from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.reshaping import Reshape
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation
+from tf_iresnet.training.checkpoints import Checkpoints
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.train import fit, reproducible_sums, resolve, train_and_evaluate
@@ -124,8 +126,8 @@ def ours(root: pathlib.Path, config: Mapping[str, Any], dataset: data.Dataset) -
         log_prob = evaluation.log_prob(flow, dataset.test, batch_size)
         found = {"figures": figures, "log_prob": log_prob.tolist()}
         write_atomically(kept, json.dumps(found))
-    with np.load(Workdir(root / "ours").checkpoint) as checkpoint:
-        seconds = json.loads(checkpoint["state"].tobytes())["elapsed"]
+    state = Checkpoints(Workdir(root / "ours")).read_state()
+    seconds = state.elapsed if state else math.nan
     validation = -data.bits_per_dim(figures["validation"], dataset.event_size)
     return {
         "model": "tf_iresnet",
@@ -277,4 +279,5 @@ def _finish(
     figures = {**row, **evaluation.likelihood(log_prob, dataset.event_size)}
     figures["log_prob"] = log_prob.tolist()
     write_atomically(run.figures, json.dumps(figures) + "\n")
+    run.seal()
     return figures

@@ -1,6 +1,7 @@
 """One fit of a density to one split of a table, in a process of its own (see `pinned`)."""
 
 import json
+import math
 import os
 import pathlib
 import time
@@ -47,6 +48,7 @@ def fit_ours(task: Mapping[str, Any], path: str) -> None:
     """
     from tf_iresnet.training import evaluation
     from tf_iresnet.training.callbacks import Schedule
+    from tf_iresnet.training.checkpoints import Checkpoints
     from tf_iresnet.training.saved_run import SavedRun
     from tf_iresnet.training.train import train_and_evaluate
     from tf_iresnet.training.workdir import RunError
@@ -63,8 +65,8 @@ def fit_ours(task: Mapping[str, Any], path: str) -> None:
                 f"Expected the {name} rows that the peers are given. Received: others, in {path}."
             )
         log_probs[name] = evaluation.log_prob(run.flow, part, batch_size=500)
-    with np.load(run.run.checkpoint) as checkpoint:
-        seconds = json.loads(checkpoint["state"].tobytes())["elapsed"]
+    state = Checkpoints(run.run).read_state()
+    seconds = state.elapsed if state else math.nan
     chosen = f"the best of {figures['epochs']} epochs at {figures['best_epoch']}"
     _write(path, task, seconds, chosen, log_probs)
 

@@ -6,58 +6,19 @@ These hold for any Keras model; a small regression stands in for a flow here.
 import csv
 import dataclasses
 import io
+import os
+import signal
 
 import keras
 import numpy as np
 import pytest
+from support.regression import OPTIONS, X, Y, make, make_model, train
 
-from tf_iresnet.training import checkpoints
-from tf_iresnet.training.callbacks import (
-    ProgressBar,
-    Recorder,
-    Schedule,
-    clock_time,
-    learning_rate,
-    progress,
-)
-from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.callbacks import ProgressBar, clock_time, learning_rate, progress
+from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.interruption import Interrupted, Signals
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir
-
-OPTIONS = TrainingOptions(
-    epochs=3, steps_per_epoch=4, batch_size=8, learning_rate=0.05, warmup_steps=2, ema_momentum=0.8
-)
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(32, 3)).astype("float32")
-Y = (X @ np.array([[1.0], [-2.0], [0.5]]) + 0.3).astype("float32")
-
-
-def make_model():
-    model = keras.Sequential(
-        [keras.Input((3,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)]
-    )
-    for i, weight in enumerate(model.weights):
-        weight.assign(np.random.default_rng(i).normal(size=weight.shape))
-    optimizer = keras.optimizers.AdamW(0.05, use_ema=True, ema_momentum=OPTIONS.ema_momentum)
-    model.compile(optimizer, loss="mse")
-    return model
-
-
-def make(path):
-    path.mkdir()
-    return path
-
-
-def train(path, options=OPTIONS, model=None, extra=()):
-    """Trains from what lies in `path`, as `training.train.fit` does."""
-    model, run = model or make_model(), Workdir(path)
-    state = checkpoints.load(run.checkpoint, model)
-    model.fit(
-        X, Y, batch_size=8, shuffle=False, epochs=options.epochs, initial_epoch=state.epoch,
-        validation_data=(X, Y), verbose=0,
-        callbacks=[Schedule(state, options), *extra, Recorder(state, options, run)],
-    )  # fmt: skip
-    return model, state
 
 
 class Average(keras.callbacks.Callback):
@@ -137,6 +98,100 @@ def test_early_stopping_keeps_the_best_and_remembers_its_patience_over_a_restart
         np.testing.assert_array_equal(a, b)
     tables = [(tmp_path / run / "metrics.csv").read_bytes() for run in ("cut", "whole")]
     assert tables[0] == tables[1]
+
+
+class Send(keras.callbacks.Callback):
+    """Sends this process a signal after a training step, or a validation step, of an epoch."""
+
+    def __init__(self, number, epoch, batch, event="on_train_batch_end"):
+        super().__init__()
+        self.number, self.place = number, (epoch, batch)
+        setattr(self, event, self.send)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def send(self, batch, logs=None):
+        if (self.epoch, batch) == self.place:
+            os.kill(os.getpid(), self.number)
+
+
+def ended(model, state):
+    """All that is the same at the end of a run, however often it was interrupted."""
+    arrays = [np.asarray(v) for v in (*model.weights, *model.optimizer.variables)]
+    fields = {k: v for k, v in vars(state).items() if k not in ("elapsed", "best_weights")}
+    return [a.tobytes() for a in (*arrays, *state.best_weights)], fields
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "step"),
+    [
+        (signal.SIGTERM, (1, 1), 6),
+        (signal.SIGINT, (0, 0), 1),
+        (signal.SIGTERM, (1, 3), 8),
+        (signal.SIGTERM, (1, 2, "on_test_batch_end"), 8),
+        (signal.SIGINT, (2, 3, "on_test_batch_end"), 12),
+    ],
+)
+def test_after_a_signal_the_step_is_finished_and_saved_and_nothing_is_lost(
+    number, place, step, tmp_path, capsys
+):
+    """In the middle of an epoch or of a validation; the table has the means of whole epochs."""
+    whole = ended(*train(make(tmp_path / "whole")))
+    before = signal.getsignal(number)
+    with (
+        pytest.raises(Interrupted, match=rf"after step {step} of 12.* same command") as error,
+        Signals() as signals,
+    ):
+        train(make(tmp_path / "cut"), extra=[Send(number, *place)], signals=signals)
+    assert error.value.status == 128 + number
+    assert signal.getsignal(number) is before
+    assert "once more to stop at once" in capsys.readouterr().out
+    assert ended(*train(tmp_path / "cut")) == whole
+    tables = [(tmp_path / run / "metrics.csv").read_bytes() for run in ("cut", "whole")]
+    assert tables[0] == tables[1]
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends training without any notice after so many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionResetError
+
+
+@pytest.mark.parametrize("limits", [{"checkpoint_steps": 3}, {"checkpoint_minutes": 1e-9}])
+def test_checkpoints_by_steps_and_by_minutes_lose_no_more_than_these(limits, tmp_path):
+    """Killed every fifth step, on and on, a run ends as one that wasn't."""
+    whole = ended(*train(make(tmp_path / "whole")))
+    options, path, kills = dataclasses.replace(OPTIONS, **limits), make(tmp_path / "cut"), 0
+    while True:
+        try:
+            found = ended(*train(path, options, extra=[Kill(5)]))
+            break
+        except ConnectionResetError:
+            kills += 1
+    assert found == whole
+    assert kills == 2
+
+
+def test_a_validation_that_is_never_finite_keeps_the_last_weights(tmp_path):
+    class Lost(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_loss"] = [np.nan, np.inf, np.nan][epoch]
+
+    model, state = train(tmp_path, extra=[Lost()])
+    assert state.stopped == "all epochs were done"
+    assert (state.best, state.best_epoch) == (np.inf, 3)
+    for kept, weight in zip(state.best_weights, model.weights, strict=True):
+        assert kept.shape == weight.shape and np.isfinite(kept).all()
+    again = Checkpoints(Workdir(tmp_path)).load(make_model())
+    assert again.step == 12 and again.best == np.inf and np.isnan(again.rows[0]["val_loss"])
 
 
 def test_metrics_are_written_to_their_last_digit(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, pictures, plots
+from tf_iresnet.training.attempts import Attempts
 
 
 @pytest.fixture(params=["digits", "digits_image", "patches"])
@@ -38,7 +39,9 @@ def drawn(monkeypatch):
 
 
 def test_data_samples_reconstructions_and_interpolations_are_shown(flow, dataset, drawn):
-    made = pictures.data_pictures(flow, dataset, batch_size=100)
+    attempts = Attempts()
+    made = pictures.data_pictures(flow, dataset, 100, attempts)
+    assert attempts.warnings == []
     assert [p.name for p in made] == ["samples", "reconstructions", "interpolations"]
     for picture in made:
         pixels = matplotlib.image.imread(io.BytesIO(picture.png), format="png")
@@ -53,7 +56,7 @@ def test_data_samples_reconstructions_and_interpolations_are_shown(flow, dataset
 
 
 def test_each_row_of_the_interpolations_leads_from_one_image_to_another(flow, dataset, drawn):
-    pictures.data_pictures(flow, dataset, batch_size=100)
+    pictures.data_pictures(flow, dataset, 100, Attempts())
     panels, options = drawn[-1]
     (images,) = panels.values()
     rows = images.reshape(9, options["columns"], *dataset.event_shape)
@@ -63,6 +66,19 @@ def test_each_row_of_the_interpolations_leads_from_one_image_to_another(flow, da
     assert np.mean(rows[:, 0] == originals[:9]) > 0.999
     assert np.mean(rows[:, -1] == originals[9:18]) > 0.999
     assert not np.any((rows[:, 4] == originals[:9]).all(axis=tuple(range(1, rows.ndim - 1))))
+
+
+def test_a_picture_that_cannot_be_drawn_is_named_and_the_others_are(flow, dataset, monkeypatch):
+    def broken(*_):
+        raise IndexError("no arc")
+
+    monkeypatch.setattr(pictures.sampling, "between", broken)
+    attempts = Attempts()
+    made = pictures.data_pictures(flow, dataset, 100, attempts)
+    assert [p.name for p in made] == ["samples", "reconstructions"]
+    assert attempts.warnings == [
+        "Without the picture interpolations, which could not be made: IndexError: no arc."
+    ]
 
 
 def test_samples_alone_are_a_picture(dataset):

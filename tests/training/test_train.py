@@ -8,16 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import killed_runs
+from support.killed_runs import THREADS, assert_same, contents, server
 
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
-from tf_iresnet.models.flow import ResidualFlow
-from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training import build, train
+from tf_iresnet.training.checkpoints import Checkpoints, RunState
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.train import reproducible_sums, resolve, train_and_evaluate
 from tf_iresnet.training.workdir import RunError, Workdir
@@ -41,7 +44,7 @@ ESTIMATED = {
         "preprocessing": {"name": "logit", "alpha": 1e-3},
     },
     "data": {"name": "digits"},
-    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128},
+    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128, "checkpoint_steps": 4},
 }  # fmt: skip
 
 
@@ -79,7 +82,7 @@ class Kill(callbacks.Schedule):
 train.Schedule = Kill
 fsync = os.fsync
 def kill_half_way(descriptor):
-    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".{{kill_at}}.partial":
+    if os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}")) == f".partial.{{kill_at}}":
         os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
     fsync(descriptor)
@@ -87,38 +90,16 @@ os.fsync = kill_half_way
 train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
 """
     # On as many threads as a user's run has; the tests' own environment says one.
-    threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    environment = {k: v for k, v in os.environ.items() if k not in threads}
+    environment = {k: v for k, v in os.environ.items() if k not in THREADS}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=150, env=environment
     )
 
 
-def contents(workdir):
-    """All that has to be the same: weights, optimizer, best weights, table and figures."""
-    arrays = dict(np.load(workdir.checkpoint))
-    state = json.loads(arrays.pop("state").tobytes())
-    state.pop("elapsed")
-    model = keras.models.load_model(workdir.model)
-    return {
-        **arrays,
-        **{f"final/{i}": np.asarray(w) for i, w in enumerate(model.weights)},
-        "state": json.dumps(state),
-        "metrics.csv": workdir.metrics.read_bytes(),
-        "figures.json": workdir.figures.read_bytes(),
-    }
-
-
-def assert_same(expected, found):
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
 @pytest.mark.parametrize(
     "moments",
-    [["1:3"], pytest.param(["1:3", "checkpoint.npz"], marks=pytest.mark.slow)],
+    [["1:10"], pytest.param(["1:10", "checkpoint.npz"], marks=pytest.mark.slow)],
     ids=len,
 )
 def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
@@ -132,7 +113,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
         assert not resumed.figures.exists()
     process = start(ESTIMATED, resumed.path)
     assert process.returncode == 0, process.stderr
-    assert "Going on after epoch 1 of 3." in process.stdout
+    assert "Going on after step 23 of 45, in epoch 2 of 3." in process.stdout
     assert_same(contents(whole), contents(resumed))
 
 
@@ -166,27 +147,41 @@ def test_settings_of_tensorflow_are_as_before_after_a_run(run):
     assert options.get("arithmetic_optimization", True)
 
 
+KILLS = 50
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments_again_and_again_it_ends_with_the_same_bits(tmp_path):
-    whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
-    assert start(ESTIMATED, whole.path).returncode == 0
-    random = np.random.default_rng(0)
-    code = (
-        "import json; from tf_iresnet.training.train import train_and_evaluate; "
-        f"train_and_evaluate(json.loads({json.dumps(ESTIMATED)!r}), {str(resumed.path)!r})"
-    )
-    killed = 0
-    while True:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=random.uniform(5, 20))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-    assert process.returncode == 0 and killed > 0
-    assert_same(contents(whole), contents(resumed))
+@pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc what is written")
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path):
+    """At random moments and in the middle of writes, by turns; as many runs as that takes."""
+    training = {**ESTIMATED["training"], "checkpoint_steps": 3, "epochs": 12}
+    config = {**ESTIMATED, "training": training, "model": {**ESTIMATED["model"], "num_blocks": 4}}
+    context, random, kills, runs = server(), np.random.default_rng(0), [0, 0], 0
+
+    def run(path, kill=None, seconds=None):
+        process = context.Process(target=killed_runs.train, args=(config, str(path), kill))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode == 0
+
+    began = time.monotonic()
+    assert run(tmp_path / "whole")
+    seconds = time.monotonic() - began
+    expected = contents(Workdir(tmp_path / "whole"))
+    while sum(kills) < KILLS:
+        runs += 1
+        while True:
+            in_a_write = sum(kills) % 2
+            kill = (random.integers(40), random.random()) if in_a_write else None
+            limit = None if in_a_write else random.uniform(0.1, 0.6) * seconds
+            if run(tmp_path / f"{runs}", kill, limit):
+                break
+            kills[in_a_write] += 1
+        assert_same(expected, contents(Workdir(tmp_path / f"{runs}")))
+    print(f"{runs} runs, killed {kills[0]} times at any moment and {kills[1]} times in a write")
 
 
 def test_a_run_that_died_over_its_report_only_makes_the_report_again(run, tmp_path, monkeypatch):
@@ -194,15 +189,15 @@ def test_a_run_that_died_over_its_report_only_makes_the_report_again(run, tmp_pa
     shutil.copytree(run[0].path, workdir.path)
     workdir.figures.unlink()
     workdir.report.unlink()
-    before = workdir.checkpoint.stat().st_mtime_ns
+    before = [path.stat().st_mtime_ns for path in workdir.checkpoints]
 
     def no_training(*_, **__):
         raise AssertionError("training was over")
 
-    monkeypatch.setattr(ResidualFlow, "fit", no_training)
+    monkeypatch.setattr(train, "train_epochs", no_training)
     assert train_and_evaluate(CONFIG, workdir.path) == run[1]
     assert workdir.report.exists()
-    assert workdir.checkpoint.stat().st_mtime_ns == before
+    assert [path.stat().st_mtime_ns for path in workdir.checkpoints] == before
     assert_same(contents(run[0]), contents(workdir))
 
 
@@ -316,7 +311,7 @@ def test_a_table_that_changed_under_a_run_is_not_gone_on_with(tmp_path):
     digest = build.fingerprint(dataset, TrainingOptions(**config["training"]))
     flow.optimizer.build(flow.trainable_variables)
     with workdir.claim(config):
-        checkpoints.save(workdir.checkpoint, flow, checkpoints.RunState(epoch=1, data=digest))
+        Checkpoints(workdir).save(flow, RunState(step=15, epoch=1, data=digest))
     np.savetxt(path, 2 * rows, delimiter=",", header="a,b", comments="")
     with pytest.raises(RunError, match="other values under the same name"):
         train_and_evaluate(config, workdir.path)
@@ -347,16 +342,3 @@ def test_the_global_norm_of_the_gradient_is_clipped():
     moments = [v.numpy() for v in flow.optimizer.variables if "momentum" in v.path]
     size = np.sqrt(sum(np.sum(m**2) for m in moments))
     assert size == pytest.approx((1 - config["training"]["beta_1"]) * 1.0, rel=1e-4)
-
-
-def test_a_checkpoint_that_is_no_checkpoint_is_named(tmp_path):
-    config = resolve(CONFIG)
-    path = tmp_path / "checkpoint.npz"
-    path.write_bytes(b"PK\x03\x04 half a file")
-    flow = build.make_model(config, build.make_dataset(config))
-    with pytest.raises(RunError, match=r"checkpoint\.npz.*Delete it"):
-        checkpoints.load(path, flow)
-    checkpoints.save(path, flow, checkpoints.RunState(epoch=4))
-    wider = resolve(changed(model={"hidden_units": [8, 16]}))
-    with pytest.raises(RunError, match=r"checkpoint\.npz.*other shapes"):
-        checkpoints.load(path, build.make_model(wider, build.make_dataset(wider)))

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 
-def fail(
+def describe(
     loss: tf.Tensor, finite: list[tf.Tensor], names: list[str], batch: dict[str, Any]
 ) -> tf.Tensor:
-    """Fails with what is known about a step."""
+    """Says what is known about a step that isn't taken."""
     said = ["Expected a finite loss with finite gradients. Received in step {}: "]
     numbers = [batch["step"]]
     for name in ("x", "y"):
@@ -27,8 +27,12 @@ def fail(
     several = tf.where(tf.size(wrong) > 4, ", …", "")
     listed = tf.strings.reduce_join(wrong[:4], separator=", ")
     start = tf.strings.format("".join(said), [*numbers, loss])
-    message = tf.strings.join([start, listed, several, ". The step was not taken."])
-    with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+    return tf.strings.join([start, listed, several, ". The step was not taken."])
+
+
+def fail(message: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Fails with a message."""
+    with tf.control_dependencies([tf.debugging.Assert(False, [message()])]):
         return tf.constant(False)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 import warnings
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.tracking import Tracked
-from tf_iresnet.models.step_checks import expect_no_clipping, fail
+from tf_iresnet.models.step_checks import describe, expect_no_clipping, fail
 from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
 
@@ -34,7 +35,13 @@ class SteppingModel(Tracked, keras.Model):
     A subclass gives `metric_names`, `output_choices` and `_values`. A step descends the gradient of
     `Σ wᵢ lossᵢ / batch size`, as Keras' do; metrics are means `Σ wᵢ vᵢ / Σ wᵢ`. One whose loss or
     gradient isn't finite is not taken.
+
+    Attributes:
+        skip_not_finite: whether such a step is left out, and named on standard output, instead of
+            raising an error. Neither the weights nor the means know of it. On one device only.
     """
+
+    skip_not_finite: bool = False
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
     # What metrics can be given; the first one is for those in a list.
@@ -66,6 +73,11 @@ class SteppingModel(Tracked, keras.Model):
     def make_train_function(self, force=False):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             expect_no_clipping(self.optimizer)
+            if self.skip_not_finite:
+                raise ValueError(
+                    "Expected steps that aren't finite to raise on several replicas. Received: "
+                    "skip_not_finite=True. Train on one device, or roll back instead."
+                )
         # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
@@ -96,6 +108,9 @@ class SteppingModel(Tracked, keras.Model):
         step = tf.cast(optimizer._iterations.value, tf.int32)
         place = replicas.place(x)
         seed = _at(place, fold_in(as_seed(self.seed), step))
+        skipping = self.skip_not_finite
+        states = self.non_trainable_variables if skipping else []
+        before = [tf.identity(state.value) for state in states]
         with tf.GradientTape() as tape:
             values = self._values(x, y, True, seed)
             loss = values.means["loss"]
@@ -108,16 +123,24 @@ class SteppingModel(Tracked, keras.Model):
                 shares = tf.distribute.get_strategy().num_replicas_in_sync
                 loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
             scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
+        weights, taken = self.trainable_weights, tf.constant(True)
         if weights:
             gradients = tape.gradient(scaled, weights)
             taken = self._apply(gradients, weights, loss, {"step": step, "x": x, "y": y})
-            if self.jit_compile:  # so that whoever looks at the loss sees it
+            if self.jit_compile and not skipping:  # so that whoever looks at the loss sees it
                 shown = tf.where(taken, values.means["loss"], math.nan)
                 values = values._replace(means={**values.means, "loss": shown})
         else:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
-        return self._update_metrics(values, weight)
+        if not skipping:
+            return self._update_metrics(values, weight)
+
+        def undo() -> dict[str, tf.Tensor]:
+            for state, value in zip(states, before, strict=True):
+                state.assign(value)
+            return self.get_metrics_result()
+
+        return tf.cond(taken, lambda: self._update_metrics(values, weight), undo)
 
     def test_step(self, data):
         x, y, weight = self._unpack(data)
@@ -136,20 +159,27 @@ class SteppingModel(Tracked, keras.Model):
     ) -> tf.Tensor:
         """Takes the step if the loss and the gradients are finite, and returns whether it did.
 
-        Otherwise it raises, but for XLA, which drops assertions: there the model's methods do.
+        Otherwise it raises, if it isn't to be skipped, but for XLA, which drops assertions: there
+        the model's methods do.
         """
         finite = [tf.math.is_finite(loss)]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # it does so itself
             finite += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
         all_finite = tf.reduce_all(finite)
         pairs = [*zip(gradients, weights, strict=True)]
-        if self.jit_compile:
-            apply = self.optimizer.apply_gradients
-            tf.cond(all_finite, lambda: tf.cast(apply(pairs), tf.int32), lambda: batch["step"])
-            return all_finite
         names = [weight.path for weight in weights][: len(finite) - 1]
-        failure = functools.partial(fail, loss, finite, names, batch)
-        checked = tf.cond(all_finite, lambda: True, failure)
+        message = functools.partial(describe, loss, finite, names, batch)
+        if self.jit_compile or self.skip_not_finite:
+
+            def leave_out() -> tf.Tensor:
+                if not self.jit_compile:  # XLA prints nothing
+                    tf.print(message(), output_stream=sys.stdout)
+                return batch["step"]
+
+            apply = self.optimizer.apply_gradients
+            tf.cond(all_finite, lambda: tf.cast(apply(pairs), tf.int32), leave_out)
+            return all_finite
+        checked = tf.cond(all_finite, lambda: True, lambda: fail(message))
         with tf.control_dependencies([checked]):
             gradients = [tf.identity(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))

@@ -9,6 +9,7 @@ appends, so a kill between checkpoint and table would repeat or cut a row; the t
 import csv
 import io
 import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from tf_iresnet.training import checkpoints
-from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.interruption import Interrupted, Signals
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
@@ -74,16 +75,16 @@ class Schedule(_RunCallback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.start = self.clock() - self.state.elapsed
-        self.step = int(self.model.optimizer.iterations)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.state.elapsed = self.clock() - self.start
-        fraction = progress(self.step, self.state.elapsed, self.options)
-        self.state.capped |= fraction > self.step / self.options.total_steps
-        self.model.optimizer.learning_rate = learning_rate(self.step, fraction, self.options)
+        step, options = self.state.step, self.options
+        fraction = progress(step, self.state.elapsed, options)
+        self.state.capped |= fraction > step / options.total_steps
+        rate = learning_rate(step, fraction, options) * self.state.rate_factor
+        self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.step += 1
         self.state.elapsed = self.clock() - self.start
         limit = self.options.max_minutes
         if limit is not None and self.state.elapsed >= 60 * limit:
@@ -95,45 +96,103 @@ class Schedule(_RunCallback):
 class Recorder(_RunCallback):
     """Validates with averaged weights, keeps the best, stops early, writes checkpoints.
 
-    A resumed run stops at the same epoch with the same weights: all that matters is in the state.
+    It does so at the end of each epoch, after `checkpoint_steps` and `checkpoint_minutes`, and for
+    a signal, after which it raises `Interrupted`. A resumed run stops at the same epoch with the
+    same weights: all that matters is in the state.
     """
 
-    def __init__(self, state: RunState, options: TrainingOptions, workdir: Workdir):
+    def __init__(
+        self,
+        state: RunState,
+        options: TrainingOptions,
+        checkpoints: Checkpoints,
+        signals: Signals | None = None,
+    ):
         super().__init__(state, options)
-        self.workdir = workdir
+        self.checkpoints = checkpoints
+        self.signals = signals or Signals()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._saved(self.state.step)
+
+    def _saved(self, step: int) -> None:
+        self._last_step, self._last_time = step, time.monotonic()
+
+    def save(self) -> None:
+        """Writes a checkpoint; then ends the process's training if a signal asked for that."""
+        self.checkpoints.save(self.model, self.state)
+        self._saved(self.state.step)
+        if signum := self.signals.received:
+            done = f"after step {self.state.step} of {self.options.total_steps}"
+            raise Interrupted(
+                signum,
+                f"{signal.Signals(signum).name}: stopped {done}, which is saved. The same command "
+                "goes on from there.",
+            )
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.state.stopped:
+            return  # by the time limit: saved with its validation
+        steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
+        seconds = time.monotonic() - self._last_time
+        due = steps is not None and self.state.step - self._last_step >= steps
+        due |= minutes is not None and seconds >= 60 * minutes
+        if due or self.signals.received:
+            self.save()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
+        self._means = [np.asarray(v) for v in self.model.metrics_variables]
         self._raw = [np.asarray(v) for v in self.model.trainable_variables]
         # Copies the moving averages into the model, and does nothing without averaging.
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.signals.received and not self.state.stopped:  # validated anew when it goes on
+            self._put_back(self.model.trainable_variables, self._raw)
+            self._put_back(self.model.metrics_variables, self._means)
+            self.save()
+
     def on_test_end(self, logs: dict | None = None) -> None:
         self._averaged = [np.asarray(w) for w in self.model.weights]
-        for variable, value in zip(self.model.trainable_variables, self._raw, strict=True):
+        self._put_back(self.model.trainable_variables, self._raw)
+
+    def _put_back(self, variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         state, logs = self.state, {name: float(value) for name, value in (logs or {}).items()}
         state.epoch = epoch + 1
         state.wait += 1
-        if logs["val_loss"] < state.best:
-            state.best, state.best_epoch, state.wait = logs["val_loss"], state.epoch, 0
-            state.best_weights = self._averaged
+        if better := logs["val_loss"] < state.best:
+            state.best, state.wait = logs["val_loss"], 0
+        if better or not math.isfinite(state.best):  # the last ones, until any is finite
+            state.best_epoch, state.best_weights = state.epoch, self._averaged
         optimizer = self.model.optimizer
         row: dict[str, Any] = {"epoch": state.epoch, "step": int(optimizer.iterations)}
         row["learning_rate"] = float(optimizer.learning_rate)
+        if self.options.on_nan == "skip":
+            before, state.skipped = state.skipped, self._count_skipped()
+            row["skipped"] = state.skipped
+            if state.skipped - before == self.options.epoch_steps:  # means of nothing
+                logs |= {name: math.nan for name in logs if not name.startswith("val_")}
         state.rows.append(row | {k: v for k, v in logs.items() if k not in row})
         self._stop_if_done(logs["loss"])
-        checkpoints.save(self.workdir.checkpoint, self.model, state)
-        write_metrics(self.workdir, state)
+        write_metrics(self.checkpoints.run, state)
+        self.save()
+
+    def _count_skipped(self) -> int:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        # Keras' `iterations` stands still while gradients are accumulated.
+        return self.state.step - int(optimizer._iterations)
 
     def _stop_if_done(self, loss: float) -> None:
         state, patience = self.state, self.options.patience
         if not math.isfinite(loss):
-            if not state.best_weights:
+            if not math.isfinite(state.best):
                 raise RunError(
                     f"Expected a finite loss. Received: loss={loss} in epoch {state.epoch}, before "
-                    "any validation. Lower config.training.learning_rate, or look at the data."
+                    "a finite validation. Lower config.training.learning_rate, or look at the data."
                 )
             state.stopped = f"the loss was {loss} in epoch {state.epoch}"
         elif state.epoch >= self.options.epochs:
@@ -186,10 +245,13 @@ class ProgressBar(_RunCallback):
         )
         self.task = self.display.add_task("", total=1.0, epoch="")
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.first, self.began = int(self.model.optimizer.iterations), time.monotonic()
+
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
         if not self.shown:  # the first step is mostly tracing, and not counted in the speed
-            self.first, self.began = int(self.model.optimizer.iterations), now
+            self.on_train_begin()
         if self.stream.isatty() and now - self.shown > 0.25:  # seconds
             self._show(logs or {})
         self.shown = self.shown or now

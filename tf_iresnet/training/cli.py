@@ -27,9 +27,9 @@ def run(main: Callable[[], int | None]) -> None:
             return main() or 0
         except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
             return _complain(argv, error)
-        except KeyboardInterrupt:
-            print("\nInterrupted.", file=sys.stderr)
-            return INTERRUPTED
+        except KeyboardInterrupt as error:
+            print(str(error) or "\nInterrupted.", file=sys.stderr)
+            return getattr(error, "status", INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse)
 

@@ -17,6 +17,7 @@ from tf_iresnet.certify import certify as make_certificate
 from tf_iresnet.certify import enforce as enforce_bounds
 from tf_iresnet.models.monte_carlo import LogProb
 from tf_iresnet.training import evaluation, pictures, plots, report, sampling
+from tf_iresnet.training.attempts import Attempts
 from tf_iresnet.training.saved_run import Examples, SavedRun, save_model
 from tf_iresnet.training.scores import (
     Reference,
@@ -59,7 +60,7 @@ def evaluate(
     meta, trained = saved.meta(), saved.invertible
     reference = None
     if scores or (table and saved.run.reference.exists()):
-        reference = read_reference(saved.run.reference)
+        reference = read_reference(saved.run.check(saved.run.reference))
     options: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
     figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
     if table is None:
@@ -83,10 +84,11 @@ def evaluate(
     if reference is not None:
         density = options["density"]
         figures |= _compare(saved, rows, density, reference, path, scores, batch_size)
+    figures = Attempts(figures.pop("warnings", [])).finite(figures)
     print(report.text(figures))
-    if figures["examples"] == 1 and "negative_log_likelihood" in figures:
+    if figures["examples"] == 1 and figures.get("negative_log_likelihood") is not None:
         print(f"The row's log-density is {-figures['negative_log_likelihood']:.4f} nats.")
-    write_atomically(path, json.dumps(figures, indent=2) + "\n")
+    write_atomically(path, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     print(f"Written to {path}.")
     return figures
 

@@ -16,6 +16,7 @@ from tf_iresnet.models.inverse_report import InverseReport, inverse_report
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb
 from tf_iresnet.training import calibration, sampling
+from tf_iresnet.training.attempts import Attempts
 
 
 def evaluate_split(
@@ -68,28 +69,34 @@ def evaluate(
         mean and the largest `truncation_bound` of an example, both in nats; for a classifier those
         of `classification`; for a conditional density those of `calibration.figures`;
         then the figures of `reconstruction`, the largest certified `lipschitz_bound` of a block,
-        and whether the model is `invertible`.
+        and whether the model is `invertible`. One that isn't finite is None; `warnings`, if there
+        are any, name it and those that can't be computed.
     """
     figures: dict[str, Any] = {"examples": len(points)}
-    largest = largest_bound(certificate)
+    largest, attempts = largest_bound(certificate), Attempts()
     if isinstance(model, ResidualFlow):
         figures["base"] = model.base.describe()
-        if density is None:
-            density = log_prob_with_error(model, points, batch_size, largest, condition)
-        figures |= likelihood(density.value, model.event_size)
-        if truth is not None:
-            figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
-        noise = np.sqrt(np.sum(density.standard_error**2)) / len(points)
-        figures["estimator_standard_error"] = float(noise)
-        figures["truncation_bound"] = float(density.truncation_bound.max())
+        with attempts("the figures of the density"):
+            if density is None:
+                density = log_prob_with_error(model, points, batch_size, largest, condition)
+            figures |= likelihood(density.value, model.event_size)
+            if truth is not None:
+                figures |= divergence(np.asarray(truth(points.astype(np.float64))), density.value)
+            noise = np.sqrt(np.sum(density.standard_error**2)) / len(points)
+            figures["estimator_standard_error"] = float(noise)
+            figures["truncation_bound"] = float(density.truncation_bound.max())
     if labels is not None and hasattr(model, "class_log_prob"):
-        figures |= classification(model, points, labels, batch_size)
+        with attempts("the figures of classification"):
+            figures |= classification(model, points, labels, batch_size)
     if condition is not None and meta is not None:
-        predictions = calibration.predict(model, points, condition, meta)
-        figures |= calibration.figures(predictions, meta["columns"])
+        with attempts("the figures of calibration"):
+            predictions = calibration.predict(model, points, condition, meta)
+            figures |= calibration.figures(predictions, meta["columns"])
     few = None if condition is None else condition[:examples]
-    figures |= reconstruction(model, points[:examples], batch_size, deviation, few)
-    return figures | {"lipschitz_bound": largest, "invertible": certificate.invertible}
+    with attempts("the errors of the inverse"):
+        figures |= reconstruction(model, points[:examples], batch_size, deviation, few)
+    known = {"lipschitz_bound": largest, "invertible": certificate.invertible}
+    return attempts.finite(figures | known)
 
 
 def largest_bound(certificate: Certificate) -> float:

@@ -46,6 +46,14 @@ class TrainingOptions:
     # that begins from the data may be good already. None: by the number of training rows.
     keep_start: bool | None = False
     jit_compile: str | bool = "auto"  # "auto" (on accelerators), True or False
+    # A checkpoint is written at the end of each epoch and when so many minutes, or steps, have
+    # passed since the last one; None for no such limit.
+    checkpoint_minutes: float | None = 10.0
+    checkpoint_steps: int | None = None
+    # What follows a step whose loss or gradients aren't finite, which is never taken: "stop" ends
+    # training and keeps the best weights, "skip" goes on with the next batch and counts, "rollback"
+    # returns to the last checkpoint with half the learning rate, at most ten times.
+    on_nan: str = "stop"
     evaluation_batch_size: int = 500  # examples per call in validation and evaluation
     evaluation_examples: int = 1000  # test examples whose inverse is checked, at most
 
@@ -55,7 +63,8 @@ class TrainingOptions:
             self._expect(name, getattr(self, name) > 0, "above 0")
         for name in ("evaluation_batch_size", "evaluation_examples"):
             self._expect(name, getattr(self, name) > 0, "above 0")
-        for name in ("max_minutes", "patience", "clip_norm", "steps_per_epoch"):
+        optional = ("max_minutes", "patience", "clip_norm", "steps_per_epoch")
+        for name in (*optional, "checkpoint_minutes", "checkpoint_steps"):
             value = getattr(self, name)
             self._expect(name, value is None or value > 0, "above 0, or None for none")
         for name in ("beta_1", "beta_2", "momentum", "ema_momentum"):
@@ -65,7 +74,9 @@ class TrainingOptions:
         self._expect("final_learning_rate", 0 <= self.final_learning_rate <= 1, "in [0, 1]")
         self._expect("jit_compile", self.jit_compile in ("auto", True, False), '"auto" or a bool')
         optimizers, decays = ("adamw", "adamax", "sgd"), ("cosine", "constant", "steps")
-        for name, choices in (("optimizer", optimizers), ("decay", decays)):
+        after_nan = ("stop", "skip", "rollback")
+        named = {"optimizer": optimizers, "decay": decays, "on_nan": after_nan}
+        for name, choices in named.items():
             self._expect(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         epochs = self.decay_epochs
         if self.decay != "steps":

@@ -1,7 +1,7 @@
 """The pictures of a trained model, chosen by what it and its data are."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.numerics import norms
 from tf_iresnet.training import calibration, evaluation, plots, sampling, table_plots
+from tf_iresnet.training.attempts import Attempts
 from tf_iresnet.training.checkpoints import RunState
 from tf_iresnet.training.sampling import table_forms
 from tf_iresnet.training.table_fit import Beside
@@ -44,43 +45,63 @@ def run_pictures(
     dataset: data.Dataset,
     certificate: Certificate,
     state: RunState,
-    batch_size: int = 500,
+    batch_size: int,
+    attempts: Attempts,
 ) -> list[Picture]:
-    """Returns the pictures of a finished run: of the data, of the training and of the blocks."""
+    """Returns the pictures of a finished run: of the data, of the training and of the blocks.
+
+    Those that can't be drawn are left out, and named by `attempts`.
+    """
+    made = data_pictures(model, dataset, batch_size, attempts)
     metric = "bits_per_dim" if dataset.bits_per_dim and isinstance(model, ResidualFlow) else "loss"
-    curve = plots.learning_curve(state.rows, state.best_epoch, metric)
-    caption = "Training and validation loss; the marked epoch's weights were kept."
-    made = [*data_pictures(model, dataset, batch_size), _picture("learning_curve", caption, curve)]
-    bounds = {
-        block.name: (block.lipschitz, [layer.upper_bound for layer in certificate.layers_of(block)])
-        for block in certificate.blocks
-    }
-    caption = (
-        "Upper bounds: on the Lipschitz constant of the branch of each block (bars) and on the "
-        "norm of each of its layers (dots)."
-    )
-    made.append(_picture("lipschitz", caption, plots.lipschitz_bounds(bounds)))
-    if spectra := singular_values(model):
-        stored = singular_values(model, stored=True)
-        panels = {"as used": spectra, "kernels as they are stored": stored}
+    with attempts("the picture learning_curve"):
+        curve = plots.learning_curve(state.rows, state.best_epoch, metric)
+        caption = "Training and validation loss; the marked epoch's weights were kept."
+        made.append(_picture("learning_curve", caption, curve))
+    with attempts("the picture lipschitz"):
+        bounds = {
+            block.name: (
+                block.lipschitz, [layer.upper_bound for layer in certificate.layers_of(block)]
+            )
+            for block in certificate.blocks
+        }  # fmt: skip
         caption = (
-            "All singular values of each layer's linear operator, by a dense SVD: as the model "
-            "uses it and of its kernel before it is normalised."
+            "Upper bounds: on the Lipschitz constant of the branch of each block (bars) and on the "
+            "norm of each of its layers (dots)."
         )
-        made.append(_picture("spectra", caption, plots.spectra(panels)))
+        made.append(_picture("lipschitz", caption, plots.lipschitz_bounds(bounds)))
+    with attempts("the picture spectra"):
+        if spectra := singular_values(model):
+            stored = singular_values(model, stored=True)
+            panels = {"as used": spectra, "kernels as they are stored": stored}
+            caption = (
+                "All singular values of each layer's linear operator, by a dense SVD: as the model "
+                "uses it and of its kernel before it is normalised."
+            )
+            made.append(_picture("spectra", caption, plots.spectra(panels)))
     return made
 
 
-def data_pictures(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> list[Picture]:
+def data_pictures(
+    model: InvertibleModel, dataset: data.Dataset, batch_size: int, attempts: Attempts
+) -> list[Picture]:
     """Returns the pictures that compare a model with held-out data; a table has its own."""
+    made: list[Picture] = []
     if dataset.conditions is not None:
-        return [_predictions(model, dataset)]
-    if isinstance(model, ResidualFlow) and dataset.image_shape is None:
-        return [_density(model, dataset, batch_size)] if dataset.log_prob is not None else []
-    meta, made = sampling.describe_data(dataset), []
-    for name, caption, panels, columns in _image_panels(model, dataset, batch_size):
-        whole = {title: sampling.quantize(images, meta) for title, images in panels.items()}
-        made.append(_picture(name, caption, _image_grids(whole, meta, columns)))
+        with attempts("the picture calibration"):
+            made.append(_predictions(model, dataset))
+    elif isinstance(model, ResidualFlow) and dataset.image_shape is None:
+        if dataset.log_prob is not None:
+            with attempts("the picture density"):
+                made.append(_density(model, dataset, batch_size))
+    else:
+        meta = sampling.describe_data(dataset)
+        for name, draw in _IMAGE_PANELS.items():
+            with attempts(f"the picture {name}"):
+                if (drawn := draw(model, dataset, batch_size)) is not None:
+                    caption, panels, columns = drawn
+                    whole = {t: sampling.quantize(images, meta) for t, images in panels.items()}
+                    made.append(_picture(name, caption, _image_grids(whole, meta, columns)))
     return made
 
 
@@ -176,20 +197,30 @@ def _predictions(flow: ResidualFlow, dataset: data.Dataset) -> Picture:
     return _picture("calibration", calibration.CAPTION, figure)
 
 
-def _image_panels(
-    model: InvertibleModel, dataset: data.Dataset, batch_size: int
-) -> Iterator[tuple[str, str, Panels, int | None]]:
-    """Name, caption, panels and number of columns of each picture of images."""
+# Caption, panels and number of columns of a picture of images; None of a model without it.
+_Drawn = tuple[str, Panels, int | None] | None
+
+
+def _samples(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> _Drawn:
+    if not isinstance(model, ResidualFlow):
+        return None
+    panels = {
+        "held-out": dataset.test[:IMAGES], "samples": sampling.draw(model, IMAGES, seed=0)
+    }  # fmt: skip
+    return f"{IMAGES} held-out images and as many samples.", panels, None
+
+
+def _class_samples(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> _Drawn:
+    if not isinstance(model, HybridFlow):
+        return None
+    shown, num = dataset.classes[:CLASSES], SAMPLES_PER_CLASS
+    drawn = [sampling.draw(model, num, 0, batch_size=num, label=i) for i in range(len(shown))]
+    panels = {"samples given the class, one per row": np.concatenate(drawn)}
+    return f"Samples of each class, one per row, from the top: {', '.join(shown)}.", panels, num
+
+
+def _reconstructions(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> _Drawn:
     originals = dataset.test[:IMAGES]
-    if isinstance(model, ResidualFlow):
-        panels = {"held-out": originals, "samples": sampling.draw(model, IMAGES, seed=0)}
-        yield "samples", f"{IMAGES} held-out images and as many samples.", panels, None
-    if isinstance(model, HybridFlow):
-        shown, num = dataset.classes[:CLASSES], SAMPLES_PER_CLASS
-        drawn = [sampling.draw(model, num, 0, batch_size=num, label=i) for i in range(len(shown))]
-        panels = {"samples given the class, one per row": np.concatenate(drawn)}
-        caption = f"Samples of each class, one per row, from the top: {', '.join(shown)}."
-        yield "class_samples", caption, panels, num
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # failures are seen, as NaN
         z = evaluation.map_batches(model.encode, originals, batch_size)
@@ -197,15 +228,27 @@ def _image_panels(
     panels = {"held-out": originals, "decode(encode(held-out))": back}
     what = "latents" if isinstance(model, ResidualFlow) else "features"
     caption = f"Held-out images and their reconstructions from the {what}; blank where that fails."
-    yield "reconstructions", caption, panels, None
-    if isinstance(model, ResidualFlow):
-        pairs = min(PAIRS, len(dataset.test) // 2)
-        ends = evaluation.map_batches(model.encode, dataset.test[: 2 * pairs], batch_size)
-        latents = np.concatenate(sampling.between(model, ends[:pairs], ends[pairs:], STEPS))
-        decoded = evaluation.map_batches(model.decode, latents, batch_size)
-        panels = {"decode(from encode(left) to encode(right))": decoded}
-        caption = "Each row: an arc in equal steps between the latents of two held-out images."
-        yield "interpolations", caption, panels, STEPS
+    return caption, panels, None
+
+
+def _interpolations(model: InvertibleModel, dataset: data.Dataset, batch_size: int) -> _Drawn:
+    if not isinstance(model, ResidualFlow):
+        return None
+    pairs = min(PAIRS, len(dataset.test) // 2)
+    ends = evaluation.map_batches(model.encode, dataset.test[: 2 * pairs], batch_size)
+    latents = np.concatenate(sampling.between(model, ends[:pairs], ends[pairs:], STEPS))
+    decoded = evaluation.map_batches(model.decode, latents, batch_size)
+    panels = {"decode(from encode(left) to encode(right))": decoded}
+    caption = "Each row: an arc in equal steps between the latents of two held-out images."
+    return caption, panels, STEPS
+
+
+_IMAGE_PANELS = {
+    "samples": _samples,
+    "class_samples": _class_samples,
+    "reconstructions": _reconstructions,
+    "interpolations": _interpolations,
+}
 
 
 def _image_grids(panels: Panels, meta: Mapping[str, Any], columns: int | None = None) -> Figure:

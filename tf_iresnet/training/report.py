@@ -4,6 +4,7 @@ import base64
 import contextlib
 import importlib.metadata
 import json
+import math
 import pathlib
 import platform
 import shlex
@@ -21,7 +22,10 @@ from tf_iresnet.certify import certify
 from tf_iresnet.layers.gaussianize import Gaussianize
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import evaluation, sampling, table_fit
+from tf_iresnet.training.attempts import Attempts
 from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.events import writing_events
+from tf_iresnet.training.files import writing
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.pictures import Picture, run_pictures, table_pictures
 from tf_iresnet.training.workdir import Config, Workdir, write_atomically
@@ -85,9 +89,10 @@ def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def text(figures: Mapping[str, Any]) -> str:
-    """Returns the figures as aligned lines for a console."""
+    """Returns the figures as aligned lines for a console, and the warnings below them."""
     align = ("left", "right", "left")
-    return tabulate(rows(figures), tablefmt="plain", colalign=align, disable_numparse=True)
+    table = tabulate(rows(figures), tablefmt="plain", colalign=align, disable_numparse=True)
+    return "\n".join([table, *(f"Warning: {text}" for text in figures.get("warnings", ()))])
 
 
 def write_report(
@@ -96,11 +101,11 @@ def write_report(
     """Evaluates a trained model, writes its figures, pictures and report; returns the figures.
 
     They are those of `evaluation.evaluate_split`, and how training went. The test split is used
-    here for the first time. Written last, figures.json marks the run as finished.
+    here for the first time. What can't be made is named in `warnings`, and the rest completed.
     """
     meta = sampling.describe_data(dataset)
     write_atomically(run.dataset, json.dumps(meta | {"digest": state.data}) + "\n")
-    certificate = certify(model)
+    certificate, attempts = certify(model), Attempts(_notes(state))
     options = TrainingOptions(**config["training"])
     batch_size, examples = options.evaluation_batch_size, options.evaluation_examples
     sizes: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
@@ -117,25 +122,40 @@ def write_report(
         "stopped": state.stopped,
         "reproducible": not state.capped,
     }
+    attempts.warnings += figures.pop("warnings", [])
     pictures, table = [], None
     if table_fit.is_table(model, dataset):
         if compared:
-            log_q = sizes["density"].value.astype(np.float64)
-            figures |= table_fit.baselines(dataset, log_q, options.seed)
-        beside = table_fit.draw_beside(model, dataset)
-        table = table_section(model, dataset, beside)
-        worst = [fit.column for fit in table.fits]
-        pictures = table_pictures(model, dataset, beside, worst, batch_size)
-    pictures += run_pictures(model, dataset, certificate, state, batch_size)
-    run.pictures.mkdir(exist_ok=True)
+            with attempts("the comparison with a Gaussian and a mixture"):
+                log_q = sizes["density"].value.astype(np.float64)
+                figures |= table_fit.baselines(dataset, log_q, options.seed)
+        with attempts("the fit of each column"):
+            beside = table_fit.draw_beside(model, dataset)
+            table = table_section(model, dataset, beside)
+            worst = [fit.column for fit in table.fits]
+            pictures = table_pictures(model, dataset, beside, worst, batch_size)
+    pictures += run_pictures(model, dataset, certificate, state, batch_size, attempts)
+    figures = attempts.finite(figures)
+    with writing(run.pictures):
+        run.pictures.mkdir(exist_ok=True)
     for picture in pictures:
         write_atomically(run.pictures / f"{picture.name}.png", picture.png)
     _write_tensorboard(run, figures, pictures, step=state.epoch)
     shown = {"pictures": pictures, "certificate": certificate, "config": config, "run": run}
     shown |= {"dataset": dataset, "table": table, "minutes": state.elapsed / 60}
     write_atomically(run.report, html(figures, **shown))
-    write_atomically(run.figures, json.dumps(figures, indent=2) + "\n")
+    write_atomically(run.figures, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     return figures
+
+
+def _notes(state: RunState) -> list[str]:
+    """What is to be known of a training that didn't go as it should."""
+    notes = list(state.notes)
+    if state.skipped:
+        notes.append(f"{state.skipped} steps were skipped: their loss or gradients weren't finite.")
+    if not math.isfinite(state.best):
+        notes.append("No validation loss was finite, so the last weights were kept.")
+    return notes
 
 
 class TableSection(NamedTuple):
@@ -182,16 +202,17 @@ def verdict(figures: Mapping[str, Any]) -> str | None:
 
     A difference is clear if the 95 % interval of Student's distribution doesn't contain 0.
     """
-    if "gaussian_difference" not in figures:
-        return None
     names = {"gaussian": "a Gaussian", "mixture": "a mixture of Gaussians"}
     told = []
     for name, words in names.items():
-        if (difference := figures.get(f"{name}_difference")) is not None:
-            error = figures[f"{name}_difference_standard_error"]
+        difference = figures.get(f"{name}_difference")
+        error = figures.get(f"{name}_difference_standard_error")
+        if difference is not None and error is not None:
             clear = abs(difference) > error * stats.t.isf(0.025, figures["examples"] - 1)
             rank = ("better" if difference > 0 else "worse") if clear else "not clearly different"
             told.append(f"{rank} {'than' if clear else 'from'} {words}")
+    if not told:
+        return None
     return f"On rows that it wasn't trained on, this flow is {' and '.join(told)}."
 
 
@@ -212,14 +233,15 @@ def commands(config: Config, workdir: Any) -> list[tuple[str, str]]:
 def _write_tensorboard(
     run: Workdir, figures: Mapping[str, Any], pictures: Sequence[Picture], step: int
 ) -> None:
-    writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
-    with writer.as_default(step):
-        for picture in pictures:
-            tf.summary.image(picture.name, tf.image.decode_png(picture.png, channels=3)[None])
-        for name, value in figures.items():
-            if isinstance(value, float):
-                tf.summary.scalar(f"final/{name}", value)
-    writer.close()
+    with writing_events(run.tensorboard):
+        writer = tf.summary.create_file_writer(str(run.tensorboard / "final"))
+        with writer.as_default(step):
+            for picture in pictures:
+                tf.summary.image(picture.name, tf.image.decode_png(picture.png, channels=3)[None])
+            for name, value in figures.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(f"final/{name}", value)
+        writer.close()
 
 
 def versions() -> dict[str, str]:

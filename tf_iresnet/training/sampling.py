@@ -112,6 +112,22 @@ def describe_data(dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
+def expect_described(meta: Mapping[str, Any], size: int) -> None:
+    """Raises for what isn't a `describe_data` of events of so many entries; of any type."""
+    for name in describe_unknown_data([size]):
+        if name not in meta:
+            raise KeyError(name)
+    if [type(name) for name in meta["columns"]] != [str] * size:
+        raise ValueError(f"columns={meta['columns']!r}")
+    table_forms(meta), condition_columns(meta)
+    for name in ("deviation", "bin_width", "ranges"):
+        np.asarray(meta[name] or 0, float)
+    if not (meta["levels"] is None or meta["levels"] > 1):
+        raise ValueError(f"levels={meta['levels']!r}")
+    if meta["image_shape"] is not None and np.prod(meta["image_shape"]) != size:
+        raise ValueError(f"image_shape={meta['image_shape']!r}")
+
+
 def describe_unknown_data(event_shape: Sequence[int]) -> dict[str, Any]:
     """Returns `describe_data` where only the shape is known."""
     names = [f"x{i}" for i in range(int(np.prod(event_shape)))]

@@ -1,6 +1,5 @@
 """Trained models read from a run's workdir or a user's file."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -18,8 +17,9 @@ from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
+from tf_iresnet.training.files import AGAIN, reading, replacing
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
+from tf_iresnet.training.workdir import RunError, Workdir
 
 
 class Examples(NamedTuple):
@@ -52,11 +52,11 @@ class SavedRun:
             advice = "rerun its training command" if workdir else "check the path"
             found = f"{path}, which isn't there; {advice}"
             raise RunError(f"Expected a trained model. Received: {found}.")
-        try:
+        for needed in (self.run.config, path):
+            if needed.exists():
+                self.run.check(needed)
+        with reading(path, "a .keras file of this version"):
             self.model = keras.models.load_model(path)
-        except (ValueError, TypeError, OSError, KeyError) as error:
-            expected = f"Expected {path} to be a .keras file of this version."
-            raise RunError(f"{expected} Received: {error}") from error
 
     @property
     def invertible(self) -> InvertibleModel:
@@ -76,9 +76,13 @@ class SavedRun:
 
     def meta(self) -> dict[str, Any]:
         """Returns the `sampling.describe_data` of the run, or that of unknown data."""
-        if self.run.dataset.exists():
-            return json.loads(self.run.dataset.read_text())
-        return sampling.describe_unknown_data(self.invertible.event_shape)
+        unknown = sampling.describe_unknown_data(self.invertible.event_shape)
+        if not self.run.dataset.exists():
+            return unknown
+        meta = self.run.read_json(self.run.check(self.run.dataset), AGAIN)
+        with reading(self.run.dataset, f"a description of the data of {self.path}"):
+            sampling.expect_described(meta, len(unknown["columns"]))
+        return meta
 
     def dataset(self) -> data.Dataset:
         """Returns the data of the run, read anew. Raises DataError if that isn't possible."""
@@ -88,7 +92,8 @@ class SavedRun:
                 "Give a --workdir, or a table of yours by --data."
             )
         config = self.run.read_config()
-        dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
+        with reading(self.run.config, "the config of a run"):
+            dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
         if build.fingerprint(dataset, options) != self.meta().get("digest"):
             raise RunError(
                 f"Expected the data that {self.run.path} was trained on. Received: other values "
@@ -157,8 +162,5 @@ class SavedRun:
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Writes a model as a .keras file; the old one remains until the new one is whole."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.stem}.partial.keras")
-    model.save(partial)
-    write_atomically(path, partial.read_bytes())
-    partial.unlink()
+    with replacing(path) as partial:
+        model.save(partial)

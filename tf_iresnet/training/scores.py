@@ -14,6 +14,7 @@ from tf_iresnet import data
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.monte_carlo import LogProb
 from tf_iresnet.training import evaluation, plots
+from tf_iresnet.training.files import reading
 from tf_iresnet.training.saved_run import Examples
 from tf_iresnet.training.workdir import RunError, write_atomically
 
@@ -64,12 +65,12 @@ def write_reference(
 
 
 def read_reference(path: pathlib.Path) -> Reference:
-    """Returns what `write_reference` wrote. Raises RunError if that isn't there."""
+    """Returns what `write_reference` wrote. Raises RunError if that isn't there or damaged."""
     if not path.is_file():
         expected = "Expected --workdir of a finished run on a table, to compare new rows with."
         raise RunError(f"{expected} Received: no {path}.")
-    with np.load(path, allow_pickle=False) as archive:
-        return Reference(**archive)
+    with reading(path, "what training wrote"), open(path, "rb") as file:
+        return Reference(**np.load(file, allow_pickle=False))
 
 
 def columns_that_stand_out(

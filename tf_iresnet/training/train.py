@@ -13,24 +13,30 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.training import build, checkpoints
+from tf_iresnet.training import build
 from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
-from tf_iresnet.training.checkpoints import RunState
+from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
+from tf_iresnet.training.events import writing_events
 from tf_iresnet.training.fields import check_names
+from tf_iresnet.training.interruption import Signals
+from tf_iresnet.training.loop import train_epochs
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.report import write_report
 from tf_iresnet.training.saved_run import save_model
 from tf_iresnet.training.scores import write_reference
 from tf_iresnet.training.workdir import RunError, Workdir, to_plain
 
+ROLLBACKS = 10  # at most, of `on_nan="rollback"`
+
 
 def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Trains the model of a config, or resumes its training; writes model, figures and report.
 
-    Called again after a kill at any moment, it resumes after the last complete epoch. On the same
+    Called again after a kill at any moment, it resumes after the last checkpoint. On the same
     machine with the same versions it ends with the same bits as an uninterrupted run, unless the
-    time limit `max_minutes` affected it. A finished run is not run again.
+    time limit `max_minutes` affected it. A finished run is not run again; what is damaged of it, or
+    gone, is made again from the checkpoint. docs/faults.md lists what else may happen.
 
     Args:
         config: `ConfigDict` or nested mapping with the sections `model` (`build.make_model`),
@@ -41,10 +47,13 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         The figures in figures.json: those of `evaluation.evaluate`, and how training went.
 
     Raises:
-        RunError: for what the user can correct, such as a wrong config or another run's workdir.
-        tf_iresnet.data.DataError: for bad data. In both cases nothing has been written.
+        RunError: for what the user can correct, such as a wrong config, another run's workdir or a
+            full disk.
+        tf_iresnet.data.DataError: for bad data, before anything is written.
+        Interrupted: after SIGINT or SIGTERM and a checkpoint.
     """
     config, run = resolve(config), Workdir(workdir)
+    restore_config(run)
     if (figures := run.finished(config)) is not None:
         return figures
     # What is None is filled in below; a large table isn't read for a misspelt field.
@@ -61,7 +70,9 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         save_model(model, run.model)
         if dataset.forms:
             write_reference(run.reference, model, dataset, options.evaluation_batch_size)
-        return write_report(model, dataset, filled, state, run)
+        figures = write_report(model, dataset, filled, state, run)
+        run.seal()
+        return figures
 
 
 @contextlib.contextmanager
@@ -101,48 +112,111 @@ def fit(
 ) -> RunState:
     """Trains a compiled model from the checkpoint in `run`, or from the start, until it ends.
 
-    The model is left with the best of its averaged weights. A classifier learns from the labels,
-    a conditional density from the conditions.
-    Raises RunError for an unusable checkpoint, changed data, or a loss that is never finite.
+    The model is left with the best of its averaged weights, by validation, or the last ones if no
+    validation was finite. A classifier learns from the labels, a conditional density from the
+    conditions.
+    Raises RunError for an unusable checkpoint, changed data, or a loss that is never finite;
+    Interrupted after SIGINT or SIGTERM and a checkpoint.
     """
-    state = checkpoints.load(run.checkpoint, model)
+    checkpoints = Checkpoints(run)
+    state = checkpoints.load(model)
     digest = build.fingerprint(dataset, options)
     if state.data not in ("", digest):
         raise RunError(
             f"Expected the data that {run.path} was started with. Received: other values under the "
             "same name. Restore the file, or choose another --workdir."
         )
-    state.data = digest
-    write_metrics(run, state)  # a kill may have come between the checkpoint and its table
-    if state.epoch and not state.stopped:
-        print(f"Going on after epoch {state.epoch} of {options.epochs}.", flush=True)
-    if not state.stopped:
-        labelled = hasattr(model, "class_log_prob") or dataset.conditions is not None
-        shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
-        bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
-        first_step = state.epoch * options.epoch_steps
-        validation = build.make_validation_batches(dataset, options, labelled)
-        if options.keep_start and state.epoch == 0:
-            found = model.evaluate(validation, verbose=0, return_dict=True)
-            state.best = found["loss"] if math.isfinite(found["loss"]) else math.inf
-            state.best_weights = [np.asarray(weight) for weight in model.weights]
-        with bar.display:
-            model.fit(
-                build.make_batches(dataset, options, first_step, labelled),
-                epochs=options.epochs,
-                initial_epoch=state.epoch,
-                steps_per_epoch=options.epoch_steps,
-                validation_data=validation,
-                callbacks=[
-                    Schedule(state, options),
-                    keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-                    Recorder(state, options, run),
-                    bar,
-                ],
-                shuffle=False,  # the batches are shuffled already, as a function of seed and step
-                verbose=0,
-            )
+    state.data, state.config = digest, run.read_config()
+    write_metrics(run, state)  # a kill may have come between the table and its checkpoint
+    if state.step and not state.stopped:
+        epoch = f"epoch {state.epoch + 1} of {options.epochs}"
+        print(f"Going on after step {state.step} of {options.total_steps}, in {epoch}.", flush=True)
+    if not state.step and run.manifest.exists():
+        print("There is no checkpoint any more: training from the start.", flush=True)
+    if not state.step and options.keep_start and not state.best_weights:
+        _validate_start(model, dataset, options, state)
+    if not state.step:  # a full disk is found out before hours of training
+        checkpoints.save(model, state)
+    with Signals() as signals:
+        while not state.stopped:
+            try:
+                _train(model, dataset, options, state, checkpoints, signals)
+            except FloatingPointError as error:
+                state = _after_explosion(model, options, state, checkpoints, str(error))
     for variable, value in zip(model.weights, state.best_weights, strict=True):
         variable.assign(value)
     model.store_norms()
+    return state
+
+
+def _has_targets(model: InvertibleModel, dataset: data.Dataset) -> bool:
+    """Whether the model learns from the labels or conditions of the data."""
+    return hasattr(model, "class_log_prob") or dataset.conditions is not None
+
+
+def _validate_start(
+    model: InvertibleModel, dataset: data.Dataset, options: TrainingOptions, state: RunState
+) -> None:
+    """Takes the untrained model for the best one, as "epoch 0", if its validation is finite."""
+    validation = build.make_validation_batches(dataset, options, _has_targets(model, dataset))
+    loss = model.evaluate(validation, verbose=0, return_dict=True)["loss"]
+    if math.isfinite(loss):
+        state.best, state.best_weights = float(loss), [np.asarray(w) for w in model.weights]
+
+
+def _train(
+    model: InvertibleModel,
+    dataset: data.Dataset,
+    options: TrainingOptions,
+    state: RunState,
+    checkpoints: Checkpoints,
+    signals: Signals,
+) -> None:
+    """Trains from `state` until `state.stopped`."""
+    labelled = _has_targets(model, dataset)
+    shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
+    bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
+    model.skip_not_finite = options.on_nan == "skip"
+    with bar.display, writing_events(checkpoints.run.tensorboard):
+        train_epochs(
+            model,
+            build.make_batches(dataset, options, state.step, labelled),
+            build.make_validation_batches(dataset, options, labelled),
+            state,
+            options,
+            callbacks=[
+                Schedule(state, options),
+                keras.callbacks.TensorBoard(checkpoints.run.tensorboard, write_graph=False),
+                Recorder(state, options, checkpoints, signals),
+                bar,
+            ],
+        )
+
+
+def _after_explosion(
+    model: InvertibleModel,
+    options: TrainingOptions,
+    lost: RunState,
+    checkpoints: Checkpoints,
+    text: str,
+) -> RunState:
+    """Returns to the last checkpoint, to train on with a lower rate or not at all.
+
+    Raises RunError if nothing has been trained that could be kept.
+    """
+    state = checkpoints.load(model)
+    state.elapsed = lost.elapsed
+    if options.on_nan == "rollback" and state.rate_factor > 0.5**ROLLBACKS:
+        state.rate_factor /= 2
+        text += f" Going on after step {state.step}, with {state.rate_factor:g} of the rate."
+    elif state.best_weights:
+        state.stopped = f"the loss or its gradients weren't finite after step {lost.step}"
+    else:
+        raise RunError(
+            f"{text} Nothing was validated before. Lower config.training.learning_rate, or look at "
+            "the data."
+        )
+    state.notes.append(text)
+    print(text, flush=True)
+    checkpoints.save(model, state)
     return state

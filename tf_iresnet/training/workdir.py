@@ -12,25 +12,10 @@ try:
 except ImportError:  # Windows: a second process on one workdir goes unnoticed there
     fcntl = None  # type: ignore[assignment]
 
-PARTIAL = ".partial"  # ending of a file that is still being written
+from tf_iresnet.training.files import AGAIN, PARTIAL, RunError, sha256, write_atomically, writing
+
 LOCK = ".lock"
 Config = Mapping[str, Any]  # plain: nested mappings, lists, strings, numbers
-
-
-class RunError(ValueError):
-    """A mistake that the user can correct; the message is one line and says how."""
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Replaces the file `path` by `content`; a reader sees the old or the new one, whole."""
-    path = pathlib.Path(path)
-    # Always the same name, so that the next write replaces what a killed process left.
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    with open(partial, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def to_plain(config: Any) -> Any:
@@ -64,7 +49,8 @@ class Workdir:
     def __init__(self, path: str | os.PathLike[str]):
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
-        self.checkpoint = self.path / "checkpoint.npz"
+        # Of the last two, in turns: writing one leaves the other as it is.
+        self.checkpoints = (self.path / "checkpoint.npz", self.path / "checkpoint2.npz")
         self.metrics = self.path / "metrics.csv"
         self.model = self.path / "model.keras"
         self.dataset = self.path / "dataset.json"
@@ -73,6 +59,7 @@ class Workdir:
         self.report = self.path / "report.html"
         self.pictures = self.path / "pictures"
         self.tensorboard = self.path / "tensorboard"
+        self.manifest = self.path / "manifest.json"
 
     @contextlib.contextmanager
     def claim(self, config: Config) -> Iterator[None]:
@@ -81,9 +68,11 @@ class Workdir:
         Raises RunError if it belongs to another config, no run at all or a process training there.
         """
         self._check(config)
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path / LOCK):
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / LOCK).touch()
         # The system releases the lock however the process ends.
-        with open(self.path / LOCK, "w") as file:
+        with open(self.path / LOCK) as file:
             try:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,30 +82,83 @@ class Workdir:
                 raise RunError(f"{expected} Received: {found}") from None
             self._check(config)
             if not self.config.exists():
-                write_atomically(self.config, json.dumps(config, indent=2) + "\n")
+                self.write_config(config)
             yield
 
+    def write_config(self, config: Config) -> None:
+        """Writes the config of the run."""
+        write_atomically(self.config, json.dumps(config, indent=2) + "\n")
+
+    def seal(self) -> None:
+        """Marks the run as finished, and notes the checksum of everything that was made."""
+        made = [self.config, self.metrics, self.model, self.dataset, self.reference]
+        made += [self.figures, self.report, *sorted(self.pictures.glob("*.png"))]
+        sums = {str(p.relative_to(self.path)): sha256(p) for p in made if p.exists()}
+        write_atomically(self.manifest, json.dumps(sums, indent=2) + "\n")
+
     def finished(self, config: Config) -> dict[str, Any] | None:
-        """Returns the figures of the run if it has ended, else None; raises as `claim` does."""
+        """Returns the figures of the run if it has ended, else None; raises as `claim` does.
+
+        Of a run whose files are damaged or gone it says so, and returns None: whoever trains it
+        again makes them from the checkpoint.
+        """
         self._check(config)
-        return self.read_figures() if self.figures.exists() else None
+        if not self.manifest.exists():
+            return None
+        try:
+            for name in self._sums():
+                self.check(self.path / name)
+            return self.read_figures()
+        except RunError as error:
+            print(f"{error} It is being made again.", flush=True)
+            return None
+
+    def check(self, path: pathlib.Path) -> pathlib.Path:
+        """Returns the path of a file that the run has made.
+
+        Raises RunError if it isn't there, or differs from what was written.
+        """
+        if not self.manifest.exists():
+            return path
+        name = str(path.relative_to(self.path))
+        known = self._sums().get(name)
+        if known is None:
+            return path
+        found = sha256(path) if path.is_file() else None
+        if found != known:
+            state = "which isn't there" if found is None else "whose checksum is another: damaged"
+            raise RunError(
+                f"Expected {path} as training left it. Received: a file {state}. {AGAIN}"
+            )
+        return path
+
+    def _sums(self) -> dict[str, str]:
+        sums = self.read_json(self.manifest, AGAIN)
+        if not all(isinstance(text, str) for pair in sums.items() for text in pair):
+            raise RunError(f"Expected checksums in {self.manifest}. Received: others.")
+        return sums
 
     def read_config(self) -> dict[str, Any]:
         """Returns the config of the run. Raises RunError if there is no readable one."""
-        return self._read_json(self.config, "scripts/train.py makes one")
+        return self.read_json(self.config, AGAIN)
 
     def read_figures(self) -> dict[str, Any]:
         """Returns the final figures of the run. Raises RunError if it hasn't finished."""
-        return self._read_json(self.figures, "rerun the training command to finish the run")
+        return self.read_json(self.figures, "Rerun the training command to finish the run.")
 
-    def _read_json(self, path: pathlib.Path, advice: str) -> dict[str, Any]:
+    def read_json(self, path: pathlib.Path, advice: str) -> dict[str, Any]:
+        """Returns what a file of JSON holds; RunError with `advice` without a readable one."""
         try:
-            return json.loads(path.read_text())
+            content = json.loads(path.read_text())
         except FileNotFoundError:
             expected = f"Expected the workdir of a run, with {path.name} in it."
-            raise RunError(f"{expected} Received: workdir={self.path} ({advice}).") from None
-        except (OSError, ValueError) as error:
-            raise RunError(f"Expected {path} to be readable JSON. Received: {error}.") from error
+            raise RunError(f"{expected} Received: workdir={self.path} without. {advice}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"Expected JSON in {path}. Received: {error}. {advice}") from error
+        if not isinstance(content, dict):
+            found = type(content).__name__
+            raise RunError(f"Expected names and values in {path}. Received: {found}. {advice}")
+        return content
 
     def _check(self, config: Config) -> None:
         if not self.path.exists():
@@ -127,10 +169,11 @@ class Workdir:
             if changed := differences(self.read_config(), config):
                 raise RunError(
                     f"Expected the config that {self.path} was started with, to resume there. "
-                    f"Received: {'; '.join(changed)}. Put these back, or choose another --workdir."
+                    f"Received: {'; '.join(changed)}. Put these back, or choose another --workdir. "
+                    "(A config.json that is damaged may be deleted: the checkpoint has another.)"
                 )
             return
-        foreign = [p.name for p in self.path.iterdir() if not p.name.endswith((PARTIAL, LOCK))]
+        foreign = [p.name for p in self.path.iterdir() if not p.name.startswith((PARTIAL, LOCK))]
         if foreign:
             raise RunError(
                 "Expected a new or empty workdir, or that of a run. "

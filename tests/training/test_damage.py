@@ -1,0 +1,356 @@
+"""Whatever happens to the files of a finished run ends in one line, or is made again."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from tf_iresnet.data import DataError
+from tf_iresnet.models.recipes import mlp_flow
+from tf_iresnet.training import commands, report, train
+from tf_iresnet.training.checkpoints import Checkpoints
+from tf_iresnet.training.saved_run import SavedRun
+from tf_iresnet.training.scores import read_reference
+from tf_iresnet.training.train import train_and_evaluate
+from tf_iresnet.training.workdir import RunError, Workdir
+
+FILES = ("config.json", "dataset.json", "model.keras", "reference.npz")  # what commands read
+MADE = (*FILES, "figures.json", "manifest.json", "metrics.csv", "report.html")
+NAMES = (*MADE, "checkpoint.npz", "checkpoint2.npz", "pictures/learning_curve.png")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run on a table; its folder, config and figures."""
+    folder = tmp_path_factory.mktemp("damage")
+    rows = np.random.default_rng(0).normal(size=(120, 2))
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(folder / "my.csv", index=False)
+    config = {
+        "model": {"num_blocks": 1, "hidden_units": [4], "log_det": "exact"},
+        "data": {"name": "table", "path": str(folder / "my.csv")},
+        "training": {
+            "batch_size": 16, "steps_per_epoch": 3, "epochs": 2, "evaluation_examples": 20
+        },
+    }  # fmt: skip
+    return folder / "run", config, train_and_evaluate(config, folder / "run")
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    return Workdir(tmp_path / "run")
+
+
+def spoil(path, kind, random):
+    """Leaves the file empty, a part of it, with some bits flipped or bytes of another kind."""
+    content = path.read_bytes()
+    if kind == "empty":
+        content = b""
+    elif kind == "cut":
+        content = content[: random.integers(len(content))]
+    elif kind == "flipped":
+        changed = np.frombuffer(content, np.uint8).copy()
+        places = random.integers(len(changed), size=1 + random.integers(3))
+        changed[places] ^= np.uint8(1) << random.integers(8, size=len(places), dtype=np.uint8)
+        content = changed.tobytes()
+    elif kind == "other":
+        content = bytes(random.integers(256, size=200, dtype=np.uint8))
+    path.write_bytes(content)
+
+
+def outcome(call):
+    """What the call raises as a user's error, None if nothing; other errors are the test's."""
+    try:
+        call()
+    except (RunError, DataError) as error:
+        assert "\n" not in str(error) and len(str(error)) > 40
+        return str(error)
+    return None
+
+
+KINDS = ("empty", "cut", "flipped", "other")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FILES)
+def test_commands_name_a_damaged_file_and_say_what_makes_it_again(name, kind, copy, tmp_path):
+    """Of the checksum; `sample` needs no reference."""
+    spoil(copy.path / name, kind, np.random.default_rng(1))
+    where = {"workdir": str(copy.path)}
+    table = str(copy.path.parent / "new.csv")
+    pd.DataFrame(np.zeros((3, 2)), columns=["a", "b"]).to_csv(table, index=False)
+    calls = {
+        "evaluate": lambda: commands.evaluate(**where, table=table, examples=3),
+        "certify": lambda: commands.certify(**where, data="test", examples=3),
+        "sample": lambda: commands.sample(str(tmp_path / "s.csv"), **where, num=3),
+    }
+    if name == "reference.npz":
+        calls = {"evaluate": calls["evaluate"]}
+    for call in calls.values():
+        said = outcome(call)
+        assert name in said and "erun the training command" in said
+    assert not (tmp_path / "s.csv").exists()
+
+
+def no_training(*_, **__):
+    raise AssertionError("training was over")
+
+
+def test_all_that_is_gone_or_damaged_is_made_again_without_training(run, copy, monkeypatch, capsys):
+    """Bit by bit: from the checkpoint alone, damaged config included."""
+    _, config, figures = run
+    before = {p: p.read_bytes() for p in copy.path.rglob("*") if p.is_file()}
+    monkeypatch.setattr(train, "train_epochs", no_training)
+    assert train_and_evaluate(config, copy.path) == figures
+    copy.config.write_bytes(b"")
+    copy.model.write_bytes(before[copy.model][:-1])
+    for path in (copy.report, copy.figures, copy.reference, copy.dataset, copy.metrics):
+        path.unlink()
+    shutil.rmtree(copy.pictures)
+    assert train_and_evaluate(config, copy.path) == figures
+    said = capsys.readouterr().out
+    assert "config.json is restored from the checkpoint" in said
+    assert "It is being made again." in said
+    for path, content in before.items():
+        if "tensorboard" not in path.parts and path not in (copy.model, copy.manifest, copy.report):
+            assert path.read_bytes() == content, path
+    models = [keras.models.load_model(w / "model.keras") for w in (run[0], copy.path)]
+    for a, b in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_finished_run_notices_any_damage(name, run, copy, capsys):
+    """A config.json that is other JSON is refused as another config."""
+    spoil(copy.path / name, "flipped", np.random.default_rng(2))
+    resolved = train.resolve(run[1])
+
+    def look():
+        assert copy.finished(resolved) is None
+
+    said = outcome(look) or capsys.readouterr().out
+    assert name in said and ("made again" in said or name == "config.json")
+
+
+def test_mutated_models_are_refused_in_one_line(tmp_path):
+    flow, path, random = (
+        mlp_flow(2, 1, (4,), seed=0),
+        tmp_path / "a.keras",
+        np.random.default_rng(0),
+    )
+    flow.save(path)
+    content, refused = path.read_bytes(), 0
+    for _ in range(60):
+        path.write_bytes(content)
+        spoil(path, KINDS[random.choice(4, p=[0.02, 0.1, 0.86, 0.02])], random)
+        refused += outcome(lambda: SavedRun(model=str(path))) is not None
+    assert 20 < refused <= 60
+
+
+def test_data_described_by_others_are_refused(run, tmp_path):
+    """Beside a model without a manifest: JSON of a wrong kind is named, not traced."""
+    for name in ("model.keras", "dataset.json"):
+        shutil.copy(run[0] / name, tmp_path / name)
+    meta = json.loads((tmp_path / "dataset.json").read_text())
+    wrong = [
+        [], {}, {**meta, "columns": ["a"]}, {**meta, "forms": [{}]}, {**meta, "forms": 3},
+        {**meta, "deviation": ["a", "b"]}, {**meta, "levels": "many"}, {**meta, "condition": [1]},
+        {**meta, "image_shape": [2, 2]}, {**meta, "columns": None},
+    ]  # fmt: skip
+    saved = SavedRun(model=str(tmp_path / "model.keras"))
+    assert saved.meta() == meta
+    for content in wrong:
+        (tmp_path / "dataset.json").write_text(json.dumps(content))
+        assert "dataset.json" in outcome(saved.meta)
+
+
+def junk(content, random):
+    """JSON with a value somewhere replaced by one of another kind, or gone."""
+    if not isinstance(content, (dict, list)) or not content or random.random() < 0.2:
+        others = (None, -1, 1e99, "", "ä", [], {}, [[]], {"a": None}, True, [1, 2], "normal")
+        return others[random.integers(len(others))]
+    keys = list(content) if isinstance(content, dict) else range(len(content))
+    key, copy = keys[random.integers(len(keys))], content.copy()
+    if random.random() < 0.2:
+        copy.pop(key)
+    else:
+        copy[key] = junk(content[key], random)
+    return copy
+
+
+MUTATIONS = 200  # of each kind of file
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_files_never_trace_back(run, copy, tmp_path, capsys):
+    """Of bytes and of JSON; with a manifest, without, of a run begun again, of a checkpoint."""
+    random, counts = np.random.default_rng(0), {}
+    config, samples = train.resolve(run[1]), np.zeros((3, 2), np.float32)
+    model = train.build.make_model(config, SavedRun(str(run[0])).dataset())
+    copy.checkpoints[1].unlink()
+
+    def read():
+        saved = SavedRun(str(copy.path))
+        saved.condition_columns(), saved.dataset()
+        read_reference(copy.check(copy.reference))
+        commands.write_samples(tmp_path / "s.csv", samples, saved.meta())
+
+    def loosely():
+        copy.manifest.unlink(missing_ok=True)
+        read()
+
+    def again():
+        if copy.finished(config) is None:
+            raise RunError("Expected a finished run. Received: one that is made again.")
+
+    names = {read: FILES, again: MADE, loosely: FILES}
+    names[lambda: Checkpoints(copy).load(model)] = ("checkpoint.npz",)
+    for call, files in names.items():
+        for path in (copy.path / name for name in files):
+            content, refused = path.read_bytes(), 0
+            for index in range(MUTATIONS):
+                path.write_bytes(content)
+                if path.suffix == ".json" and index % 2:
+                    path.write_text(json.dumps(junk(json.loads(content), random)))
+                else:
+                    spoil(path, KINDS[random.choice(4, p=[0.02, 0.2, 0.75, 0.03])], random)
+                refused += outcome(call) is not None
+            path.write_bytes(content)
+            counts[f"{call.__name__}: {path.name}"] = refused
+    with capsys.disabled():
+        print(f"\n{MUTATIONS * len(counts)} mutated files, {MUTATIONS} of each kind; refused:")
+        print(*(f"{count:5d} {kind}" for kind, count in counts.items()), sep="\n")
+    assert all(counts[f"read: {name}"] == MUTATIONS for name in FILES)
+    assert all(counts[f"again: {name}"] == MUTATIONS for name in MADE if name != "manifest.json")
+
+
+def strict(path):
+    """The JSON of a file; NaN and Infinity, which JSON doesn't know, are errors."""
+    return json.loads(path.read_text(), parse_constant=no_training)
+
+
+def test_a_training_whose_validation_is_never_finite_ends_in_a_model_and_a_report(
+    run, tmp_path, monkeypatch, capsys
+):
+    """And so does one of which a picture and figures can't be made."""
+
+    def lost(*arguments):
+        batches = validation(*arguments)
+        return batches.map(lambda x: x * np.nan)
+
+    def broken(*_):
+        raise ZeroDivisionError("no axes")
+
+    validation = train.build.make_validation_batches
+    monkeypatch.setattr(train.build, "make_validation_batches", lost)
+    monkeypatch.setattr(report.table_fit, "baselines", lambda *_: {"gaussian_difference": np.inf})
+    monkeypatch.setattr("tf_iresnet.training.pictures.plots.learning_curve", broken)
+    monkeypatch.setattr("tf_iresnet.training.evaluation.reconstruction", broken)
+    workdir = Workdir(tmp_path / "run")
+    figures = train_and_evaluate(run[1], workdir.path)
+    assert strict(workdir.figures) == figures
+    assert figures["validation"] is None and figures["gaussian_difference"] is None
+    assert figures["best_epoch"] == 2 and np.isfinite(figures["negative_log_likelihood"])
+    said, page = "\n".join(figures["warnings"]), workdir.report.read_text()
+    for text in (
+        "No validation loss was finite, so the last weights were kept.",
+        "validation is inf", "gaussian_difference is inf",
+        "Without the picture learning_curve", "ZeroDivisionError: no axes",
+        "Without the errors of the inverse",
+    ):  # fmt: skip
+        assert text in said and text in page
+        assert text in report.text(figures)
+    pictures = {p.stem for p in workdir.pictures.iterdir()}
+    assert pictures == {"lipschitz", "marginals", "spectra"}
+    assert SavedRun(str(workdir.path)).flow.event_shape == (2,)
+    saved = Checkpoints(workdir).read_state()
+    assert saved.best == np.inf and len(saved.rows) == 2
+    commands.evaluate(workdir=str(workdir.path), examples=5)
+    assert "warnings" in strict(workdir.path / "evaluation.json")
+
+
+def poison(monkeypatch, *lost):
+    """Makes the batches of steps `lost[k]` NaN the k-th time that training begins, or the last."""
+    times, batches = [], train.build.make_batches
+
+    def spoiled(dataset, options, first_step, labelled):
+        steps = tf.constant(lost[min(len(times), len(lost) - 1)], tf.int64)
+        times.append(first_step)
+        found = tf.data.Dataset.range(first_step, options.total_steps)
+        pairs = tf.data.Dataset.zip(found, batches(dataset, options, first_step, labelled))
+        return pairs.map(lambda i, x: tf.where(tf.reduce_any(i == steps), np.nan * x, x))
+
+    monkeypatch.setattr(train.build, "make_batches", spoiled)
+    return times
+
+
+def fitted(run, path, **options):
+    """A flow and the state of its training, without a report."""
+    training = {**run[1]["training"], "epochs": 4, **options}
+    config, workdir = train.resolve({**run[1], "training": training}), Workdir(path)
+    dataset = train.build.make_dataset(config)
+    model = train.build.make_model(config, dataset)
+    with workdir.claim(config):
+        state = train.fit(model, dataset, train.TrainingOptions(**config["training"]), workdir)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    return model, state
+
+
+def test_a_loss_that_explodes_ends_training_with_the_best_so_far(
+    run, tmp_path, monkeypatch, capsys
+):
+    """Named with its step and the layers; before any validation there is nothing to keep."""
+    poison(monkeypatch, [7])
+    _, state = fitted(run, tmp_path / "run")
+    assert state.stopped == "the loss or its gradients weren't finite after step 7"
+    assert (state.epoch, state.step) == (2, 6)
+    named = r"Received in step 7: 16 examples of x with NaN"
+    assert named in state.notes[0] and "kernel" in state.notes[0]
+    assert named in capsys.readouterr().out
+    poison(monkeypatch, [1])
+    with pytest.raises(RunError, match=r"in step 1: .*Lower config\.training\.learning_rate"):
+        fitted(run, tmp_path / "early")
+
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_steps_that_are_not_finite_can_be_skipped_and_are_counted(
+    jit_compile, run, tmp_path, monkeypatch, capfd
+):
+    """The means of an epoch are those of the steps that were taken."""
+    poison(monkeypatch, [4, 7, 8])
+    model, state = fitted(run, tmp_path / "run", on_nan="skip", jit_compile=jit_compile)
+    assert (state.stopped, state.step, state.skipped) == ("all epochs were done", 12, 3)
+    assert int(model.optimizer.iterations) == 9
+    assert [row["skipped"] for row in state.rows] == [0, 1, 3, 3]
+    assert all(np.isfinite(row["loss"]) for row in state.rows)
+    if not jit_compile:
+        assert capfd.readouterr().out.count("16 examples of x with NaN") == 3
+
+
+def test_an_epoch_without_a_step_ends_training(run, tmp_path, monkeypatch):
+    poison(monkeypatch, [6, 7, 8, 9])
+    _, state = fitted(run, tmp_path / "run", on_nan="skip")
+    assert state.stopped == "the loss was nan in epoch 3" and state.skipped == 3
+    assert np.isnan(state.rows[-1]["loss"]) and np.isfinite(state.rows[-1]["val_loss"])
+
+
+def test_a_rollback_returns_to_the_checkpoint_with_half_the_rate(run, tmp_path, monkeypatch):
+    times = poison(monkeypatch, [7], [8], [])
+    _, state = fitted(run, tmp_path / "run", on_nan="rollback", decay="constant", warmup_steps=0)
+    assert (state.stopped, state.rate_factor) == ("all epochs were done", 0.25)
+    assert times == [0, 6, 6]
+    rates = np.array([row["learning_rate"] for row in state.rows])
+    np.testing.assert_allclose(rates, rates[0] * np.array([1, 1, 0.25, 0.25]), rtol=1e-6)
+    assert "Going on after step 6, with 0.5 of the rate" in state.notes[0]
+
+
+def test_rollbacks_have_an_end(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "ROLLBACKS", 2)
+    times = poison(monkeypatch, [7])
+    _, state = fitted(run, tmp_path / "run", on_nan="rollback")
+    assert times == [0, 6, 6] and len(state.notes) == 3
+    assert state.stopped == "the loss or its gradients weren't finite after step 7"

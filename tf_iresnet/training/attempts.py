@@ -1,0 +1,48 @@
+"""What can't be made of a trained model is named in its report, and the rest is completed."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tf_iresnet.data import DataError
+from tf_iresnet.training.workdir import RunError
+
+
+class Attempts:
+    """The warnings of a report: `with attempts("the picture"): …` notes any error in the block.
+
+    Those that the user can correct, and errors of files, are raised all the same.
+    """
+
+    def __init__(self, warnings: list[str] | None = None):
+        self.warnings = list(warnings or [])
+
+    @contextlib.contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (RunError, DataError, OSError):
+            raise
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            self.warnings.append(f"Without {what}, which could not be made: {text[:300]}.")
+
+    def finite(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns figures with None for numbers that aren't finite, which JSON doesn't know.
+
+        Beside them are the `warnings` so far, if there are any, which name these, too.
+        """
+        found = self._finite(figures, "")
+        return {**found, "warnings": self.warnings} if self.warnings else found
+
+    def _finite(self, figures: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        found = {}
+        for name, value in figures.items():
+            if isinstance(value, Mapping):
+                value = self._finite(value, f"{prefix}{name}.")
+            elif isinstance(value, float) and not math.isfinite(value):
+                self.warnings.append(f"{prefix}{name} is {value}, and left out.")
+                value = None
+            found[name] = value
+        return found
