@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_iresnet.data import digits, toy
 from tf_iresnet.data.dataset import Dataset
-from tf_iresnet.data.images import folder, patches, published
+from tf_iresnet.data.images import array_dataset, folder, patches, published
 from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 from tf_iresnet.data.table_dataset import load_table_dataset
 
@@ -50,6 +50,7 @@ DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "table": load_table_dataset,
     "digits_image": digits.load_digits_image,
     "patches": patches.load_patches,
+    "image_arrays": array_dataset.load_image_arrays,
     "image_folder": folder.load_image_folder,
     "mnist": published.load_mnist,
     "fashion_mnist": published.load_fashion_mnist,

@@ -35,7 +35,11 @@ def make_dataset(config: Config) -> data.Dataset:
     options = dict(config["data"])
     name = options.pop("name", None)
     check_fields("data", {"name": name}, data.load)
-    examples = {"table": ("table", "my.csv"), "image_folder": ("folder of images", "my/images")}
+    examples = {
+        "table": ("table", "my.csv"),
+        "image_arrays": ("file of images", "my.npz"),
+        "image_folder": ("folder of images", "my/images"),
+    }
     if name in examples and not options.get("path"):
         what, path = examples[name]
         raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")

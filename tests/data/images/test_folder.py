@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from tf_iresnet import data
 from tf_iresnet.training import build
@@ -130,6 +131,48 @@ def test_an_image_cut_short_is_named(folder):
     whole = (folder / "05.png").read_bytes()
     (folder / "05.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(data.DataError, match=r"05\.png: Expected a whole PNG or JPEG image"):
+        data.load("image_folder", path=folder, size=12)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright_as_others_turn_them(orientation, ending, tmp_path):
+    pixels = RNG.integers(0, 256, (4, 6), np.uint8).repeat(8, 0).repeat(8, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for i in range(10):
+        Image.fromarray(pixels).save(tmp_path / f"{i}{ending}", exif=exif, quality=100)
+    dataset = data.load("image_folder", path=tmp_path, size=32)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"0{ending}")), int)
+    height, width = upright.shape
+    top, left = (height - 32) // 2, (width - 32) // 2
+    square = upright[top : top + 32, left : left + 32]
+    assert np.abs(np.floor(dataset.test[0, ..., 0]) - square).max() <= (
+        4 if ending == ".jpg" else 0
+    )
+    assert dataset.notes == (
+        () if orientation == 1
+        else ("10 of the images are turned upright, as their EXIF data say.",)
+    )  # fmt: skip
+
+
+def test_sixteen_bits_are_rounded_to_eight_and_said(folder):
+    deep = PIXELS[0].astype(np.uint16) * 257 + RNG.integers(-128, 129, PIXELS[0].shape)
+    deep = deep.clip(0, 65535).astype(np.uint16)
+    (folder / "00.png").write_bytes(tf.io.encode_png(deep).numpy())
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert everything(dataset)[0] == sorted(image.tobytes() for image in PIXELS)
+    assert dataset.notes == ("16 bits a channel are rounded to 8 in 1 of the images.",)
+
+
+def test_what_would_be_decoded_wrongly_is_refused_by_name(folder):
+    still = Image.fromarray(PIXELS[0])
+    still.save(folder / "30.png", save_all=True, append_images=[still.rotate(90)])
+    with pytest.raises(data.DataError, match=r"30\.png: .*Received: an animation of 2\."):
+        data.load("image_folder", path=folder, size=12)
+    (folder / "30.png").unlink()
+    still.convert("CMYK").save(folder / "30.jpg")
+    with pytest.raises(data.DataError, match=r"30\.jpg: .*grey or RGB image\. Received: CMYK\."):
         data.load("image_folder", path=folder, size=12)
 
 

@@ -5,19 +5,17 @@ import pathlib
 from concurrent import futures
 
 import numpy as np
-import tensorflow as tf
 
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.images.decoding import KINDS, Decoded, decode, remarks
 from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.splits import random_split
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 OTHER_IMAGES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how PNG and JPEG files begin
 _FEWEST, _FEWEST_TRAINING = 10, 6
 _CONVERT = "Convert it, or move it elsewhere."
-_KINDS = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 
 
 def load_image_folder(
@@ -32,9 +30,10 @@ def load_image_folder(
 ) -> Dataset:
     """Returns the PNG and JPEG files of a folder as images [size, size, channels] of 256 levels.
 
-    Each image is cropped to its central square and averaged down to the size; one that has the size
-    already keeps its pixels. Subfolders are searched, too: if every image lies in one of at least
-    two, their names are the classes. Files that aren't images are skipped; nothing is written.
+    Each image is turned upright, cropped to its central square and averaged down to the size; one
+    that has the size already keeps its pixels. Animations and CMYK are refused. Subfolders are
+    searched, too: if every image lies in one of at least two, their names are the classes. Files
+    that aren't images are skipped; nothing is written.
 
     Args:
         size: pixels a side; no image may be smaller.
@@ -56,10 +55,11 @@ def load_image_folder(
         expected = f"at least {_FEWEST} PNG or JPEG files, and some of them to train on"
         advice = "Add images, or correct the path."
         raise DataError(folder, expected, f"{len(files)} in all", advice)
-    images = rows.select(_read_all(files, size, channels))
+    images, notes = _read_all(files, size, channels)
     indices, classes = _labels(folder, files)
     labels = rows.select(indices) if classes else None
-    return image_dataset(folder.resolve().name, images, 256, labels, classes, flip, pad_crop)
+    title, parts = folder.resolve().name, rows.select(images)
+    return image_dataset(title, parts, 256, labels, classes, flip, pad_crop, notes=tuple(notes))
 
 
 def _find(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -76,46 +76,25 @@ def _find(folder: pathlib.Path) -> list[pathlib.Path]:
     return [file for file in visible if file.suffix.lower() in ENDINGS]
 
 
-def _read_all(files: list[pathlib.Path], size: int, channels: int | None) -> np.ndarray:
-    """Images uint8 [n, size, size, channels], read by several threads."""
+def _read_all(
+    files: list[pathlib.Path], size: int, channels: int | None
+) -> tuple[np.ndarray, list[str]]:
+    """Images uint8 [n, size, size, channels], read by several threads; and remarks on them."""
+
+    def read(file: pathlib.Path) -> Decoded:
+        return decode(file, file.read_bytes(), size, channels)
+
     with futures.ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda file: _read(file, size, channels), files))
+        found = list(pool.map(read, files))
+    images = [image for image, _ in found]
     first = images[0].shape[-1]
     for file, image in zip(files, images, strict=True):
         if image.shape[-1] != first:
-            expected = f"a {_KINDS[first]} image, as {files[0]} is"
-            received = f"a {_KINDS[image.shape[-1]]} one"
+            expected = f"a {KINDS[first]} image, as {files[0]} is"
+            received = f"a {KINDS[image.shape[-1]]} one"
             advice = "Make all of them colour with channels=3 or grey with channels=1."
             raise DataError(file, expected, received, advice)
-    return np.stack(images)
-
-
-def _read(file: pathlib.Path, size: int, channels: int | None) -> np.ndarray:
-    contents = file.read_bytes()
-    if not contents.startswith(_MAGIC):
-        found = "another kind of file" if contents else "an empty file"
-        raise DataError(file, "a PNG or JPEG image", found, _CONVERT)
-    try:
-        with tf.device("CPU"):
-            image = tf.io.decode_image(contents, channels or 0, expand_animations=False)
-    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-        reason = " ".join(error.message.split()).partition(" [Op:")[0]
-        received = f"one that can't be read ({reason})"
-        advice = "Save it again, or move it elsewhere."
-        raise DataError(file, "a whole PNG or JPEG image", received, advice) from error
-    height, width, found = image.shape
-    if found not in (1, 3):
-        advice = "Leave the transparency out with channels=3 or channels=1."
-        raise DataError(file, "an image of 1 or 3 channels", _KINDS[found], advice)
-    side = min(height, width)
-    if side < size:
-        advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
-        raise DataError(file, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
-    top, left = (height - side) // 2, (width - side) // 2
-    with tf.device("CPU"):
-        square = image[top : top + side, left : left + side]
-        means = tf.image.resize(square, [size, size], method="area")
-    return np.rint(means.numpy()).astype(np.uint8)
+    return np.stack(images), remarks([header for _, header in found])
 
 
 def _labels(folder: pathlib.Path, files: list[pathlib.Path]) -> tuple[np.ndarray, tuple[str, ...]]:
