@@ -117,7 +117,7 @@ def fit(
         shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
         bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
         first_step = state.epoch * options.epoch_steps
-        with bar.display:
+        with bar.display, build.naming_unreadable_files(dataset):
             model.fit(
                 build.make_batches(dataset, options, first_step, labelled),
                 epochs=options.epochs,

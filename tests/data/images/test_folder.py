@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tf_iresnet import data
+from tf_iresnet.data.images import encoded
 from tf_iresnet.training import build
 from tf_iresnet.training.workdir import RunError
 
@@ -87,7 +88,7 @@ def test_grey_among_colour_is_refused_by_name_or_made_one_kind(grey_first, folde
     odd = folder / ("00.png" if grey_first else "17.jpg")
     odd.unlink(missing_ok=True)
     write(odd, PIXELS[0, :, :, :1])
-    pattern = r"01\.png: .*a grey .*00\.png" if grey_first else r"17\.jpg: .*a colour .*00\.png"
+    pattern = r"\d\d\.png: .*a grey .*00\.png" if grey_first else r"17\.jpg: .*a colour .*00\.png"
     with pytest.raises(data.DataError, match=pattern + r".*channels=3 or grey with channels=1"):
         data.load("image_folder", path=folder, size=12)
     for channels in (1, 3):
@@ -189,6 +190,48 @@ def test_what_would_be_decoded_wrongly_is_refused_by_name(folder):
 def test_options_out_of_range_are_refused(options, message, folder):
     with pytest.raises(ValueError, match=message):
         data.load("image_folder", path=folder, **options)
+
+
+def test_streamed_images_give_the_same_batches_as_held_ones(tmp_path):
+    for i, image in enumerate(PIXELS):
+        write(tmp_path / ("cats" if i % 3 else "dogs") / f"{i}.png", image)
+    options = {"path": tmp_path, "size": 12, "flip": True, "pad_crop": 1}
+    held, streamed = (data.load("image_folder", **options, stream=s) for s in (False, True))
+    assert held.stream is None and streamed.stream is not None
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(held, part), getattr(streamed, part))
+    np.testing.assert_allclose(held.shift, streamed.shift)
+    for step in (0, 1, 17):
+        expected, labels = held.labelled_batches(16, 3)(step)
+        found, classes = streamed.labelled_batches(16, 3)(step)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(classes, labels)
+        parts = [streamed.labelled_batches(16, 3, (k, 2))(step) for k in range(2)]
+        for index, whole in enumerate((expected, labels)):
+            np.testing.assert_array_equal(np.concatenate([p[index] for p in parts]), whole)
+
+
+def test_large_images_are_streamed_and_held_out_ones_limited(folder, monkeypatch):
+    monkeypatch.setattr(encoded, "MEMORY", 10_000)  # bytes: of 30 images 12,960, as float32 2 each
+    monkeypatch.setattr(encoded, "SAMPLE", 7)
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert dataset.training_size == 24 and len(dataset.training_rows()) == 7
+    assert (len(dataset.validation), len(dataset.test)) == (3, 3)
+    monkeypatch.setattr(encoded, "MEMORY", 4000)
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert (len(dataset.validation), len(dataset.test)) == (2, 2)
+    assert "Of 3 test images 2 are used." in dataset.notes
+
+
+def test_a_file_that_is_lost_while_training_is_named(folder):
+    dataset = data.load("image_folder", path=folder, size=12, stream=True)
+    for file in folder.glob("*.png"):
+        file.unlink()
+    with (
+        pytest.raises(data.DataError, match=r"\.png: Expected a readable file\. Received: No such"),
+        build.naming_unreadable_files(dataset),
+    ):
+        dataset.train_batches(16, 0)(0)
 
 
 def test_too_few_images_or_no_folder_is_said(tmp_path):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_iresnet.data.errors import DataError
 from tf_iresnet.data.images.headers import JPEG, PNG, Header, read_header
 
-_CONVERT = "Convert it, or move it elsewhere."
+CONVERT = "Convert it, or move it elsewhere."
 KINDS = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
 # By which an image is turned upright, for each EXIF orientation: whether its axes are swapped, and
 # which of them are then reversed.
@@ -43,7 +43,7 @@ def decode(
     """
     if not contents.startswith((PNG, JPEG)):
         found = "another kind of file" if contents else "an empty file"
-        raise DataError(name, "a PNG or JPEG image", found, _CONVERT)
+        raise DataError(name, "a PNG or JPEG image", found, CONVERT)
     header = read_header(contents)
     if header.frames > 1:
         received = f"an animation of {header.frames}"

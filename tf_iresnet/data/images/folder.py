@@ -2,20 +2,16 @@
 
 import os
 import pathlib
-from concurrent import futures
 
 import numpy as np
 
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
-from tf_iresnet.data.images.decoding import KINDS, Decoded, decode, remarks
-from tf_iresnet.data.images.image_dataset import image_dataset
-from tf_iresnet.data.splits import random_split
+from tf_iresnet.data.images.decoding import CONVERT
+from tf_iresnet.data.images.encoded import check_options, encoded_dataset
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 OTHER_IMAGES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
-_FEWEST, _FEWEST_TRAINING = 10, 6
-_CONVERT = "Convert it, or move it elsewhere."
 
 
 def load_image_folder(
@@ -27,6 +23,7 @@ def load_image_folder(
     split_seed: int = 0,
     flip: bool = False,
     pad_crop: int = 0,
+    stream: bool | None = None,
 ) -> Dataset:
     """Returns the PNG and JPEG files of a folder as images [size, size, channels] of 256 levels.
 
@@ -42,65 +39,87 @@ def load_image_folder(
         validation, test: fractions of the images held out, at least 2 images each.
         split_seed: seed of the random split, below 2³².
         flip, pad_crop: see `image_dataset`.
+        stream: whether training images are read when a batch needs them, which changes no batch;
+            if None, those of more than 2³⁰ bytes in all are. A file that can't be read then ends
+            training by its name, and the same command goes on once it is mended.
     """
-    if size < 2:
-        raise ValueError(f"Expected size to be at least 2 pixels. Received: size={size}.")
-    if channels not in (None, 1, 3):
-        expected = "channels to be 1 (grey), 3 (colour) or None (as the images are)"
-        raise ValueError(f"Expected {expected}. Received: channels={channels!r}.")
-    folder = pathlib.Path(path)
-    files = _find(folder)
-    rows = random_split(len(files), validation, test, split_seed, fewest=2)
-    if len(files) < _FEWEST or len(rows.train) < _FEWEST_TRAINING:
-        expected = f"at least {_FEWEST} PNG or JPEG files, and some of them to train on"
-        advice = "Add images, or correct the path."
-        raise DataError(folder, expected, f"{len(files)} in all", advice)
-    images, notes = _read_all(files, size, channels)
-    indices, classes = _labels(folder, files)
-    labels = rows.select(indices) if classes else None
-    title, parts = folder.resolve().name, rows.select(images)
-    return image_dataset(title, parts, 256, labels, classes, flip, pad_crop, notes=tuple(notes))
+    check_options(size, channels)
+    files = Files(pathlib.Path(path))
+    name = files.folder.resolve().name
+    labels, classes = files.classes()
+    return encoded_dataset(
+        path,
+        name,
+        files,
+        size,
+        channels,
+        (validation, test),
+        split_seed,
+        labels,
+        classes,
+        flip,
+        pad_crop,
+        stream,
+    )
 
 
-def _find(folder: pathlib.Path) -> list[pathlib.Path]:
-    """PNG and JPEG files below a folder, sorted by name."""
+class Files:
+    """The PNG and JPEG files below a folder, sorted by name; of each its name is in memory."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        names = _find(folder)
+        self._names = b"".join(map(os.fsencode, names))
+        self._ends = np.cumsum([0, *(len(os.fsencode(name)) for name in names)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def _name(self, index: int) -> str:
+        return os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
+
+    def name(self, index: int) -> pathlib.Path:
+        """Path of a file."""
+        return self.folder / self._name(index)
+
+    def contents(self, index: int) -> bytes:
+        """What is in a file. DataError if it can't be read."""
+        try:
+            with open(os.path.join(self.folder, self._name(index)), "rb") as file:
+                return file.read()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DataError(self.name(index), "a readable file", reason, "Restore it.") from error
+
+    def classes(self) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """The class of each file, int32 [n], and their names: subfolders that all files are in."""
+        places = [self._name(index).partition(os.sep) for index in range(len(self))]
+        classes = sorted({place[0] for place in places})
+        if len(classes) < 2 or not all(place[1] for place in places):
+            return None, ()
+        numbers = {name: k for k, name in enumerate(classes)}
+        return np.array([numbers[place[0]] for place in places], np.int32), tuple(classes)
+
+
+def _find(folder: pathlib.Path) -> list[str]:
+    """Names of PNG and JPEG files, relative to the folder, sorted."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
         raise DataError(folder, "a folder of images", found, advice)
-    inside = sorted(file for file in folder.rglob("*") if file.is_file())
-    visible = [f for f in inside if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
-    for file in visible:
-        if file.suffix.lower() in OTHER_IMAGES:
-            raise DataError(file, "PNG and JPEG images", file.suffix, _CONVERT)
-    return [file for file in visible if file.suffix.lower() in ENDINGS]
-
-
-def _read_all(
-    files: list[pathlib.Path], size: int, channels: int | None
-) -> tuple[np.ndarray, list[str]]:
-    """Images uint8 [n, size, size, channels], read by several threads; and remarks on them."""
-
-    def read(file: pathlib.Path) -> Decoded:
-        return decode(file, file.read_bytes(), size, channels)
-
-    with futures.ThreadPoolExecutor() as pool:
-        found = list(pool.map(read, files))
-    images = [image for image, _ in found]
-    first = images[0].shape[-1]
-    for file, image in zip(files, images, strict=True):
-        if image.shape[-1] != first:
-            expected = f"a {KINDS[first]} image, as {files[0]} is"
-            received = f"a {KINDS[image.shape[-1]]} one"
-            advice = "Make all of them colour with channels=3 or grey with channels=1."
-            raise DataError(file, expected, received, advice)
-    return np.stack(images), remarks([header for _, header in found])
-
-
-def _labels(folder: pathlib.Path, files: list[pathlib.Path]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The class of each file, int32 [n], and the names of the classes, which are subfolders."""
-    places = [file.relative_to(folder).parts for file in files]
-    classes, labels = np.unique([place[0] for place in places], return_inverse=True)
-    if len(classes) < 2 or any(len(place) < 2 for place in places):
-        classes = classes[:0]
-    return labels.astype(np.int32), tuple(classes.tolist())
+    names = list[str]()
+    for place, folders, files in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        inside = os.path.relpath(place, folder)
+        visible = [file for file in files if not file.startswith(".")]
+        names += visible if inside == "." else [os.path.join(inside, f) for f in visible]
+    names.sort(key=lambda name: name.split(os.sep))
+    images = [n for n in names if n.lower().endswith((*ENDINGS, *OTHER_IMAGES))]
+    for name in images:
+        if name.lower().endswith(OTHER_IMAGES):
+            ending = os.path.splitext(name)[1]
+            raise DataError(folder / name, "PNG and JPEG images", ending, CONVERT)
+    if not images:
+        advice = "Add images, or correct the path."
+        raise DataError(folder, "at least 10 PNG or JPEG files", "0 in all", advice)
+    return images

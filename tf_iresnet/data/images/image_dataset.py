@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.dataset import Augment, Dataset, finite_dataset
+from tf_iresnet.data.batches import Augment
+from tf_iresnet.data.dataset import Dataset, finite_dataset
 from tf_iresnet.data.errors import DataError
 from tf_iresnet.data.randomness import CROP, FLIP, Seed, Step, bits, stream_seed
 from tf_iresnet.data.splits import Split

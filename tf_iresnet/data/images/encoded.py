@@ -1,0 +1,157 @@
+"""Images as PNG or JPEG files, or records of such, held in memory or read when they are needed."""
+
+import os
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tf_iresnet.data.batches import Rows, Stream
+from tf_iresnet.data.dataset import Dataset
+from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.images.decoding import KINDS, Decoded, decode, remarks
+from tf_iresnet.data.images.headers import Header
+from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.randomness import epoch_order
+from tf_iresnet.data.splits import Split, random_split
+
+MEMORY = 2**30  # bytes of images that are held, and of each part that is held out
+SAMPLE = 10_000  # training images that statistics of streamed images are of
+_FEWEST, _FEWEST_TRAINING = 10, 6
+_PARTS = ("training", "validation", "test")
+
+
+class Encoded(Protocol):
+    """Files or records by number."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def name(self, index: int) -> Any:
+        """What an image is called in messages."""
+
+    def contents(self, index: int) -> bytes:
+        """The bytes of a PNG or JPEG file."""
+
+
+class Reader:
+    """Reads images of one size and kind, several at once.
+
+    Args:
+        images: at least one.
+        size: pixels a side; no image may be smaller.
+        channels: 3 or 1; None for those of the first image, which all have to have.
+    """
+
+    def __init__(self, images: Encoded, size: int, channels: int | None):
+        self._images, self._size, self._asked = images, size, channels
+        self._pool = futures.ThreadPoolExecutor(thread_name_prefix="images")
+        self.shape = self._read(0).image.shape
+
+    def _read(self, index: int) -> Decoded:
+        contents = self._images.contents(index)
+        return decode(self._images.name(index), contents, self._size, self._asked)
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[Header]]:
+        """Returns images uint8 [m, size, size, channels] by number, and their headers."""
+        images = np.empty((len(rows), *self.shape), np.uint8)
+        headers = []
+        numbers = np.asarray(rows).tolist()
+        for place, found in enumerate(self._pool.map(self._read, numbers)):
+            if found.image.shape != self.shape:
+                names = [self._images.name(index) for index in (numbers[place], 0)]
+                expected = f"a {KINDS[self.shape[-1]]} image, as {names[1]} is"
+                received = f"a {KINDS[found.image.shape[-1]]} one"
+                advice = "Make all of them colour with channels=3 or grey with channels=1."
+                raise DataError(names[0], expected, received, advice)
+            images[place] = found.image
+            headers.append(found.header)
+        return images, headers
+
+
+def check_options(size: int, channels: int | None) -> None:
+    """Raises a ValueError for a size or number of channels that there can't be."""
+    if size < 2:
+        raise ValueError(f"Expected size to be at least 2 pixels. Received: size={size}.")
+    if channels not in (None, 1, 3):
+        expected = "channels to be 1 (grey), 3 (colour) or None (as the images are)"
+        raise ValueError(f"Expected {expected}. Received: channels={channels!r}.")
+
+
+def encoded_dataset(
+    path: str | os.PathLike[str],
+    name: str,
+    images: Encoded,
+    size: int,
+    channels: int | None,
+    fractions: tuple[float, float],
+    split_seed: int,
+    labels: np.ndarray | None,
+    classes: tuple[str, ...],
+    flip: bool,
+    pad_crop: int,
+    stream: bool | None,
+) -> Dataset:
+    """Returns encoded images as a data set, see `load_image_folder`.
+
+    Batches are the same, bit by bit, whether the images are held in memory or streamed. Streamed,
+    an image costs the few bytes of its number, name and label.
+
+    Args:
+        path: that errors name.
+        fractions: of the images in the validation and the test part.
+        labels: int32 [n]; None without `classes`.
+        stream: None for what takes more than `MEMORY`.
+    """
+    count = len(images)
+    rows = random_split(count, *fractions, split_seed, fewest=2)
+    if count < _FEWEST or len(rows.train) < _FEWEST_TRAINING or not len(rows.test):
+        expected = f"at least {_FEWEST} images, some of them to train on, and some held out"
+        advice = "Add images, correct the path, or change the fractions."
+        raise DataError(path, expected, f"{count} in all", advice)
+    reader = Reader(images, size, channels)
+    streamed = count * np.prod(reader.shape) > MEMORY if stream is None else stream
+    held, notes, source = rows, list[str](), None
+    if streamed:
+        most = max(2, MEMORY // (4 * int(np.prod(reader.shape))))  # as float32
+        held = Split(rows.train[:SAMPLE], rows.validation[:most], rows.test[:most])
+        source = _stream(reader, rows.train, None if labels is None else labels[rows.train])
+        notes.append(
+            f"Training images are read when they are needed; their mean and deviation are those "
+            f"of {len(held.train):,}."
+        )
+        for part, all_rows, used in zip(_PARTS, rows, held, strict=True):
+            if part != "training" and len(used) < len(all_rows):
+                notes.append(f"Of {len(all_rows):,} {part} images {len(used):,} are used.")
+    parts, headers = zip(*(reader.read(part) for part in held), strict=True)
+    sizes = [len(rows.train), *map(len, held[1:])]
+    return image_dataset(
+        name,
+        Split(*parts),
+        256,
+        None if labels is None else held.select(labels),
+        classes,
+        flip,
+        pad_crop,
+        stream=source,
+        notes=(*notes, *remarks([header for part in headers for header in part])),
+        description=(
+            f"{path}: {count:,} images, of which the parts have "
+            + ", ".join(f"{n:,} {part}" for n, part in zip(sizes, _PARTS, strict=True)),
+        ),
+    )
+
+
+def _stream(reader: Reader, numbers: np.ndarray, labels: np.ndarray | None) -> Stream:
+    """The images of these numbers, in the order that they would have in memory."""
+
+    def fetch(positions: np.ndarray, seed: int) -> Rows:
+        with tf.device("CPU"):
+            rows = epoch_order(tf.constant(positions), len(numbers), seed).numpy()
+        images, _ = reader.read(numbers[rows])
+        return Rows(images, None, None if labels is None else labels[rows])
+
+    like = Rows(np.empty((0, *reader.shape), np.uint8), None, labels)
+    return Stream(len(numbers), fetch, like)
