@@ -3,7 +3,7 @@
 import inspect
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,24 +80,7 @@ def load_table_dataset(
         if given[option] not in choices:
             expected = f"Expected {option} to be one of {', '.join(choices)}."
             raise ValueError(f"{expected} Received: {option}={given[option]!r}.")
-    reading = {name: given[name] for name in _READING}
-    streamed, test_table = None, None
-    if is_streamed(path, stream):
-        options = Options(**reading)
-        check_options(pathlib.Path(path), ".parquet", options)
-        fractions = validation, test if test_path is None else 0
-        streamed = StreamedTable(pathlib.Path(path), options, *fractions, split_seed)
-        table, parts = streamed.table, streamed.parts
-    else:
-        table = load_table(path, **reading)
-    if test_path is not None:
-        form = {name: given[name] for name in FORMAT}
-        form["missing"] = "drop" if missing == "drop" else "error"
-        test_table = load_table(test_path, like=table, **form)
-    if streamed is None:
-        parts = table.split(split_seed, validation, test, test_table)
-    elif test_table is not None:
-        parts = parts._replace(test=test_table.values)
+    table, parts, streamed, test_table = _read_parts(given)
     found = find_forms(parts.train, table.columns, table.categories, keep=outliers == "keep")
     parts, left_out = _usual_parts(table.path, parts, found.forms)
     table.check_scale(parts.train)
@@ -112,17 +95,10 @@ def load_table_dataset(
     if not has_test:
         notes.append(_NO_TEST)
     forms = found.forms if steps == "auto" else plain_forms(found.forms)
-    encoder = Encoder(
-        found.forms,
-        tuple(forms[i] for i in event),
-        event,
-        given_columns,
-        fit_condition(
-            [table.columns[i] for i in given_columns],
-            table.categories,
-            parts.train[:, given_columns],
-        ),
-    )
+    known = [table.columns[i] for i in given_columns]
+    fitted = fit_condition(known, table.categories, parts.train[:, given_columns])
+    chosen = tuple(forms[i] for i in event)
+    encoder = Encoder(found.forms, chosen, event, given_columns, fitted)
     source, sizes = None, _sizes(parts)
     if streamed is not None:
         source = table_stream(streamed, encoder)
@@ -142,14 +118,38 @@ def load_table_dataset(
         conditions=beside if given_columns else None,
         stream=source,
         name=pathlib.Path(path).stem,
-        columns=tuple(form.name for form in encoder.event_forms),
+        columns=tuple(form.name for form in chosen),
         ranges=np.stack(ends, axis=-1).astype(np.float32),
-        forms=encoder.event_forms,
+        forms=chosen,
         notes=tuple(notes),
         description=(*(streamed or table).describe(), sizes),
         has_test=has_test,
-        condition=encoder.condition,
+        condition=fitted,
     )
+
+
+def _read_parts(
+    given: Mapping[str, Any],
+) -> tuple[Table, Split, StreamedTable | None, Table | None]:
+    """The table, or the sample of one that is read in blocks; its parts; and the table of tests."""
+    reading = {name: given[name] for name in _READING}
+    path, test_path, streamed, test_table = given["path"], given["test_path"], None, None
+    fractions = given["validation"], given["test"] if test_path is None else 0.0
+    if is_streamed(path, given["stream"]):
+        options = Options(**reading)
+        check_options(pathlib.Path(path), ".parquet", options)
+        streamed = StreamedTable(pathlib.Path(path), options, *fractions, given["split_seed"])
+    table = load_table(path, **reading) if streamed is None else streamed.table
+    if test_path is not None:
+        form = {name: given[name] for name in FORMAT}
+        form["missing"] = "drop" if given["missing"] == "drop" else "error"
+        test_table = load_table(test_path, like=table, **form)
+    if streamed is None:
+        parts = table.split(given["split_seed"], *fractions, test_table)
+    else:
+        tests = streamed.parts.test if test_table is None else test_table.values
+        parts = streamed.parts._replace(test=tests)
+    return table, parts, streamed, test_table
 
 
 def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[int]]:

@@ -1,7 +1,9 @@
 """A user's own folder of photographs as a data set."""
 
+import array
 import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -64,19 +66,26 @@ def load_image_folder(
 
 
 class Files:
-    """The PNG and JPEG files below a folder, sorted by name; of each its name is in memory."""
+    """The PNG and JPEG files below a folder, in the order of their names, which are in memory."""
 
     def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        names = _find(folder)
-        self._names = b"".join(map(os.fsencode, names))
-        self._ends = np.cumsum([0, *(len(os.fsencode(name)) for name in names)])
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else "no such folder"
+            advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
+            raise DataError(folder, "a folder of images", found, advice)
+        self.folder, self._names, self._ends = folder, bytearray(), array.array("q", [0])
+        for name in _find(str(folder), ""):
+            self._names += os.fsencode(name)
+            self._ends.append(len(self._names))
+        if not len(self):
+            advice = "Add images, or correct the path."
+            raise DataError(folder, "at least 10 PNG or JPEG files", "0 in all", advice)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def _name(self, index: int) -> str:
-        return os.fsdecode(self._names[self._ends[index] : self._ends[index + 1]])
+        return os.fsdecode(bytes(self._names[self._ends[index] : self._ends[index + 1]]))
 
     def name(self, index: int) -> pathlib.Path:
         """Path of a file."""
@@ -93,33 +102,25 @@ class Files:
 
     def classes(self) -> tuple[np.ndarray | None, tuple[str, ...]]:
         """The class of each file, int32 [n], and their names: subfolders that all files are in."""
-        places = [self._name(index).partition(os.sep) for index in range(len(self))]
-        classes = sorted({place[0] for place in places})
-        if len(classes) < 2 or not all(place[1] for place in places):
-            return None, ()
-        numbers = {name: k for k, name in enumerate(classes)}
-        return np.array([numbers[place[0]] for place in places], np.int32), tuple(classes)
+        classes, labels = dict[str, int](), np.empty(len(self), np.int32)
+        for index in range(len(self)):
+            subfolder, within, _ = self._name(index).partition(os.sep)
+            if not within:
+                return None, ()
+            labels[index] = classes.setdefault(subfolder, len(classes))
+        return (labels, tuple(classes)) if len(classes) > 1 else (None, ())
 
 
-def _find(folder: pathlib.Path) -> list[str]:
-    """Names of PNG and JPEG files, relative to the folder, sorted."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
-        raise DataError(folder, "a folder of images", found, advice)
-    names = list[str]()
-    for place, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        inside = os.path.relpath(place, folder)
-        visible = [file for file in files if not file.startswith(".")]
-        names += visible if inside == "." else [os.path.join(inside, f) for f in visible]
-    names.sort(key=lambda name: name.split(os.sep))
-    images = [n for n in names if n.lower().endswith((*ENDINGS, *OTHER_IMAGES))]
-    for name in images:
-        if name.lower().endswith(OTHER_IMAGES):
+def _find(folder: str, within: str) -> Iterator[str]:
+    """Yields the names of PNG and JPEG files, relative to the folder, in their order."""
+    for entry in sorted(os.scandir(os.path.join(folder, within)), key=lambda entry: entry.name):
+        name, lower = os.path.join(within, entry.name), entry.name.lower()
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _find(folder, name)
+        elif lower.endswith(OTHER_IMAGES):
             ending = os.path.splitext(name)[1]
-            raise DataError(folder / name, "PNG and JPEG images", ending, CONVERT)
-    if not images:
-        advice = "Add images, or correct the path."
-        raise DataError(folder, "at least 10 PNG or JPEG files", "0 in all", advice)
-    return images
+            raise DataError(os.path.join(folder, name), "PNG and JPEG images", ending, CONVERT)
+        elif lower.endswith(ENDINGS) and entry.is_file():
+            yield name

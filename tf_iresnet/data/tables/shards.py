@@ -128,8 +128,10 @@ class Shards:
             place = self.place(int(chunk.numbers[int(np.argmax(cells.is_null()))]))
             expected, advice = "a value to group rows by", "Fill the cells in, or remove the rows."
             raise TableError(self.path, expected, "an empty cell", advice, place)
-        if str(cells.type).startswith(("int", "uint")):
-            return hashed(cells.to_numpy(zero_copy_only=False).astype(np.int64), seed)
+        if str(cells.type).startswith(("int", "uint", "float", "double")):
+            numbers = cells.to_numpy(zero_copy_only=False)
+            if (numbers == np.rint(numbers)).all():
+                return hashed(numbers.astype(np.int64), seed)
         codes = cells if hasattr(cells, "dictionary") else cells.dictionary_encode()
         hashes = [_hash_of(value, seed) for value in codes.dictionary.to_pylist()]
         return np.array(hashes)[codes.indices.to_numpy(zero_copy_only=False)]
