@@ -5,8 +5,8 @@
 
 Each column is mapped to a normal variable inside the model, so that densities and samples are in
 the table's units. Steps, bounds, values that many cells share and categories are found in the
-training rows: samples are values that the columns can have. A folder of .parquet files may be larger
-than memory.
+training rows: samples are values that the columns can have. A folder of .parquet files may be
+larger than memory.
 """
 
 import functools

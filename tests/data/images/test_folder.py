@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tf_iresnet import data
-from tf_iresnet.data.images import encoded
+from tf_iresnet.data.images import decoding, encoded
+from tf_iresnet.data.images import folder as folder_module
 from tf_iresnet.training import build
 from tf_iresnet.training.workdir import RunError
 
@@ -209,6 +210,18 @@ def test_streamed_images_give_the_same_batches_as_held_ones(tmp_path):
         parts = [streamed.labelled_batches(16, 3, (k, 2))(step) for k in range(2)]
         for index, whole in enumerate((expected, labels)):
             np.testing.assert_array_equal(np.concatenate([p[index] for p in parts]), whole)
+
+
+def test_many_images_are_decoded_as_one_is(tmp_path):
+    sizes = [(12, 12), (12, 20), (31, 16), (40, 40), (13, 12)] * 4
+    for i, (height, width) in enumerate(sizes):
+        image = RNG.integers(0, 256, (height, width, 3), np.uint8)
+        write(tmp_path / f"{i:02}{'.jpg' if i % 3 else '.png'}", image)
+    files = folder_module.Files(tmp_path)
+    images, _ = encoded.Reader(files, 12, None).read(np.arange(len(files)))
+    for i, image in enumerate(images):
+        alone = decoding.decode(files.name(i), files.contents(i), 12, None).image
+        np.testing.assert_array_equal(image, alone)
 
 
 def test_large_images_are_streamed_and_held_out_ones_limited(folder, monkeypatch):

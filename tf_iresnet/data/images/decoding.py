@@ -1,6 +1,7 @@
-"""A PNG or JPEG file as an image of a given size, and what is refused."""
+"""PNG and JPEG files as images of a given size, and what is refused."""
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ _UPRIGHT: dict[int, tuple[bool, tuple[int, ...]]] = {
     5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,)),
 }  # fmt: skip
 
+Name = str | os.PathLike[str]
+
 
 class Decoded(NamedTuple):
     """An image uint8 [size, size, channels], and the header of its file."""
@@ -26,9 +29,26 @@ class Decoded(NamedTuple):
     header: Header
 
 
-def decode(
-    name: str | os.PathLike[str], contents: bytes, size: int, channels: int | None
-) -> Decoded:
+def check(name: Name, contents: bytes) -> Header:
+    """Returns the header of a PNG or JPEG file.
+
+    Raises:
+        DataError: beginning with the name, for anything but a still image in grey or RGB.
+    """
+    if not contents.startswith((PNG, JPEG)):
+        found = "another kind of file" if contents else "an empty file"
+        raise DataError(name, "a PNG or JPEG image", found, CONVERT)
+    header = read_header(contents)
+    if header.frames > 1:
+        received = f"an animation of {header.frames}"
+        raise DataError(name, "one image in a file", received, "Save one of them, or move it.")
+    if header.components == 4:
+        advice = "Convert it to RGB, which needs its colour profile, or move it elsewhere."
+        raise DataError(name, "a grey or RGB image", "CMYK", advice)
+    return header
+
+
+def decode(name: Name, contents: bytes, size: int, channels: int | None) -> Decoded:
     """Returns the central square of an image, averaged down to the size.
 
     It is turned upright by its EXIF orientation; 16 bits a channel are rounded to 8 after the
@@ -41,29 +61,59 @@ def decode(
     Raises:
         DataError: for what isn't a still image of that size in grey or RGB.
     """
-    if not contents.startswith((PNG, JPEG)):
-        found = "another kind of file" if contents else "an empty file"
-        raise DataError(name, "a PNG or JPEG image", found, CONVERT)
-    header = read_header(contents)
-    if header.frames > 1:
-        received = f"an animation of {header.frames}"
-        raise DataError(name, "one image in a file", received, "Save one of them, or move it.")
-    if header.components == 4:
-        advice = "Convert it to RGB, which needs its colour profile, or move it elsewhere."
-        raise DataError(name, "a grey or RGB image", "CMYK", advice)
+    header = check(name, contents)
     levels = _decode(name, contents, channels, deep=header.bits == 16)
-    if levels.shape[-1] not in (1, 3):
+    height, width, found = levels.shape
+    if found not in (1, 3):
         advice = "Leave the transparency out with channels=3 or channels=1."
-        raise DataError(name, "an image of 1 or 3 channels", KINDS[levels.shape[-1]], advice)
+        raise DataError(name, "an image of 1 or 3 channels", KINDS[found], advice)
+    if (side := min(height, width)) < size:
+        advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
+        raise DataError(name, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = levels[top : top + side, left : left + side]
     swapped, reverse = _UPRIGHT[header.orientation]
-    if swapped:
-        levels = np.swapaxes(levels, 0, 1)
-    return Decoded(_square(name, np.flip(levels, reverse), size), header)
+    upright = np.flip(np.swapaxes(square, 0, 1) if swapped else square, reverse)
+    with tf.device("CPU"):
+        return Decoded(_average(upright, size).numpy(), header)
 
 
-def _decode(
-    name: str | os.PathLike[str], contents: bytes, channels: int | None, deep: bool
-) -> np.ndarray:
+def is_plain(header: Header) -> bool:
+    """Whether the function of `make_decoder` decodes an image as `decode` does."""
+    return header.bits <= 8 and header.orientation == 1
+
+
+def make_decoder(
+    size: int, channels: int | None, found: int
+) -> Callable[[list[bytes]], np.ndarray]:
+    """Returns a function of plain files [m] → uint8 [m, size, size, found], by several threads.
+
+    It gives what `decode` does, in a tenth of the time for small images; where that raises an
+    error, or gives another number of channels than `found`, it raises one of TensorFlow's.
+    """
+
+    def decode_one(contents: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(contents, channels or 0, expand_animations=False)
+        image = tf.ensure_shape(image, [None, None, found])
+        height, width = tf.unstack(tf.shape(image)[:2])
+        side = tf.minimum(height, width)
+        with tf.control_dependencies([tf.debugging.Assert(side >= size, [side])]):
+            top, left = (height - side) // 2, (width - side) // 2
+        return _average(image[top : top + side, left : left + side], size)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def decode_all(contents: tf.Tensor) -> tf.Tensor:
+        spec = tf.TensorSpec([size, size, found], tf.uint8)
+        return tf.map_fn(decode_one, contents, parallel_iterations=32, fn_output_signature=spec)
+
+    def run(contents: list[bytes]) -> np.ndarray:
+        with tf.device("CPU"):
+            return decode_all(tf.constant(contents, tf.string)).numpy()
+
+    return run
+
+
+def _decode(name: Name, contents: bytes, channels: int | None, deep: bool) -> np.ndarray:
     """Levels 0 to 255, uint8 or, of 16 bits, float32 [height, width, channels]."""
     try:
         with tf.device("CPU"):
@@ -78,19 +128,10 @@ def _decode(
         raise DataError(name, "a whole PNG or JPEG image", received, advice) from error
 
 
-def _square(name: str | os.PathLike[str], image: np.ndarray, size: int) -> np.ndarray:
-    """The central square, averaged down to the size, uint8."""
-    height, width, _ = image.shape
-    side = min(height, width)
-    if side < size:
-        advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
-        raise DataError(name, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    if side > size:
-        with tf.device("CPU"):
-            square = tf.image.resize(square, [size, size], method="area").numpy()
-    return np.rint(square).astype(np.uint8)
+def _average(square: tf.Tensor, size: int) -> tf.Tensor:
+    """An image [side, side, channels] averaged down to the size, uint8; exact if it has it."""
+    smaller = tf.image.resize(square, [size, size], method="area")
+    return tf.cast(tf.round(smaller), tf.uint8)
 
 
 def remarks(headers: list[Header]) -> list[str]:

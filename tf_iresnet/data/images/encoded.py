@@ -1,7 +1,6 @@
 """Images as PNG or JPEG files, or records of such, held in memory or read when they are needed."""
 
 import os
-from collections.abc import Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 from tf_iresnet.data.batches import Rows, Stream
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
-from tf_iresnet.data.images.decoding import KINDS, Decoded, decode, remarks
+from tf_iresnet.data.images.decoding import KINDS, check, decode, is_plain, make_decoder, remarks
 from tf_iresnet.data.images.headers import Header
 from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.randomness import epoch_order
@@ -20,6 +19,8 @@ from tf_iresnet.data.splits import Split, random_split
 MEMORY = 2**30  # bytes of images that are held, and of each part that is held out
 SAMPLE = 10_000  # training images that statistics of streamed images are of
 _FEWEST, _FEWEST_TRAINING = 10, 6
+_CHUNK = 256  # files that are in memory at a time
+_THREADS = 8  # that wait for files
 _PARTS = ("training", "validation", "test")
 
 
@@ -46,29 +47,51 @@ class Reader:
     """
 
     def __init__(self, images: Encoded, size: int, channels: int | None):
-        self._images, self._size, self._asked = images, size, channels
-        self._pool = futures.ThreadPoolExecutor(thread_name_prefix="images")
-        self.shape = self._read(0).image.shape
+        self._images, self._size, self._channels = images, size, channels
+        self._pool = futures.ThreadPoolExecutor(_THREADS, "images")
+        self.shape = decode(images.name(0), images.contents(0), size, channels).image.shape
+        self._decode = make_decoder(size, channels, self.shape[-1])
 
-    def _read(self, index: int) -> Decoded:
-        contents = self._images.contents(index)
-        return decode(self._images.name(index), contents, self._size, self._asked)
-
-    def read(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[Header]]:
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, list[Header]]:
         """Returns images uint8 [m, size, size, channels] by number, and their headers."""
-        images = np.empty((len(rows), *self.shape), np.uint8)
-        headers = []
-        numbers = np.asarray(rows).tolist()
-        for place, found in enumerate(self._pool.map(self._read, numbers)):
-            if found.image.shape != self.shape:
-                names = [self._images.name(index) for index in (numbers[place], 0)]
-                expected = f"a {KINDS[self.shape[-1]]} image, as {names[1]} is"
-                received = f"a {KINDS[found.image.shape[-1]]} one"
-                advice = "Make all of them colour with channels=3 or grey with channels=1."
-                raise DataError(names[0], expected, received, advice)
-            images[place] = found.image
-            headers.append(found.header)
+        images, headers = np.empty((len(rows), *self.shape), np.uint8), list[Header]()
+        for start in range(0, len(rows), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            images[part], found = self._read(rows[part].tolist())
+            headers += found
         return images, headers
+
+    def _read(self, numbers: list[int]) -> tuple[np.ndarray, list[Header]]:
+        parts = [numbers[k::_THREADS] for k in range(_THREADS)]
+        contents = [b""] * len(numbers)
+        for k, found in enumerate(self._pool.map(self._contents, parts)):
+            contents[k::_THREADS] = found
+        headers = [
+            check(self._images.name(n), content)
+            for n, content in zip(numbers, contents, strict=True)
+        ]
+        plain = [k for k, header in enumerate(headers) if is_plain(header)]
+        images = np.empty((len(numbers), *self.shape), np.uint8)
+        try:
+            images[plain] = self._decode([contents[k] for k in plain])
+        except tf.errors.OpError:  # one by one, which names the image that can't be decoded
+            plain = []
+        for k in sorted(set(range(len(numbers))) - set(plain)):
+            images[k] = self._image(numbers[k], contents[k])
+        return images, headers
+
+    def _contents(self, numbers: list[int]) -> list[bytes]:
+        return [self._images.contents(number) for number in numbers]
+
+    def _image(self, number: int, contents: bytes) -> np.ndarray:
+        """One image. DataError if it is of another kind than the first."""
+        name = self._images.name(number)
+        image = decode(name, contents, self._size, self._channels).image
+        if image.shape != self.shape:
+            expected = f"a {KINDS[self.shape[-1]]} image, as {self._images.name(0)} is"
+            advice = "Make all of them colour with channels=3 or grey with channels=1."
+            raise DataError(name, expected, f"a {KINDS[image.shape[-1]]} one", advice)
+        return image
 
 
 def check_options(size: int, channels: int | None) -> None:
