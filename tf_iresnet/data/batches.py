@@ -95,6 +95,7 @@ class Stream:
         def read(positions: tf.Tensor) -> Rows:
             types = [tf.as_dtype(array.dtype) for array in known]
             found = tf.numpy_function(fetch, [positions], types, stateful=False)
+            found = found if isinstance(found, list) else [found]  # as it is eagerly
             arrays = iter(
                 tf.ensure_shape(array, [*positions.shape, *like.shape[1:]])
                 for array, like in zip(found, known, strict=True)

@@ -248,7 +248,8 @@ def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
     """Returns a digest of the held-out examples and the first training batch of finite data."""
     if dataset.log_prob is not None:
         return ""  # samples of a known density may differ in their last bit between devices
-    first = dataset.train_batches(options.batch_size, options.seed)(0)
+    with naming_unreadable_files(dataset):
+        first = dataset.train_batches(options.batch_size, options.seed)(0)
     digest = hashlib.sha256()
     for array in (dataset.validation, dataset.test, first, *(dataset.conditions or ())):
         digest.update(np.ascontiguousarray(array).tobytes())

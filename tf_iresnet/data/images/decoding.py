@@ -63,7 +63,9 @@ def decode(name: Name, contents: bytes, size: int, channels: int | None) -> Deco
     """
     header = check(name, contents)
     levels = _decode(name, contents, channels, deep=header.bits == 16)
-    height, width, found = levels.shape
+    swapped, reverse = _UPRIGHT[header.orientation]
+    upright = np.flip(np.swapaxes(levels, 0, 1) if swapped else levels, reverse)
+    height, width, found = upright.shape
     if found not in (1, 3):
         advice = "Leave the transparency out with channels=3 or channels=1."
         raise DataError(name, "an image of 1 or 3 channels", KINDS[found], advice)
@@ -71,11 +73,9 @@ def decode(name: Name, contents: bytes, size: int, channels: int | None) -> Deco
         advice = "Choose a smaller size, or move it elsewhere: pixels made up would be learnt, too."
         raise DataError(name, f"at least {size}x{size} pixels", f"{width}x{height}", advice)
     top, left = (height - side) // 2, (width - side) // 2
-    square = levels[top : top + side, left : left + side]
-    swapped, reverse = _UPRIGHT[header.orientation]
-    upright = np.flip(np.swapaxes(square, 0, 1) if swapped else square, reverse)
     with tf.device("CPU"):
-        return Decoded(_average(upright, size).numpy(), header)
+        square = upright[top : top + side, left : left + side]
+        return Decoded(_average(square, size).numpy(), header)
 
 
 def is_plain(header: Header) -> bool:

@@ -1,5 +1,6 @@
 """Images in TFRecord files as a data set."""
 
+import array
 import os
 import pathlib
 from typing import Any
@@ -108,7 +109,7 @@ class Records:
 
     def _index(self, file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         """Where the records of a file start, with its end, and their labels."""
-        lengths, labels = list[int](), list[int]()
+        lengths, labels = array.array("q"), array.array("q")
         try:
             for content in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
                 lengths.append(len(content))
@@ -123,8 +124,8 @@ class Records:
             reason = " ".join(error.message.split()).partition(" [Op:")[0]
             advice = "Write it again, and not compressed as a whole."
             raise DataError(file, "a whole TFRecord file", reason, advice) from error
-        starts = np.cumsum([0, *(length + _AROUND for length in lengths)], dtype=np.int64)
-        return starts, np.array(labels, np.int64)
+        ends = np.cumsum(np.array(lengths, np.int64) + _AROUND)
+        return np.concatenate([np.zeros(1, np.int64), ends]), np.array(labels, np.int64)
 
 
 def _find(path: pathlib.Path) -> list[pathlib.Path]:
