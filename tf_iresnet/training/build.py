@@ -218,7 +218,10 @@ def make_batches(
     beside = [] if dataset.conditions is None else [dataset.condition_size]
     shapes = (shape, shape[:1] + beside) if labelled else shape
     steps = tf.data.Dataset.range(first_step, options.total_steps)
-    batches = steps.map(lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes))
+    batches = steps.map(
+        lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes),
+        num_parallel_calls=None if dataset.stream is None else tf.data.AUTOTUNE,
+    )
     return batches.prefetch(2)
 
 

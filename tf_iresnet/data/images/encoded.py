@@ -1,6 +1,8 @@
 """Images as PNG or JPEG files, or records of such, held in memory or read when they are needed."""
 
+import functools
 import os
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from tf_iresnet.data.images.image_dataset import image_dataset
 from tf_iresnet.data.randomness import epoch_order
 from tf_iresnet.data.splits import Split, random_split
 
-MEMORY = 2**30  # bytes of images that are held, and of each part that is held out
+MEMORY = 2**29  # bytes of images that are held, and of each part that is held out
 SAMPLE = 10_000  # training images that statistics of streamed images are of
 _FEWEST, _FEWEST_TRAINING = 10, 6
 _CHUNK = 256  # files that are in memory at a time
@@ -170,9 +172,15 @@ def encoded_dataset(
 def _stream(reader: Reader, numbers: np.ndarray, labels: np.ndarray | None) -> Stream:
     """The images of these numbers, in the order that they would have in memory."""
 
+    @functools.lru_cache(maxsize=4)
+    def order(seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
+        # As a graph: hundreds of small operations would take longer than the images.
+        signature = [tf.TensorSpec([None], tf.int64)]
+        return tf.function(lambda p: epoch_order(p, len(numbers), seed), signature)
+
     def fetch(positions: np.ndarray, seed: int) -> Rows:
         with tf.device("CPU"):
-            rows = epoch_order(tf.constant(positions), len(numbers), seed).numpy()
+            rows = order(seed)(tf.constant(positions)).numpy()
         images, _ = reader.read(numbers[rows])
         return Rows(images, None, None if labels is None else labels[rows])
 

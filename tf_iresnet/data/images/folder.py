@@ -42,7 +42,7 @@ def load_image_folder(
         split_seed: seed of the random split, below 2³².
         flip, pad_crop: see `image_dataset`.
         stream: whether training images are read when a batch needs them, which changes no batch;
-            if None, those of more than 2³⁰ bytes in all are. A file that can't be read then ends
+            if None, those of more than 2²⁹ bytes in all are. A file that can't be read then ends
             training by its name, and the same command goes on once it is mended.
     """
     check_options(size, channels)
