@@ -1,11 +1,12 @@
-"""The density of a table of your own: .csv, .tsv, .txt, .xlsx, .parquet, .npz or .npy.
+"""The density of a table of your own: .csv, .tsv, .txt, .xlsx, .parquet, .npz, .npy or a folder.
 
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv \\
         --workdir=runs/my
 
 Each column is mapped to a normal variable inside the model, so that densities and samples are in
 the table's units. Steps, bounds, values that many cells share and categories are found in the
-training rows: samples are values that the columns can have.
+training rows: samples are values that the columns can have. A folder of .parquet files may be
+larger than memory.
 """
 
 import functools
@@ -38,6 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.name = "table"
     config.data.path = text()
+    # Whether rows are read when a batch needs them; if empty, those of a folder or a huge file are.
+    config.data.stream = ml_collections.config_dict.placeholder(bool)
     # Names of columns are written "a,b". What is left empty is found out, and printed.
     config.data.columns = text()  # those to use; all if empty
     config.data.exclude = text()  # those to leave out

@@ -100,6 +100,24 @@ def test_one_step_of_a_smaller_model(name, table, tmp_path):
     assert {p.stem for p in (tmp_path / "run" / "pictures").iterdir()} == PICTURES[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        *[(name, None) for name in ("digits_image", "digits_classifier", "digits_hybrid")],
+        *[
+            (name, data)
+            for name in PUBLISHED
+            for data in PUBLISHED[name]
+            if "mnist" in data or "cifar" in data
+        ],
+    ],
+)
+def test_image_arrays_take_the_place_of_published_images(name, argument):
+    config = load(name, *filter(None, [argument]))
+    options = set(config.data) - {"name"}
+    assert options <= set(inspect.signature(DATASETS["image_arrays"]).parameters)
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_fields_are_arguments_of_what_they_configure(name):
     """A field that nothing reads would be changed by a user in vain."""

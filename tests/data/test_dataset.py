@@ -30,6 +30,15 @@ def test_resumed_training_sees_the_bits_it_would_have_seen(dataset):
     assert not np.array_equal(stream(dataset, 0, 1, seed=2)[0], whole[0])
 
 
+def test_pipelines_share_the_batches_that_one_would_give(dataset):
+    whole = dataset.train_batches(18, 1)(4)
+    parts = [dataset.train_batches(18, 1, (index, 3))(4) for index in range(3)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for pipeline in ((3, 3), (0, 4)):
+        with pytest.raises(ValueError, match="batch_size a multiple of count"):
+            dataset.train_batches(18, 1, pipeline)
+
+
 def test_fields_fit_together(dataset):
     d = dataset.event_size
     for part in (dataset.validation, dataset.test):

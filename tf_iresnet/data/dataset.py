@@ -1,21 +1,20 @@
 """`Dataset`: batches, held-out data, scale and labels, the same for data of every source."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.data.batches import Augment, Examples, Held, Rows, Stream, make_batches
 from tf_iresnet.data.columns import ColumnForm
 from tf_iresnet.data.conditions import ConditionColumn
 from tf_iresnet.data.dequantization import dequantize
-from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION, epoch_indices
+from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 from tf_iresnet.data.splits import Split
 
-Batches = Callable[[int, int], Callable[[Any], Any]]
-Augment = Callable[[tf.Tensor, Any, Any], tf.Tensor]
+Batches = Callable[..., Callable[[Any], Any]]
 
 _CHUNK = 1000  # rows
 
@@ -28,7 +27,8 @@ class Dataset:
         train_batches: (batch_size, seed) → a pure function of the step, scalar integer → float32
             [batch_size, *event_shape], to be mapped over `tf.data.Dataset.range(first, last)`: a
             run resumed at any step sees the batches it would have seen. Each epoch of finite data
-            is a new order of its rows.
+            is a new order of its rows. With a third argument, `pipeline` = (index, count), those
+            rows of each batch that one of several input pipelines gives.
         validation, test: held-out examples, float32 [n, *event_shape].
         shift, scale: mean and standard deviation of the training data, float32 [*event_shape].
         columns: a name for each entry of an event.
@@ -44,7 +44,7 @@ class Dataset:
         labelled_batches: like `train_batches`, but pairs of a batch and its labels, int32
             [batch_size], or its conditions; None without either.
         training_rows: () → training examples, float32 [n, *event_shape], dequantised once: what
-            preprocessing is fitted to. Data without an end give some.
+            preprocessing is fitted to. Data without an end, and those not in memory, give some.
         training_size: number of training examples; None for data without an end.
         forms: of a table's columns, which `columns.decode` takes examples back by; empty for other
             data, and for tables whose cells are examples as they are.
@@ -55,6 +55,9 @@ class Dataset:
         condition: the columns that the density is given; empty for a density of all columns.
         conditions: of each example, float32 [n, condition_size] per part, the training rows' in the
             order of `training_rows`; None where nothing is given.
+        stream: where training examples are read when a batch needs them, what reads them; None for
+            data in memory. Shift, scale, `labels.train` and `conditions.train` are then those of
+            `training_rows`, a sample.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Dataset:
     has_test: bool = True
     condition: tuple[ConditionColumn, ...] = ()
     conditions: Split | None = None
+    stream: Stream | None = None
 
     @property
     def event_size(self) -> int:
@@ -111,9 +115,10 @@ def finite_dataset(
     augment: Augment | None = None,
     cell_widths: Split | None = None,
     conditions: Split | None = None,
+    stream: Stream | None = None,
     **known: Any,
 ) -> Dataset:
-    """Returns the data set of rows in memory.
+    """Returns the data set of rows in memory, or of a stream whose training rows are a sample.
 
     Training rows are dequantised anew in each batch, validation and test rows once.
 
@@ -121,7 +126,7 @@ def finite_dataset(
         parts: rows [n, *event_shape]; uint8 is kept in that type, all others become float32.
         augment: (rows, seed, step) → rows, applied to training batches before dequantisation.
         cell_widths: of the noise, like `parts`, where they differ between cells of a column.
-        bin_width, labels, conditions, known: fields of `Dataset`.
+        bin_width, labels, conditions, stream, known: fields of `Dataset`.
     """
     width = bin_width.astype(np.float32)
     if cell_widths is None:
@@ -130,30 +135,15 @@ def finite_dataset(
         widths = cell_widths.map(lambda part: part.astype(np.float32))
     shift, scale = _mean_and_deviation(parts.train, widths.train)
     train = parts.train if parts.train.dtype == np.uint8 else parts.train.astype(np.float32)
-
-    def batches(batch_size: int, seed: int, beside: np.ndarray | None = None) -> Callable:
-        if batch_size < 1:
-            raise ValueError(f"Expected batch_size >= 1. Received: batch_size={batch_size}.")
-        with tf.device("CPU"):  # where tf.data gathers from it
-            rows = tf.constant(train)
-            noise = tf.constant(widths.train)
-            targets = None if beside is None else tf.constant(beside)
-
-        def batch(step: Any) -> Any:
-            indices = epoch_indices(step, batch_size, len(train), seed)
-            x = tf.gather(rows, indices)
-            own = noise if cell_widths is None else tf.gather(noise, indices)
-            x = dequantize(x if augment is None else augment(x, seed, step), own, seed, step)
-            return x if targets is None else (x, tf.gather(targets, indices))
-
-        return batch
-
     beside = conditions
     if labels is not None:
         beside = labels.map(lambda part: part.astype(np.int32))
+    own = None if cell_widths is None else widths.train
+    held = Held(Rows(train, own, None if beside is None else beside.train))
+    examples: Examples = held if stream is None else stream
     return Dataset(
         event_shape=train.shape[1:],
-        train_batches=batches,
+        train_batches=make_batches(examples, width, augment, beside=False),
         validation=dequantize(parts.validation, widths.validation, VALIDATION, 0).numpy(),
         test=dequantize(parts.test, widths.test, TEST, 0).numpy(),
         shift=shift,
@@ -161,9 +151,10 @@ def finite_dataset(
         bin_width=width,
         labels=labels,
         conditions=conditions,
-        labelled_batches=beside and functools.partial(batches, beside=beside.train),
+        labelled_batches=beside and make_batches(examples, width, augment, beside=True),
         training_rows=lambda: dequantize(train, widths.train, STATISTICS, 0).numpy(),
-        training_size=len(train),
+        training_size=examples.size,
+        stream=stream,
         **known,
     )
 

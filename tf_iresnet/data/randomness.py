@@ -56,20 +56,25 @@ def normal(shape: tf.Tensor, stream: tf.Tensor) -> tf.Tensor:
 
 
 def epoch_indices(step: Step, batch_size: int, size: int, seed: Seed) -> tf.Tensor:
-    """Returns the rows of one training batch, int32 [batch_size].
+    """Returns the rows of one training batch, int32 [batch_size]: see `epoch_order`."""
+    start = tf.cast(step, tf.int64) * batch_size
+    return epoch_order(start + tf.range(batch_size, dtype=tf.int64), size, seed)
 
-    The batches of steps 0, 1, 2, … laid end to end are one random permutation of `range(size)`
-    after another: every epoch uses every row once, and a batch may end one epoch and begin the
-    next. Each position of a permutation is computed on its own, so that a run resumed at step 10⁶
-    needs neither the steps before it nor a sort of the whole table: .4 ms for 512 of 10⁶ rows.
-    (`tf.random.experimental.index_shuffle` is far from uniform: over 20,000 seeds the first index
-    of 100 has a χ² of 6,700 at 99 degrees of freedom.)
+
+def epoch_order(position: tf.Tensor, size: int, seed: Seed) -> tf.Tensor:
+    """Returns the rows, int32 [m], at positions of an endless sequence, int64 [m].
+
+    The sequence is one random permutation of `range(size)` after another: every epoch uses every
+    row once, and a batch may end one epoch and begin the next. Each position of a permutation is
+    computed on its own, so that a run resumed at step 10⁶ needs neither the steps before it nor a
+    sort of the whole table: .4 ms for 512 of 10⁶ rows. (`tf.random.experimental.index_shuffle` is
+    far from uniform: over 20,000 seeds the first index of 100 has a χ² of 6,700 at 99 degrees of
+    freedom.)
 
     Args:
-        step, seed: see `stream_seed`.
         size: rows in all, below 2³⁰.
+        seed: see `stream_seed`.
     """
-    position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch = tf.cast(position // size, tf.uint32)
     keys = _hash(bits([_ROUNDS], stream_seed(seed, 0, SHUFFLE)) + _hash(epoch)[:, None])
     return _permute(position % size, keys, size)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tf_iresnet.data import digits, toy
+from tf_iresnet.data.batches import WHOLE, share
 from tf_iresnet.data.dataset import Dataset
-from tf_iresnet.data.images import folder, patches, published
+from tf_iresnet.data.images import array_dataset, folder, patches, published, tfrecords
 from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 from tf_iresnet.data.table_dataset import load_table_dataset
 
@@ -31,7 +32,7 @@ def load_toy(
     return Dataset(
         name=density,
         event_shape=(2,),
-        train_batches=lambda batch_size, seed: functools.partial(truth.sample, batch_size, seed),
+        train_batches=functools.partial(_toy_batches, truth),
         validation=truth.sample(validation_size, VALIDATION).numpy(),
         test=truth.sample(test_size, TEST).numpy(),
         shift=sample.mean(axis=0),
@@ -44,13 +45,22 @@ def load_toy(
     )
 
 
+def _toy_batches(
+    truth: toy.Density, batch_size: int, seed: int, pipeline: tuple[int, int] = WHOLE
+) -> Callable[[Any], Any]:
+    first, last = share(batch_size, pipeline)
+    return lambda step: truth.sample(batch_size, seed, step)[first:last]
+
+
 DATASETS: Mapping[str, Callable[..., Dataset]] = {
     "toy": load_toy,
     "digits": digits.load_digits,
     "table": load_table_dataset,
     "digits_image": digits.load_digits_image,
     "patches": patches.load_patches,
+    "image_arrays": array_dataset.load_image_arrays,
     "image_folder": folder.load_image_folder,
+    "image_records": tfrecords.load_image_records,
     "mnist": published.load_mnist,
     "fashion_mnist": published.load_fashion_mnist,
     "cifar10": published.load_cifar10,

@@ -77,10 +77,15 @@ def ordered_split(order: np.ndarray, validation: float, test: float, fewest: int
 
 def _sizes(rows: int, validation: float, test: float, fewest: int) -> list[int]:
     """Rows of the validation and the test part."""
+    check_fractions(validation, test)
+    return [max(fewest, int(rows * fraction)) if fraction else 0 for fraction in (validation, test)]
+
+
+def check_fractions(validation: float, test: float) -> None:
+    """Raises a ValueError for fractions that are out of range or leave nothing to train on."""
     if not (validation > 0 and test >= 0 and validation + test < 1):
         expected = "validation and test to be fractions with a sum below 1, validation above 0"
         raise ValueError(f"Expected {expected}. Received: validation={validation}, test={test}.")
-    return [max(fewest, int(rows * fraction)) if fraction else 0 for fraction in (validation, test)]
 
 
 def _whole_groups(

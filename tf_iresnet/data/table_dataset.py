@@ -1,23 +1,24 @@
 """A user's table as a data set: read, split, and every column in the form that it has."""
 
-import functools
 import inspect
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_iresnet.data.column_evidence import find_forms, plain_forms
-from tf_iresnet.data.columns import ColumnForm, encode, usual_rows
-from tf_iresnet.data.conditions import encode_condition, fit_condition
+from tf_iresnet.data.columns import ColumnForm, usual_rows
+from tf_iresnet.data.conditions import fit_condition
 from tf_iresnet.data.dataset import Dataset, finite_dataset
 from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split
-from tf_iresnet.data.tables import Table, load_table
+from tf_iresnet.data.table_stream import Encoder, is_streamed, table_stream
+from tf_iresnet.data.tables import Table, check_options, load_table
 from tf_iresnet.data.tables.options import Options, flag
 from tf_iresnet.data.tables.repeats import group_rows
+from tf_iresnet.data.tables.streamed import StreamedTable
 from tf_iresnet.data.tables.table import FEWEST_ROWS
 
 _READING = [n for n in inspect.signature(load_table).parameters if n not in ("path", "like")]
@@ -54,6 +55,7 @@ def load_table_dataset(
     split_order: str | None = None,
     condition: Any = None,
     target: Any = None,
+    stream: bool | None = None,
 ) -> Dataset:
     """Returns a user's table as a data set, in the user's units.
 
@@ -71,19 +73,15 @@ def load_table_dataset(
         test_path: another table of the same columns that is the test part; `test` has no effect.
         condition: names of columns that the density of the others is given, as a list or "a,b".
         target: names of the columns that the density is of, given all others.
+        stream: whether rows are read when a batch needs them, see `table_stream`, which .parquet
+            files and folders of them can be; if None, folders and files of over 10⁸ cells are.
     """
     given = locals()
     for option, choices in (("steps", ("auto", "none")), ("outliers", ("leave_out", "keep"))):
         if given[option] not in choices:
             expected = f"Expected {option} to be one of {', '.join(choices)}."
             raise ValueError(f"{expected} Received: {option}={given[option]!r}.")
-    table = load_table(path, **{name: given[name] for name in _READING})
-    test_table = None
-    if test_path is not None:
-        form = {name: given[name] for name in FORMAT}
-        form["missing"] = "drop" if missing == "drop" else "error"
-        test_table = load_table(test_path, like=table, **form)
-    parts = table.split(split_seed, validation, test, test_table)
+    table, parts, streamed, test_table = _read_parts(given)
     found = find_forms(parts.train, table.columns, table.categories, keep=outliers == "keep")
     parts, left_out = _usual_parts(table.path, parts, found.forms)
     table.check_scale(parts.train)
@@ -92,39 +90,68 @@ def load_table_dataset(
     if test_table is not None:
         notes += [f"The test rows are those of {test_table.path}.", *test_table.notes]
         notes += _shared(parts)
+    names = [", ".join(table.columns[i] for i in chosen) for chosen in (event, given_columns)]
     if given_columns:
-        names = [", ".join(table.columns[i] for i in chosen) for chosen in (event, given_columns)]
         notes.append(f"The density is that of {names[0]}, given {names[1]}.")
     has_test = len(parts.test) > 0
     if not has_test:
         notes.append(_NO_TEST)
-    description = (*table.describe(), _sizes(parts))
+    forms = found.forms if steps == "auto" else plain_forms(found.forms)
+    known = [table.columns[i] for i in given_columns]
+    fitted = fit_condition(known, table.categories, parts.train[:, given_columns])
+    chosen = tuple(forms[i] for i in event)
+    encoder = Encoder(found.forms, chosen, event, given_columns, fitted)
+    source, sizes = None, _sizes(parts)
+    if streamed is not None:
+        source = table_stream(streamed, encoder)
+        sizes = _sizes(parts, source.size)
+        if left_out:
+            notes.append("The same goes for training rows outside of the sample.")
     if not has_test:
         parts = parts._replace(test=parts.validation)
-    known: dict[str, Any] = {}
-    if given_columns:
-        names = [table.columns[i] for i in given_columns]
-        values = parts.map(lambda part: part[:, given_columns])
-        known["condition"] = fit_condition(names, table.categories, values.train)
-        known["conditions"] = values.map(functools.partial(encode_condition, known["condition"]))
-        parts = parts.map(lambda part: part[:, event])
-    forms = found.forms if steps == "auto" else plain_forms(found.forms)
-    forms = tuple(forms[i] for i in event)
-    lower, widths = (Split(*pair) for pair in zip(*(encode(forms, p) for p in parts), strict=True))
-    ends = lower.train.min(axis=0), (lower.train + widths.train).max(axis=0)
+    rows = [encoder.rows(part) for part in parts]
+    points, widths, beside = (Split(*arrays) for arrays in zip(*rows, strict=True))
+    upper = points.train + (widths.train if encoder.atoms else encoder.steps)
+    ends = points.train.min(axis=0), upper.max(axis=0)
     return finite_dataset(
-        lower,
-        bin_width=np.array([form.step for form in forms]),
-        cell_widths=widths if any(form.atoms for form in forms) else None,
+        points,
+        bin_width=encoder.steps,
+        cell_widths=widths if encoder.atoms else None,
+        conditions=beside if given_columns else None,
+        stream=source,
         name=pathlib.Path(path).stem,
-        columns=tuple(form.name for form in forms),
+        columns=tuple(form.name for form in chosen),
         ranges=np.stack(ends, axis=-1).astype(np.float32),
-        forms=forms,
+        forms=chosen,
         notes=tuple(notes),
-        description=description,
+        description=(*(streamed or table).describe(), sizes),
         has_test=has_test,
-        **known,
+        condition=fitted,
     )
+
+
+def _read_parts(
+    given: Mapping[str, Any],
+) -> tuple[Table, Split, StreamedTable | None, Table | None]:
+    """The table, or the sample of one that is read in blocks; its parts; and the table of tests."""
+    reading = {name: given[name] for name in _READING}
+    path, test_path, streamed, test_table = given["path"], given["test_path"], None, None
+    fractions = given["validation"], given["test"] if test_path is None else 0.0
+    if is_streamed(path, given["stream"]):
+        options = Options(**reading)
+        check_options(pathlib.Path(path), ".parquet", options)
+        streamed = StreamedTable(pathlib.Path(path), options, *fractions, given["split_seed"])
+    table = load_table(path, **reading) if streamed is None else streamed.table
+    if test_path is not None:
+        form = {name: given[name] for name in FORMAT}
+        form["missing"] = "drop" if given["missing"] == "drop" else "error"
+        test_table = load_table(test_path, like=table, **form)
+    if streamed is None:
+        parts = table.split(given["split_seed"], *fractions, test_table)
+    else:
+        tests = streamed.parts.test if test_table is None else test_table.values
+        parts = streamed.parts._replace(test=tests)
+    return table, parts, streamed, test_table
 
 
 def _roles(table: Table, condition: Any, target: Any) -> tuple[list[int], list[int]]:
@@ -161,9 +188,10 @@ def _shared(parts: Split) -> list[str]:
     ]
 
 
-def _sizes(parts: Split) -> str:
-    """How many rows each part has, as a line."""
-    sizes = [f"{len(part):,} {name}" for part, name in zip(parts, _PARTS, strict=True)]
+def _sizes(parts: Split, training: int | None = None) -> str:
+    """How many rows each part has, as a line; `training` rows where `parts` has a sample."""
+    counts = [len(parts.train) if training is None else training, *map(len, parts[1:])]
+    sizes = [f"{count:,} {name}" for count, name in zip(counts, _PARTS, strict=True)]
     return f"  rows: {', '.join(sizes)}"
 
 

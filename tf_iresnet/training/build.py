@@ -1,7 +1,8 @@
 """Data set, model and batches that the sections of a config describe."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -35,7 +36,12 @@ def make_dataset(config: Config) -> data.Dataset:
     options = dict(config["data"])
     name = options.pop("name", None)
     check_fields("data", {"name": name}, data.load)
-    examples = {"table": ("table", "my.csv"), "image_folder": ("folder of images", "my/images")}
+    examples = {
+        "table": ("table", "my.csv"),
+        "image_arrays": ("file of images", "my.npz"),
+        "image_folder": ("folder of images", "my/images"),
+        "image_records": ("TFRecord file or folder", "my/records"),
+    }
     if name in examples and not options.get("path"):
         what, path = examples[name]
         raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")
@@ -204,21 +210,41 @@ def _check_conditional(arguments: Mapping[str, Any], task: str) -> None:
 
 
 def make_batches(
-    dataset: data.Dataset, options: TrainingOptions, first_step: int, labelled: bool = False
+    dataset: data.Dataset,
+    options: TrainingOptions,
+    first_step: int,
+    labelled: bool = False,
+    pipeline: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns the training batches from step `first_step` (0, 1, …) on.
 
     Each is [batch_size, *event] or, with `labelled`, a pair of that and its labels [batch_size] or
-    conditions [batch_size, condition_size].
+    conditions [batch_size, condition_size]. Of several input pipelines, each gives its `pipeline`
+    = (index, count) of these rows: `input_pipeline_id` and `num_input_pipelines` of a
+    `tf.distribute.InputContext`.
     """
     make = dataset.labelled_batches if labelled else dataset.train_batches
-    batch = make(options.batch_size, options.seed)  # type: ignore[misc]
-    shape = tf.TensorShape([options.batch_size, *dataset.event_shape])
+    batch = make(options.batch_size, options.seed, pipeline)  # type: ignore[misc]
+    shape = tf.TensorShape([options.batch_size // pipeline[1], *dataset.event_shape])
     beside = [] if dataset.conditions is None else [dataset.condition_size]
     shapes = (shape, shape[:1] + beside) if labelled else shape
     steps = tf.data.Dataset.range(first_step, options.total_steps)
-    batches = steps.map(lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes))
+    batches = steps.map(
+        lambda step: tf.nest.map_structure(tf.ensure_shape, batch(step), shapes),
+        num_parallel_calls=None if dataset.stream is None else tf.data.AUTOTUNE,
+    )
     return batches.prefetch(2)
+
+
+@contextlib.contextmanager
+def naming_unreadable_files(dataset: data.Dataset) -> Iterator[None]:
+    """Raises what went wrong in reading a streamed data set, which TensorFlow wraps in its own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if dataset.stream is not None and dataset.stream.failures:
+            raise dataset.stream.failures[-1] from error
+        raise
 
 
 def make_validation_batches(
@@ -236,7 +262,8 @@ def fingerprint(dataset: data.Dataset, options: TrainingOptions) -> str:
     """Returns a digest of the held-out examples and the first training batch of finite data."""
     if dataset.log_prob is not None:
         return ""  # samples of a known density may differ in their last bit between devices
-    first = dataset.train_batches(options.batch_size, options.seed)(0)
+    with naming_unreadable_files(dataset):
+        first = dataset.train_batches(options.batch_size, options.seed)(0)
     digest = hashlib.sha256()
     for array in (dataset.validation, dataset.test, first, *(dataset.conditions or ())):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -177,7 +177,8 @@ def _train(
     shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
     bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
     model.skip_not_finite = options.on_nan == "skip"
-    with bar.display, writing_events(checkpoints.run.tensorboard):
+    events = writing_events(checkpoints.run.tensorboard)
+    with bar.display, events, build.naming_unreadable_files(dataset):
         train_epochs(
             model,
             build.make_batches(dataset, options, state.step, labelled),

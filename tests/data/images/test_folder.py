@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from tf_iresnet import data
+from tf_iresnet.data.images import decoding, encoded
+from tf_iresnet.data.images import folder as folder_module
 from tf_iresnet.training import build
 from tf_iresnet.training.workdir import RunError
 
@@ -86,7 +89,7 @@ def test_grey_among_colour_is_refused_by_name_or_made_one_kind(grey_first, folde
     odd = folder / ("00.png" if grey_first else "17.jpg")
     odd.unlink(missing_ok=True)
     write(odd, PIXELS[0, :, :, :1])
-    pattern = r"01\.png: .*a grey .*00\.png" if grey_first else r"17\.jpg: .*a colour .*00\.png"
+    pattern = r"\d\d\.png: .*a grey .*00\.png" if grey_first else r"17\.jpg: .*a colour .*00\.png"
     with pytest.raises(data.DataError, match=pattern + r".*channels=3 or grey with channels=1"):
         data.load("image_folder", path=folder, size=12)
     for channels in (1, 3):
@@ -133,6 +136,48 @@ def test_an_image_cut_short_is_named(folder):
         data.load("image_folder", path=folder, size=12)
 
 
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright_as_others_turn_them(orientation, ending, tmp_path):
+    pixels = RNG.integers(0, 256, (4, 6), np.uint8).repeat(8, 0).repeat(8, 1)[:, :-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for i in range(10):
+        Image.fromarray(pixels).save(tmp_path / f"{i}{ending}", exif=exif, quality=100)
+    dataset = data.load("image_folder", path=tmp_path, size=32)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"0{ending}")), int)
+    height, width = upright.shape
+    top, left = (height - 32) // 2, (width - 32) // 2
+    square = upright[top : top + 32, left : left + 32]
+    assert np.abs(np.floor(dataset.test[0, ..., 0]) - square).max() <= (
+        4 if ending == ".jpg" else 0
+    )
+    assert dataset.notes == (
+        () if orientation == 1
+        else ("10 of the images are turned upright, as their EXIF data say.",)
+    )  # fmt: skip
+
+
+def test_sixteen_bits_are_rounded_to_eight_and_said(folder):
+    deep = PIXELS[0].astype(np.uint16) * 257 + RNG.integers(-128, 129, PIXELS[0].shape)
+    deep = deep.clip(0, 65535).astype(np.uint16)
+    (folder / "00.png").write_bytes(tf.io.encode_png(deep).numpy())
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert everything(dataset)[0] == sorted(image.tobytes() for image in PIXELS)
+    assert dataset.notes == ("16 bits a channel are rounded to 8 in 1 of the images.",)
+
+
+def test_what_would_be_decoded_wrongly_is_refused_by_name(folder):
+    still = Image.fromarray(PIXELS[0])
+    still.save(folder / "30.png", save_all=True, append_images=[still.rotate(90)])
+    with pytest.raises(data.DataError, match=r"30\.png: .*Received: an animation of 2\."):
+        data.load("image_folder", path=folder, size=12)
+    (folder / "30.png").unlink()
+    still.convert("CMYK").save(folder / "30.jpg")
+    with pytest.raises(data.DataError, match=r"30\.jpg: .*grey or RGB image\. Received: CMYK\."):
+        data.load("image_folder", path=folder, size=12)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -146,6 +191,60 @@ def test_an_image_cut_short_is_named(folder):
 def test_options_out_of_range_are_refused(options, message, folder):
     with pytest.raises(ValueError, match=message):
         data.load("image_folder", path=folder, **options)
+
+
+def test_streamed_images_give_the_same_batches_as_held_ones(tmp_path):
+    for i, image in enumerate(PIXELS):
+        write(tmp_path / ("cats" if i % 3 else "dogs") / f"{i}.png", image)
+    options = {"path": tmp_path, "size": 12, "flip": True, "pad_crop": 1}
+    held, streamed = (data.load("image_folder", **options, stream=s) for s in (False, True))
+    assert held.stream is None and streamed.stream is not None
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(held, part), getattr(streamed, part))
+    np.testing.assert_allclose(held.shift, streamed.shift)
+    for step in (0, 1, 17):
+        expected, labels = held.labelled_batches(16, 3)(step)
+        found, classes = streamed.labelled_batches(16, 3)(step)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(classes, labels)
+        parts = [streamed.labelled_batches(16, 3, (k, 2))(step) for k in range(2)]
+        for index, whole in enumerate((expected, labels)):
+            np.testing.assert_array_equal(np.concatenate([p[index] for p in parts]), whole)
+
+
+def test_many_images_are_decoded_as_one_is(tmp_path):
+    sizes = [(12, 12), (12, 20), (31, 16), (40, 40), (13, 12)] * 4
+    for i, (height, width) in enumerate(sizes):
+        image = RNG.integers(0, 256, (height, width, 3), np.uint8)
+        write(tmp_path / f"{i:02}{'.jpg' if i % 3 else '.png'}", image)
+    files = folder_module.Files(tmp_path)
+    images, _ = encoded.Reader(files, 12, None).read(np.arange(len(files)))
+    for i, image in enumerate(images):
+        alone = decoding.decode(files.name(i), files.contents(i), 12, None).image
+        np.testing.assert_array_equal(image, alone)
+
+
+def test_large_images_are_streamed_and_held_out_ones_limited(folder, monkeypatch):
+    monkeypatch.setattr(encoded, "MEMORY", 10_000)  # bytes: of 30 images 12,960, as float32 2 each
+    monkeypatch.setattr(encoded, "SAMPLE", 7)
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert dataset.training_size == 24 and len(dataset.training_rows()) == 7
+    assert (len(dataset.validation), len(dataset.test)) == (3, 3)
+    monkeypatch.setattr(encoded, "MEMORY", 4000)
+    dataset = data.load("image_folder", path=folder, size=12)
+    assert (len(dataset.validation), len(dataset.test)) == (2, 2)
+    assert "Of 3 test images 2 are used." in dataset.notes
+
+
+def test_a_file_that_is_lost_while_training_is_named(folder):
+    dataset = data.load("image_folder", path=folder, size=12, stream=True)
+    for file in folder.glob("*.png"):
+        file.unlink()
+    with (
+        pytest.raises(data.DataError, match=r"\.png: Expected a readable file\. Received: No such"),
+        build.naming_unreadable_files(dataset),
+    ):
+        dataset.train_batches(16, 0)(0)
 
 
 def test_too_few_images_or_no_folder_is_said(tmp_path):

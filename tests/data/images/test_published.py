@@ -191,3 +191,27 @@ def test_channels_come_last_whatever_keras_is_set_to(copies, monkeypatch):
     dataset = data.load("cifar100", validation_size=2)
     images = np.moveaxis(COLOUR[8:12].reshape(-1, 3, 32, 32), 1, -1)
     np.testing.assert_array_equal(np.floor(dataset.test), images)
+
+
+def test_a_copy_of_ones_own_needs_neither_cache_nor_network(cache, tmp_path):
+    np.savez(tmp_path / "mine.npz", **GREY)
+    dataset = data.load("mnist", path=tmp_path / "mine.npz", validation_size=2, padded=True)
+    assert dataset.name == "mnist padded to 32x32x3" and len(dataset.labels.train) == 10
+    np.testing.assert_array_equal(np.floor(dataset.test[:, 2:30, 2:30, 0]), GREY["x_test"])
+    np.testing.assert_array_equal(dataset.labels.test, GREY["y_test"])
+    images = np.moveaxis(COLOUR.reshape(-1, 3, 32, 32), 1, -1)
+    colour = {"x_train": images[:12], "x_test": images[12:]}
+    labels = {"y_train": np.arange(12)[:, None], "y_test": np.arange(8)}
+    np.savez(tmp_path / "colour.npz", **colour, **labels)
+    dataset = data.load("cifar100", path=tmp_path / "colour.npz", validation_size=2)
+    np.testing.assert_array_equal(np.floor(dataset.test), images[12:])
+    for name, path, message in [
+        (
+            "cifar10",
+            "mine.npz",
+            r"\(32, 32, 3\) of cifar10 .*Received: training images \(28, 28, 1",
+        ),
+        ("cifar10", "colour.npz", r"labels 0 to 9\. Received: labels int64 from 0 to 11"),
+    ]:
+        with pytest.raises(data.DataError, match=message):
+            data.load(name, path=tmp_path / path, validation_size=2)

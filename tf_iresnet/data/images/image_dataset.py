@@ -5,11 +5,15 @@ Unlike `tf.image.stateless_random_flip_left_right` the flips are the same bits u
 """
 
 import math
+import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.data.dataset import Augment, Dataset, finite_dataset
+from tf_iresnet.data.batches import Augment
+from tf_iresnet.data.dataset import Dataset, finite_dataset
+from tf_iresnet.data.errors import DataError
 from tf_iresnet.data.randomness import CROP, FLIP, Seed, Step, bits, stream_seed
 from tf_iresnet.data.splits import Split
 
@@ -23,6 +27,7 @@ def image_dataset(
     flip: bool = False,
     pad_crop: int = 0,
     image_shape: tuple[int, ...] | None = None,
+    **known: Any,
 ) -> Dataset:
     """Returns images as a data set, each level a cell of width 1: values in [0, levels).
 
@@ -33,7 +38,7 @@ def image_dataset(
         parts: uint8 [n, height, width, channels] each. The training images are kept in that type;
             only batches of them become float32.
         levels: number of values of a pixel.
-        name, labels, classes: see `Dataset`.
+        name, labels, classes, known: see `Dataset`.
         flip: mirror training images at random.
         pad_crop: pixels by which training images are shifted at random, 0 for none.
         image_shape: (height, width) of images that are given as vectors [n, height · width].
@@ -53,7 +58,22 @@ def image_dataset(
         ranges=np.full((math.prod(shape), 2), (0, levels), np.float32),
         levels=levels,
         image_shape=image_shape,
+        **known,
     )
+
+
+def frame_in_colour(path: str | os.PathLike[str] | None, parts: Split) -> Split:
+    """Returns grey images of 28×28 pixels with a black frame of two, in three equal channels.
+
+    Raises:
+        DataError: for images of another shape, naming the `path` that they come from.
+    """
+    shape = parts.train.shape[1:]
+    if shape != (28, 28, 1):
+        advice = "Leave padded=True out."
+        raise DataError(path, "grey images of 28x28 pixels to pad", f"shape {shape}", advice)
+    frame = [(0, 0), (2, 2), (2, 2), (0, 0)]
+    return parts.map(lambda x: np.repeat(np.pad(x, frame), 3, axis=-1))
 
 
 def flip(images: tf.Tensor, seed: Seed, step: Step) -> tf.Tensor:

@@ -8,7 +8,8 @@ import numpy as np
 
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
-from tf_iresnet.data.images.image_dataset import image_dataset
+from tf_iresnet.data.images.arrays import read_image_arrays
+from tf_iresnet.data.images.image_dataset import frame_in_colour, image_dataset
 from tf_iresnet.data.splits import Split, random_parts
 
 _TENSORFLOW = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -53,6 +54,7 @@ def load_published(
     test_size: int | None = None,
     flip: bool = False,
     pad_crop: int = 0,
+    path: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Returns a published set of images of 256 levels, with labels.
 
@@ -66,16 +68,18 @@ def load_published(
         validation_size, test_size: numbers of training images held out and of test images used (all
             if None), which are chosen at random, the same ones for everyone.
         flip, pad_crop: see `image_dataset`.
+        path: a copy of your own, an .npz file of arrays x_train, y_train, x_test and y_test or a
+            folder of idx files, see `arrays.read_image_arrays`; the cache of Keras if None.
     """
-    (images, labels), (test_images, test_labels) = _load_arrays(name)
+    parts_of = _load_arrays(name) if path is None else _own_arrays(name, pathlib.Path(path))
+    (images, labels), (test_images, test_labels) = parts_of
     validation, train = choose("validation_size", validation_size, len(images), len(images) - 1)
     test_size = len(test_images) if test_size is None else test_size
     test, _ = choose("test_size", test_size, len(test_images), len(test_images))
     parts = Split(images[train], images[validation], test_images[test])
     chosen, title = Split(labels[train], labels[validation], test_labels[test]), name
     if padded:
-        frame = [(0, 0), (2, 2), (2, 2), (0, 0)]
-        parts = parts.map(lambda x: np.repeat(np.pad(x, frame), 3, axis=-1))
+        parts = frame_in_colour(path, parts)
         title += " padded to 32x32x3"
     return image_dataset(title, parts, 256, chosen, CLASSES[name], flip, pad_crop)
 
@@ -99,6 +103,32 @@ def choose(option: str, size: int, rows: int, most: int) -> tuple[np.ndarray, np
     return np.sort(chosen), np.sort(others)
 
 
+def _own_arrays(name: str, path: pathlib.Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same as `_load_arrays` from a user's file or folder."""
+    arrays = read_image_arrays(path)
+    shape, classes = _shape(name), len(CLASSES[name])
+    expected = f"training and test images {shape} of {name} with labels 0 to {classes - 1}"
+    advice = "Choose the right file, or train on it with --config.data.name=image_arrays."
+    received = " and ".join(f"{part} images {x.shape[1:]}" for part, x in arrays.images.items())
+    if arrays.images.keys() != {"training", "test"} or not arrays.labels:
+        received += "" if arrays.labels else " without labels"
+        raise DataError(path, expected, received, advice)
+    parts = []
+    for part in ("training", "test"):
+        images, labels = arrays.images[part], arrays.labels[part]
+        if images.shape[1:] != shape:
+            raise DataError(path, expected, received, advice)
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            wrong = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+            raise DataError(path, expected, f"labels {wrong}", advice)
+        parts.append((images, labels.astype(np.int32)))
+    return parts
+
+
+def _shape(name: str) -> tuple[int, int, int]:
+    return (28, 28, 1) if "mnist" in name else (32, 32, 3)
+
+
 def _load_arrays(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images uint8 [n, height, width, channels] and labels int32 [n], of training and test."""
     import keras
@@ -112,7 +142,7 @@ def _load_arrays(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
         loaded = getattr(keras.datasets, name).load_data()
     except Exception as error:  # a failed download raises the base class itself
         raise _no_copy(name, urls, present, error) from error
-    shape = (28, 28, 1) if "mnist" in name else (32, 32, 3)
+    shape = _shape(name)
     parts = []
     for images, labels in loaded:
         if shape[-1] == 1:
@@ -142,4 +172,5 @@ def _no_copy(name: str, urls: dict[str, str], present: list[str], error: Excepti
     expected = f"{name} in the cache of Keras, or a network to download it from"
     hint = "(KERAS_HOME, set before Python starts, names another place for the cache.)"
     advice = f"On a machine with a network {advice}. {hint}"
+    advice += " Or name your own copy by --config.data.path=…."
     return DataError(None, expected, reason.rstrip("."), advice)

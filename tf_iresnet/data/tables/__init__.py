@@ -114,7 +114,7 @@ def load_table(
 
 def _read(file: pathlib.Path, options: Options, stack: contextlib.ExitStack) -> RawTable:
     ending = _check_file(file)
-    _check_options(file, ending, options)
+    check_options(file, ending, options)
     notes: list[str] = []
     if ending in (".npy", ".npz"):
         return read_array(file, options, notes)
@@ -161,7 +161,7 @@ def _is_workbook(file: pathlib.Path) -> bool:
         return file.suffix.lower() == ".xlsx"
 
 
-def _check_options(file: pathlib.Path, ending: str, options: Options) -> None:
+def check_options(file: pathlib.Path, ending: str, options: Options) -> None:
     """Raises a ValueError for an option that means nothing for a file with this ending."""
     defaults = Options()
     text = ending.startswith(_TEXT)

@@ -1,18 +1,16 @@
-"""Reads .npy and .npz files; no array is made that the file's size doesn't vouch for."""
+"""Reads tables from .npy and .npz files."""
 
 import pathlib
-import zipfile
-from typing import IO
 
 import numpy as np
 
 from tf_iresnet.data.errors import TableError
+from tf_iresnet.data.npy import read_npy, read_npz
 from tf_iresnet.data.tables.columns import Gatherer, RawTable, check_memory
 from tf_iresnet.data.tables.options import Options
 from tf_iresnet.data.tables.text_source import damaged
 
 _NUMBERS = "biuf"  # kinds of NumPy types: Boolean, integer, unsigned, float
-_MOST_COMPRESSION = 1100  # times that deflate makes zeros smaller
 
 
 def read_array(file: pathlib.Path, options: Options, notes: list[str]) -> RawTable:
@@ -22,9 +20,7 @@ def read_array(file: pathlib.Path, options: Options, notes: list[str]) -> RawTab
     """
     try:
         if file.suffix.lower() == ".npy":
-            with open(file, "rb") as stream:
-                array = _load(file, stream, file.stat().st_size)
-            name = "an array"
+            array, name = read_npy(file, TableError), "an array"
         else:
             array, name = _from_archive(file, options)
     except (TableError, PermissionError):
@@ -36,14 +32,7 @@ def read_array(file: pathlib.Path, options: Options, notes: list[str]) -> RawTab
 
 def _from_archive(file: pathlib.Path, options: Options) -> tuple[np.ndarray, str]:
     """The array that the key names, or the only 2-D one."""
-    with zipfile.ZipFile(file) as archive:
-        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-        arrays = {}
-        for name, member in members.items():
-            if options.key in (None, name):
-                size = min(member.file_size, _MOST_COMPRESSION * (member.compress_size + 1))
-                with archive.open(member) as stream:
-                    arrays[name] = _load(file, stream, size)
+    arrays, members = read_npz(file, options.key, TableError)
     key = options.key
     if key is None:
         tables = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in _NUMBERS]
@@ -59,33 +48,6 @@ def _from_archive(file: pathlib.Path, options: Options) -> tuple[np.ndarray, str
         received = f"keys {', '.join(members) or 'none'}"
         raise TableError(file, f"an array {key!r}", received, "Correct --config.data.key=….")
     return arrays[key], f"an array {key!r}"
-
-
-def _load(file: pathlib.Path, stream: IO[bytes], size: int) -> np.ndarray:
-    """The array in a stream of `size` bytes, which its header must not claim to exceed."""
-    form = np.lib.format
-    version = form.read_magic(stream)
-    read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"the format of NumPy has no version {version}")
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject:
-        expected = f"a readable {file.suffix} file of numbers"
-        raise TableError(file, expected, "Python objects", "Save numbers alone.")
-    if any(not n >= 0 for n in shape) or len(shape) > 32:
-        raise ValueError(f"the header's shape is {shape}")
-    entries = 1
-    for n in shape:
-        entries *= n
-    nbytes = entries * dtype.itemsize
-    if nbytes > size or max(shape, default=0) > size:
-        raise ValueError(f"the header's {shape} of {dtype} is more than the file holds")
-    data = stream.read(nbytes)
-    if len(data) < nbytes:
-        raise ValueError(f"the file ends after {len(data):,} of {nbytes:,} bytes")
-    if not entries:
-        return np.empty(shape, dtype)
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _from_array(

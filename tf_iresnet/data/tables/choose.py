@@ -91,7 +91,7 @@ def _leave_out(
     kept, reasons, units = [], list[str](), list[Column]()
     for column in columns:
         unusable = column.odd or ("no cell at all" if column.missing().all() else "")
-        reason = unusable or ("" if column.name in asked else _reason(column, keep))
+        reason = unusable or ("" if column.name in asked else _reason(column, keep, raw.positions))
         if not reason:
             kept.append(column)
         elif _has_units(column):
@@ -117,7 +117,7 @@ def _leave_out(
     return kept
 
 
-def _reason(column: Column, keep: np.ndarray) -> str:
+def _reason(column: Column, keep: np.ndarray, positions: np.ndarray | None) -> str:
     """What a column holds if no density is wanted of it; else an empty text."""
     if column.dates:
         ambiguous = ""
@@ -135,7 +135,8 @@ def _reason(column: Column, keep: np.ndarray) -> str:
     numbers = column.numbers[keep]
     if rows >= _FEWEST_COUNTED or (column.unnamed and rows > 1):
         start = numbers[0]
-        if start == np.rint(start) and (numbers == start + np.arange(rows)).all():
+        place = np.arange(rows) if positions is None else positions[keep] - positions[keep][0]
+        if start == np.rint(start) and (numbers == start + place).all():
             return f"the numbers of the rows, from {start:g}"
     return ""
 
@@ -262,7 +263,7 @@ def _assemble(
     numbers = {name: x for name, x in arrays.items() if name not in categories}
     note_identifiers(numbers, raw.notes)
     note_sentinels(numbers, raw.notes)
-    groups = repeated_rows(arrays, numbers, raw.notes)
+    groups = None if options.sampled else repeated_rows(arrays, numbers, raw.notes)
     del numbers  # their memory is needed
     order = None
     if split_values is not None and options.split_by:

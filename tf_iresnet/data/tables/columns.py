@@ -70,13 +70,17 @@ class Column:
 
 @dataclasses.dataclass
 class RawTable:
-    """Columns as they were read; `place(i)` names a row, `text(i, name)` gives a cell's text."""
+    """Columns as they were read; `place(i)` names a row, `text(i, name)` gives a cell's text.
+
+    `positions` are the numbers of the rows, int [rows], where others were left out.
+    """
 
     columns: list[Column]
     place: Callable[[int], str]
     text: Callable[[int, str], str]
     notes: list[str]
     rows: int
+    positions: np.ndarray | None = None
 
 
 class Gatherer:

@@ -48,6 +48,7 @@ class Options:
     split_by: str | None = None
     split_order: str | None = None
     new_rows: bool = False  # for a model that is trained on these columns
+    sampled: bool = False  # some rows of a table, whose split is decided
 
     def __post_init__(self) -> None:
         for option in ("columns", "exclude", "na_values", "categories"):

@@ -1,6 +1,7 @@
 """Reads .parquet files, batch by batch."""
 
 import pathlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,13 @@ def _read(file: pathlib.Path, options: Options, notes: list[str], content: Any) 
     given = list(content.schema_arrow.names)
     names = unique_names(given, notes)
     chosen = options.positions(file, names, None)
-    gatherers = [Gatherer(options, names[k]) for k in chosen]
     check_memory(file, content.metadata.num_rows, len(chosen))
+    gatherers = [Gatherer(options, names[k]) for k in chosen]
     rows = 0
-    only = [given[k] for k in chosen] if len(set(given)) == len(given) else None
-    for batch in content.iter_batches(max(CHUNK // max(len(chosen), 1), 1000), columns=only):
-        batch.validate(full=True)
-        rows += len(batch)
-        for k, gatherer in zip(chosen, gatherers, strict=True):
-            place = k if only is None else batch.schema.get_field_index(given[k])
-            _add(gatherer, batch.column(place))
+    for cells in read_batches(content, chosen):
+        rows += len(cells[0]) if cells else 0
+        for gatherer, column in zip(gatherers, cells, strict=True):
+            add(gatherer, column)
     columns = [gatherer.column() for gatherer in gatherers]
     for k, column in zip(chosen, columns, strict=True):
         column.unnamed = not given[k] or given[k].startswith(("__index_level_", "Unnamed: "))
@@ -52,7 +50,25 @@ def _read(file: pathlib.Path, options: Options, notes: list[str], content: Any) 
     )
 
 
-def _add(gatherer: Gatherer, cells: Any) -> None:
+def read_batches(
+    content: Any, chosen: Sequence[int], groups: Sequence[int] | None = None
+) -> Iterator[list[Any]]:
+    """Yields some rows at a time of an open file: an Arrow array of each chosen column.
+
+    Args:
+        chosen: positions of columns.
+        groups: row groups to read, all if None.
+    """
+    given = list(content.schema_arrow.names)
+    only = [given[k] for k in chosen] if len(set(given)) == len(given) else None
+    size = max(CHUNK // max(len(chosen), 1), 1000)
+    for batch in content.iter_batches(size, row_groups=groups, columns=only):
+        batch.validate(full=True)
+        places = chosen if only is None else map(batch.schema.get_field_index, only)
+        yield [batch.column(place) for place in places]
+
+
+def add(gatherer: Gatherer, cells: Any) -> None:
     """Adds an Arrow array to a column."""
     import pyarrow as pa
 

@@ -10,7 +10,7 @@ from tf_iresnet.data.splits import Split, ordered_split, random_split
 from tf_iresnet.data.tables.options import Layout
 
 FEWEST_ROWS = 2  # of a part that isn't empty
-_FEWEST_TRAINING_ROWS = 5
+FEWEST_TRAINING_ROWS = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,10 +90,10 @@ class Table:
         else:
             rows = ordered_split(self.order, validation, test, FEWEST_ROWS)
         held_out = [rows.validation, *([rows.test] if test else [])]
-        if min(map(len, held_out)) < FEWEST_ROWS or len(rows.train) < _FEWEST_TRAINING_ROWS:
+        if min(map(len, held_out)) < FEWEST_ROWS or len(rows.train) < FEWEST_TRAINING_ROWS:
             parts_of = f"validation ({validation:g}) and test ({test:g})"
             expected = (
-                f"{FEWEST_ROWS} rows in {parts_of} each and {_FEWEST_TRAINING_ROWS} to train on"
+                f"{FEWEST_ROWS} rows in {parts_of} each and {FEWEST_TRAINING_ROWS} to train on"
             )
             received = f"{n} rows in all"
             if self.groups is not None:
