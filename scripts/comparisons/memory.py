@@ -1,9 +1,9 @@
 """What a training step keeps: peak memory by terms of the series, beside normflows.
 
-    python scripts/benchmark.py --suite=memory --workdir=runs/memory
+    python scripts/benchmark.py --suite=memory --workdir=runs
 
 Each model has a process of its own, in which a first step traces and allocates what stays. Then the
-peak of the resident set during further steps is taken, less what was resident before any.
+peak of the resident set during a second step is taken, less what was resident before the first.
 """
 
 import dataclasses
@@ -22,7 +22,6 @@ from comparisons.workloads import WORKLOADS, Workload
 BATCH = 64
 TERMS = (4, 10, 20, 40)
 SIDES = ("store", "recompute", "invert", "normflows")
-STEPS = 2
 COLUMNS = (
     table.Column("terms", "{terms}", ("terms",)),
     *(table.Column(f"{side}, MiB", f"{{{side}:.0f}}", (side,)) for side in SIDES),
@@ -86,9 +85,8 @@ def measure(side: str, workload: Workload) -> dict[str, float]:
     model.train_step()
     forget_the_peak()
     start = time.perf_counter()
-    for _ in range(STEPS):
-        model.train_step()
-    seconds = (time.perf_counter() - start) / STEPS
+    model.train_step()
+    seconds = time.perf_counter() - start
     return {"mebibytes": (resident("VmHWM") - before) / 2**20, "seconds": seconds}
 
 
