@@ -5,13 +5,16 @@
     python scripts/benchmark.py --suite=log_prob --workload=conv64 --workload=conv256
     python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
     python scripts/benchmark.py --suite=latency
+    python scripts/benchmark.py --suite=memory --suite=costs --workdir=runs
     python scripts/benchmark.py --profile --workload=mlp16
 
 Beside normflows: the same weights, products and true error. Each side lives in a process of its own
 and is asked for one measurement at a time, ours and the peer's in turns, so a machine that slows
 down slows both. Prints one JSON line per workload with the medians in milliseconds, then a table.
 
-Suites of our own methods write tables and pictures into --workdir, and train there what they need:
+`memory` is the peak of a training step by terms of the series and by what `Repeated` keeps, beside
+normflows; `costs` how a step's time grows with depth, width, batch, terms and dimension. Suites of
+our own methods write tables and pictures into --workdir, and train there what they need:
 runs/digits is used, if that run is there. --profile prints where the time of our training step goes
 and runs nothing else.
 """
@@ -33,13 +36,19 @@ from absl import app, flags
 from comparisons.workloads import WORKLOADS, Workload
 
 SUITES = ("train_step", "first_step", "sample", "log_prob")
-# Of our own methods, in this process: modules of scripts/comparisons with a compare(workdir).
-OWN_SUITES = {"estimators": "estimators", "inverse": "solvers", "latency": "latency"}
+# Modules of scripts/comparisons with a compare(workdir).
+OWN_SUITES = {
+    "estimators": "estimators",
+    "inverse": "solvers",
+    "latency": "latency",
+    "memory": "memory",
+    "costs": "costs",
+}
 TIMES = {"mlp2": 1, "mlp16": 10, "conv64": 5, "conv256": 1}  # calls that make a measurement
 TRUE_ERROR = 1e-4  # largest Euclidean error of an inverted example, against float64
 
 SUITE = flags.DEFINE_multi_enum("suite", SUITES, [*SUITES, *OWN_SUITES], "What to measure.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Directory for our own suites.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Directory for tables and pictures.")
 WORKLOAD = flags.DEFINE_multi_enum("workload", list(WORKLOADS), WORKLOADS, "On which model.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Measurements of each side.", lower_bound=1)
 PROFILE = flags.DEFINE_bool("profile", False, "Print where the time of our training step goes.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from comparisons.workloads import COEFFICIENT, PRODUCTS, Perceptrons, Workload, batch, weights
+from comparisons.workloads import COEFFICIENT, Perceptrons, Workload, batch, weights
 
 
 class Peer:
@@ -33,7 +33,7 @@ class Peer:
                 layer.weight.data = torch.tensor(turned.astype("float32").copy())
                 layer.bias.data = torch.tensor(bias.astype("float32"))
             blocks.append(
-                normflows.flows.Residual(net, reduce_memory=True, n_power_series=PRODUCTS)
+                normflows.flows.Residual(net, reduce_memory=True, n_power_series=workload.terms)
             )
         base = normflows.distributions.DiagGaussian(tuple(shape), trainable=False)
         # Its flows map latents to data, so that the last one meets the data first.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from comparisons.workloads import COEFFICIENT, PRODUCTS, Perceptrons, Workload, batch, weights
+from comparisons.workloads import COEFFICIENT, Perceptrons, Workload, batch, weights
 from tf_iresnet import ResidualFlow, layers, log_det
 from tf_iresnet.numerics import tracing
 from tf_iresnet.numerics.fixed_point import solve
@@ -22,18 +22,19 @@ class Ours:
     Args:
         workload: what it is made of.
         tolerance: of the inverse of each block.
+        memory: what a training step keeps, see `tf_iresnet.layers.Repeated`.
     """
 
-    def __init__(self, workload: Workload, tolerance: float = 1e-5):
+    def __init__(self, workload: Workload, tolerance: float = 1e-5, memory: str = "store"):
         evaluation: log_det.LogDet = log_det.PowerSeries(EVALUATION_PRODUCTS)
         if workload.event_shape == (2,):
             evaluation = log_det.Exact()
         block = layers.ResidualBlock(
             _branch(workload),
-            log_det.Auto(log_det.PowerSeries(PRODUCTS), evaluation),
+            log_det.Auto(log_det.PowerSeries(workload.terms), evaluation),
             tolerance=tolerance,
         )
-        blocks = layers.Repeated(block, workload.blocks)
+        blocks = layers.Repeated(block, workload.blocks, memory)
         self.flow = ResidualFlow(blocks)
         self.flow.build((None, *workload.event_shape))
         layer_by_layer = zip(*weights(workload), strict=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PRODUCTS = 4  # terms of the series in training, both sides
 COEFFICIENT = 0.97
 GAIN = 1.5  # norm of every kernel, beyond the coefficient as after training
 
@@ -19,6 +18,7 @@ class Perceptrons:
     blocks: int
     width: int = 128
     batch: int = 500
+    terms: int = 4  # of the series in training, both sides
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -49,6 +49,7 @@ class Convolutions:
     size: int = 16
     channels: int = 12
     batch: int = 16
+    terms: int = 4  # of the series in training, both sides
 
     @property
     def event_shape(self) -> tuple[int, ...]:

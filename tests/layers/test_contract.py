@@ -140,6 +140,8 @@ LAYERS = {
         [layers.Rescale(0.5, dtype=dtype), pair(dtype)], dtype=dtype
     ),
     "repeated": lambda dtype: layers.Repeated(pair(dtype, rule="power"), 3, dtype=dtype),
+    "repeated_recomputed": lambda dtype: layers.Repeated(pair(dtype), 3, "recompute", dtype=dtype),
+    "repeated_inverted": lambda dtype: layers.Repeated(pair(dtype), 3, "invert", dtype=dtype),
     "inverse": lambda dtype: layers.Inverse(residual(dtype), dtype=dtype),
     "implicit": lambda dtype: layers.InvertibleSequential(
         [residual(dtype), layers.Inverse(residual(dtype), dtype=dtype)], dtype=dtype
@@ -180,7 +182,8 @@ VARIANTS = {
     "residual_picard", "residual_lipswish", "residual_cpila", "sequential", "implicit",
     "multi_scale_conditional", "monotone_repeated", "triangular_pair",
     "residual_lipschitz_mlp_conditional", "monotone_lipschitz_mlp",
-    "monotone_lipschitz_mlp_conditional", "repeated_lipschitz_mlp",
+    "monotone_lipschitz_mlp_conditional", "repeated_lipschitz_mlp", "repeated_recomputed",
+    "repeated_inverted",
 }  # fmt: skip
 # Made of others, or as long to compile: their gradients are slow tests under XLA.
 COMPOSED = {

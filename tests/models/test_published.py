@@ -77,7 +77,7 @@ def count(name, **changes):
     """Parameters of the network, and the number of its outputs."""
     architecture, shape = get(name, **changes), shape_of(name)
     total = outputs = 0
-    stages = list(ImageLayers(architecture, 0, "auto", 1e-5, None).stages(shape))
+    stages = list(ImageLayers(architecture, 0, "auto", 1e-5, "store", None).stages(shape))
     for index, stage in enumerate(stages):
         for layer in stage:
             total += parameters(layer, shape)

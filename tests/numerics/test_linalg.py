@@ -41,6 +41,20 @@ def test_its_gradient_is_the_transposed_inverse(mode, run_in_mode):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("size", [3, 7, 8, 21])
+def test_its_second_derivatives_are_those_of_tensorflow(size):
+    matrix, found = tf.constant(contraction(2, 3, size, size)), []
+    for function in (log_det_positive, lambda matrix: tf.linalg.slogdet(matrix)[1]):
+        with tf.GradientTape() as outer:
+            outer.watch(matrix)
+            with tf.GradientTape() as tape:
+                tape.watch(matrix)
+                total = tf.reduce_sum(tf.sin(function(matrix)))
+            along = tf.reduce_sum(tape.gradient(total, matrix) ** 2)
+        found.append(outer.gradient(along, matrix))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-9 * np.max(np.abs(found[1])))
+
+
 @pytest.mark.parametrize("size", [2, 3, 6, 11])
 def test_anchor_13_a_determinant_that_is_not_positive_is_no_number(size):
     matrix = contraction(3, size, size)

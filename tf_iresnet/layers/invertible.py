@@ -144,6 +144,14 @@ class InvertibleLayer(StackedLayer):
         """How many solvers run in `push`, and how many in `pull`."""
         return 0, 0
 
+    @property
+    def irreversible(self) -> str | None:
+        """The layer inside whose `pull` can't undo a training step's `push`, and why; or None."""
+        if type(self).pull is InvertibleLayer.pull:
+            return f"{self.name!r}, which defines no pull()"
+        inside = (layer for layer in self.sublayers() if isinstance(layer, InvertibleLayer))
+        return next((reason for layer in inside if (reason := layer.irreversible)), None)
+
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 

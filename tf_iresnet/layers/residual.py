@@ -74,10 +74,22 @@ class BranchBlock(InvertibleLayer):
         Not where the bound is so close to 1 that rounding could make `det(I + J)` vanish.
         """
         bound = self.branch.bind(condition, training)
-        if not training or self.compute_dtype == self.working_dtype:
-            return bound
+        return Lowered(bound, self.compute_dtype) if training and self._is_lowered else bound
+
+    @property
+    def _is_lowered(self) -> bool:
+        if self.compute_dtype == self.working_dtype:
+            return False
         rounding = 2 * float(ml_dtypes.finfo(self.compute_dtype).eps)
-        return bound if 1 - rounding < self.lipschitz < 1 else Lowered(bound, self.compute_dtype)
+        return not 1 - rounding < self.lipschitz < 1
+
+    @property
+    def irreversible(self):
+        if not self.lipschitz < 1:
+            return f"{self.name!r}, whose branch has no bound below 1"
+        if self._is_lowered:
+            return f"{self.name!r}, whose branch is trained in {self.compute_dtype}"
+        return None
 
     def branch_input(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The input of `g` where the block maps `x` to `y`."""

@@ -30,6 +30,7 @@ class ImageLayers:
     seed: int
     log_det: Any
     tolerance: float
+    memory: str
     dtype: Any
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class ImageLayers:
                 count -= 1
             if count:
                 block = self._normalized(self._convolutions(shape[-1], width))
-                stage.append(Repeated(block, count, dtype=self.dtype))
+                stage.append(Repeated(block, count, self.memory, dtype=self.dtype))
             stage.append(ActNorm(dtype=self.dtype))
             if scale < len(a.blocks) - 1:
                 if a.factor_out:
@@ -62,7 +63,7 @@ class ImageLayers:
             elif a.tail_blocks:
                 size = math.prod(shape)
                 tail = self._normalized(self._perceptron(size))
-                repeated = Repeated(tail, a.tail_blocks, dtype=self.dtype)
+                repeated = Repeated(tail, a.tail_blocks, self.memory, dtype=self.dtype)
                 stage += [Reshape((size,), dtype=self.dtype), repeated]
             yield stage
 

@@ -23,6 +23,7 @@ def image_flow(
     *,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
+    memory: str = "store",
     dtype: Any = None,
     **changes: Any,
 ) -> ResidualFlow:
@@ -35,6 +36,7 @@ def image_flow(
         architecture: a name in `tf_iresnet.models.architectures.ARCHITECTURES`.
         base: see `mlp_flow`; None for that of the architecture.
         log_det, seed, tolerance, dtype: see `mlp_flow`.
+        memory: see `mlp_flow`; the very first block, which has no copies, always stores.
         preprocessing: invertible layers between the data and the first block, such as `Rescale`
             and `Logit`; densities stay in the units of the data.
         **changes: fields of `Architecture` that replace the named one's, such as
@@ -46,7 +48,8 @@ def image_flow(
     """
     chosen = get(architecture, **changes)
     seed = random.randrange(2**31) if seed is None else seed
-    layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
+    builder = ImageLayers(chosen, seed, log_det, tolerance, memory, dtype)
+    layer = _flat(image_shape, preprocessing, builder)
     base = chosen.base if base is None else base
     flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
     flow.build((None, *image_shape))
@@ -63,6 +66,7 @@ def image_hybrid(
     *,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
+    memory: str = "store",
     dtype: Any = None,
     **changes: Any,
 ) -> HybridFlow:
@@ -76,7 +80,8 @@ def image_hybrid(
     """
     chosen = _without_base("HybridFlow", architecture, changes)
     seed = random.randrange(2**31) if seed is None else seed
-    layer = _flat(image_shape, preprocessing, ImageLayers(chosen, seed, log_det, tolerance, dtype))
+    builder = ImageLayers(chosen, seed, log_det, tolerance, memory, dtype)
+    layer = _flat(image_shape, preprocessing, builder)
     hybrid = HybridFlow(layer, num_classes, density_weight, seed % 2**31, dtype=dtype)
     hybrid.build((None, *image_shape))
     return hybrid
@@ -90,6 +95,7 @@ def image_classifier(
     *,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
+    memory: str = "store",
     dtype: Any = None,
     **changes: Any,
 ) -> IResNetClassifier:
@@ -111,7 +117,7 @@ def image_classifier(
                 f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
             )
     seed = random.randrange(2**31) if seed is None else seed
-    stages = ImageLayers(chosen, seed, "auto", tolerance, dtype).stages(tuple(image_shape))
+    stages = ImageLayers(chosen, seed, "auto", tolerance, memory, dtype).stages(tuple(image_shape))
     layers = [*preprocessing, *(layer for stage in stages for layer in stage)]
     network = InvertibleSequential(layers, dtype=dtype)
     classifier = IResNetClassifier(network, num_classes, seed % 2**31, dtype=dtype)

@@ -37,6 +37,7 @@ def mlp_flow(
     initial_gain: float = 1.0,
     preprocessing: Sequence[InvertibleLayer] = (),
     tolerance: float = 1e-5,
+    memory: str = "store",
     dtype: Any = None,
 ) -> ResidualFlow:
     """A built `ResidualFlow` of fully connected blocks, for vectors `[batch, event_size]`.
@@ -78,6 +79,8 @@ def mlp_flow(
         preprocessing: invertible layers between the data and the first block, such as
             `Rescale.standardize(mean, deviation)`; densities stay in the units of the data.
         tolerance: bound on the Euclidean error of each block that is solved for.
+        memory: what training keeps for the backward pass: "store", or less at the price of time,
+            "recompute" or "invert"; see `tf_iresnet.layers.Repeated`.
         dtype: a dtype or policy of Keras, such as "float64" or "mixed_bfloat16"; None for Keras'
             default. What policies do: `layers.serialization.StackedLayer.working_dtype`.
     """
@@ -142,7 +145,7 @@ def mlp_flow(
     if act_norm:
         pattern = [ActNorm(dtype=dtype), *pattern]
     repeated = pattern[0] if len(pattern) == 1 else InvertibleSequential(pattern, dtype=dtype)
-    blocks = Repeated(repeated, times, dtype=dtype)
+    blocks = Repeated(repeated, times, memory, dtype=dtype)
     layer = InvertibleSequential([*preprocessing, blocks], dtype=dtype)
     flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
     flow.build((None, event_size))

@@ -32,33 +32,61 @@ def _eliminate_unrolled(matrix: tf.Tensor) -> tf.Tensor:
     return total
 
 
-@tf.custom_gradient
-def _eliminate(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+def _eliminate(matrix: tf.Tensor) -> tf.Tensor:
+    total, inverse = _gauss_jordan(tf.stop_gradient(matrix))
+
+    @tf.custom_gradient
+    def log_det(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def grad(upstream: tf.Tensor) -> tf.Tensor:
+            transposed = tf.linalg.matrix_transpose(_known_inverse(matrix, inverse))
+            return upstream[..., None, None] * transposed
+
+        return tf.identity(total), grad
+
+    return log_det(matrix)
+
+
+def _known_inverse(matrix: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+    """The inverse as a function of the matrix."""
+
+    @tf.custom_gradient
+    def function(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def grad(upstream: tf.Tensor) -> tf.Tensor:
+            known = _known_inverse(matrix, inverse)
+            left = tf.matmul(known, upstream, transpose_a=True)
+            return -tf.matmul(left, known, transpose_b=True)
+
+        return tf.identity(inverse), grad
+
+    return function(matrix)
+
+
+def _gauss_jordan(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`ln det(M)` and `M⁻¹`, for which XLA would take a QR decomposition."""
     own = matrix.shape[-1]
     extra = -own % BLOCK
     size = own + extra
     # To whole blocks, with ones on the diagonal beyond the matrices' own size.
     padded = tf.pad(tf.reshape(matrix, [-1, own, own]), [[0, 0], [0, extra], [0, extra]])
     padded += tf.linalg.diag(tf.constant([0.0] * own + [1.0] * extra, matrix.dtype))
-    below = tf.range(size)[:, None]
 
     def step(k, rest, total):
-        rows = tf.slice(rest, [0, k, 0], [-1, BLOCK, size])
+        """Rows and columns before `k` are the inverse's; solves for the next ones."""
+        ones = tf.cast(tf.range(size)[:, None] == k + tf.range(BLOCK), rest.dtype)
         columns = tf.slice(rest, [0, 0, k], [-1, size, BLOCK])
-        pivots = tf.slice(rows, [0, 0, k], [-1, BLOCK, BLOCK])
-        log_det, solved = _solve(pivots, rows)
-        columns *= tf.cast(below >= k + BLOCK, rest.dtype)
-        return k + BLOCK, rest - tf.matmul(columns, solved), total + log_det
+        pivots = tf.slice(columns, [0, k, 0], [-1, BLOCK, BLOCK])
+        # In place of the block's columns come those of the identity.
+        rest *= 1 - tf.reduce_sum(ones, 1)
+        rest += tf.matmul(ones, ones, transpose_b=True)
+        log_det, solved = _solve(pivots, tf.slice(rest, [0, k, 0], [-1, BLOCK, size]))
+        return k + BLOCK, rest - tf.matmul(columns - ones, solved), total + log_det
 
     state = (tf.constant(0), padded, tf.zeros_like(padded[:, 0, 0]))
     blocks = size // BLOCK
-    total = tf.while_loop(lambda k, *_: k < size, step, state, maximum_iterations=blocks)[2]
-    total = tf.reshape(total, tf.shape(matrix)[:-2])
-
-    def grad(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream[..., None, None] * tf.linalg.matrix_transpose(tf.linalg.inv(matrix))
-
-    return total, grad
+    loop = tf.while_loop(lambda k, *_: k < size, step, state, maximum_iterations=blocks)
+    _, inverse, total = loop
+    inverse = tf.reshape(inverse[:, :own, :own], tf.shape(matrix))
+    return tf.reshape(total, tf.shape(matrix)[:-2]), tf.ensure_shape(inverse, matrix.shape)
 
 
 def _solve(pivots: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

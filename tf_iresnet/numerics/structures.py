@@ -1,6 +1,7 @@
-"""Dataclasses that `tf.nest` takes apart into their tensors, and the precision of those."""
+"""Dataclasses that `tf.nest` takes apart into their tensors; precision and stacks of those."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -46,3 +47,24 @@ def cast_floats(structure: Any, dtype: Any) -> Any:
         return tf.cast(value, dtype) if value.dtype.is_floating else value
 
     return tf.nest.map_structure(cast, structure)
+
+
+def unstacked(structure: Any, count: int) -> list[tf.TensorArray]:
+    """The `count` slices of all tensors, along their first axes, for a loop to `read`."""
+    return [
+        tf.TensorArray(t.dtype, count, clear_after_read=False).unstack(t)
+        for t in tf.nest.flatten(structure)
+    ]
+
+
+def read(structure: Any, slices: Iterable[tf.TensorArray], index: tf.Tensor) -> Any:
+    """A structure of the slices at that index."""
+    return tf.nest.pack_sequence_as(structure, [array.read(index) for array in slices])
+
+
+def written(
+    arrays: Iterable[tf.TensorArray], index: tf.Tensor, values: Any
+) -> list[tf.TensorArray]:
+    """The arrays with the tensors of a structure at that index."""
+    pairs = zip(arrays, tf.nest.flatten(values), strict=True)
+    return [array.write(index, value) for array, value in pairs]

@@ -150,13 +150,15 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], best_epoch: int, metric: s
 Line = tuple[Sequence[float], Sequence[float]]  # x, and y > 0
 
 
-def curves(panels: Mapping[str, Mapping[str, Line]], xlabel: str, ylabel: str) -> Figure:
-    """Draws lines, by their labels, over a linear axis against a logarithmic one."""
+def curves(
+    panels: Mapping[str, Mapping[str, Line]], xlabel: str, ylabel: str, log_x: bool = False
+) -> Figure:
+    """Draws lines, by their labels, over an axis, linear or not, against a logarithmic one."""
     figure, plots = _panels(panels, 3.9, 3.9, sharey=True)
     for plot, lines in zip(plots, panels.values(), strict=True):
         for marker, (label, (x, y)) in zip("os^vD*", lines.items(), strict=False):
             plot.plot(x, y, marker=marker, markersize=4, label=label)
-        plot.set(xlabel=xlabel, yscale="log")
+        plot.set(xlabel=xlabel, xscale="log" if log_x else "linear", yscale="log")
         plot.grid(alpha=0.3)
     plots[0].set_ylabel(ylabel)
     plots[0].legend()
