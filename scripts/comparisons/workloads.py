@@ -73,7 +73,8 @@ class Convolutions:
         """
         kernel = random.standard_normal(shape)
         # The circular operator is block diagonal in the frequencies.
-        symbol = np.fft.fft2(kernel, (self.size, self.size), axes=(0, 1))
+        size = 1 if max(shape[:2]) == 1 else self.size  # that of 1×1 is the same at all of them
+        symbol = np.fft.fft2(kernel, (size, size), axes=(0, 1))
         return GAIN / np.linalg.norm(symbol, 2, axis=(2, 3)).max() * kernel
 
 
