@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tf_iresnet import data
+from tf_iresnet.training import build
 from tf_iresnet.training.by_rows import FEW, SOME, fill_in
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
@@ -59,3 +60,15 @@ def test_what_is_given_is_kept(tmp_path):
 def test_steps_that_stay_open_are_refused():
     with pytest.raises(RunError, match="steps_per_epoch"):
         _ = TrainingOptions(steps_per_epoch=None).total_steps
+
+
+@pytest.mark.parametrize(
+    "branches", [{"branch": "lipschitz_mlp"}, {"block": "triangular"}, {"normalization": "gram"}]
+)
+def test_branches_that_have_no_gain_are_given_none(tmp_path, branches):
+    config = {**OPEN, "model": {**OPEN["model"], "log_det": "auto", **branches}}
+    del config["model"]["act_norm"]
+    dataset = table(tmp_path, 100)
+    filled = fill_in(config, dataset)
+    assert filled["model"]["initial_gain"] == 1.0
+    build.make_model(filled | {"training": {}}, dataset)  # accepts it

@@ -37,7 +37,7 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
         "model": {
             "num_blocks": 6 if few else 10,
             "hidden_units": (32, 32) if few else (64, 64),
-            "initial_gain": 0.1 if fitted else 1.0,
+            "initial_gain": 0.1 if fitted and _scalable(config["model"]) else 1.0,
             "preprocessing": "auto" if fitted else "gaussianize",
             "base": "fitted_mixture" if fitted else "normal",
         },
@@ -55,3 +55,13 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
         for section in chosen
     }
     return {**config, **filled}
+
+
+def _scalable(model: Config) -> bool:
+    """Whether `mlp_flow` takes an `initial_gain` below 1 with these branches."""
+    plain = {"block": "residual", "branch": "spectral", "normalization": "power"} | dict(model)
+    return (
+        plain["block"] != "triangular"
+        and plain["branch"] == "spectral"
+        and plain["normalization"] == "power"
+    )
