@@ -5,7 +5,8 @@
     python scripts/benchmark.py --suite=log_prob --workload=conv64 --workload=conv256
     python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
     python scripts/benchmark.py --suite=latency
-    python scripts/benchmark.py --suite=memory --suite=costs --workdir=runs
+    python scripts/benchmark.py --suite=memory --workload=conv64 --workdir=runs
+    python scripts/benchmark.py --suite=costs --workdir=runs
     python scripts/benchmark.py --profile --workload=mlp16
 
 Beside normflows: the same weights, products and true error. Each side lives in a process of its own
@@ -157,12 +158,24 @@ def main(argv: list[str]) -> None:
         step_profile = importlib.import_module("comparisons.step_profile")
         step_profile.compare({name: WORKLOADS[name] for name in WORKLOAD.value}, ROUNDS.value)
         return
-    for suite in SUITE.value:
-        if suite in OWN_SUITES:
-            importlib.import_module(f"comparisons.{OWN_SUITES[suite]}").compare(WORKDIR.value)
+    run_own([suite for suite in SUITE.value if suite in OWN_SUITES])
     beside_peer = [suite for suite in SUITE.value if suite in SUITES]
     if beside_peer:
         compare_with_peer(beside_peer)
+
+
+def run_own(suites: list[str]) -> None:
+    """Suites of our own methods; of these only that of memory has a choice of workloads."""
+    chosen = WORKLOAD.value if flags.FLAGS["workload"].present else []
+    for suite in suites:
+        compare = importlib.import_module(f"comparisons.{OWN_SUITES[suite]}").compare
+        if not chosen:
+            compare(WORKDIR.value)
+        elif suite == "memory":
+            for name in chosen:
+                compare(WORKDIR.value, name)
+        else:
+            raise app.UsageError(f"--workload has no effect on --suite={suite}; run it by itself.")
 
 
 def compare_with_peer(suites: list[str]) -> None:

@@ -1,6 +1,6 @@
 """What a training step keeps: peak memory by terms of the series, beside normflows.
 
-    python scripts/benchmark.py --suite=memory --workdir=runs
+    python scripts/benchmark.py --suite=memory --workload=conv64 --workdir=runs
 
 Each model has a process of its own, in which a first step traces and allocates what stays. Then the
 peak of the resident set during a second step is taken, less what was resident before the first.
@@ -36,7 +36,7 @@ def compare(
     sides: tuple[str, ...] = SIDES,
     **changes: Any,
 ) -> list[dict[str, Any]]:
-    """Prints a JSON line per model and a table by terms, and writes it to workdir/memory.csv.
+    """Prints a JSON line per model and a table by terms, and writes it to workdir/memory_{name}.csv.
 
     Args:
         workdir: made if it isn't there.
@@ -56,7 +56,7 @@ def compare(
             row |= {side: found["mebibytes"], f"{side}_s": found["seconds"]}
         rows.append(row)
     pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-    table.write_csv(pathlib.Path(workdir) / "memory.csv", COLUMNS, rows)
+    table.write_csv(pathlib.Path(workdir) / f"memory_{name}.csv", COLUMNS, rows)
     print(f"\n{table.text(COLUMNS, rows)}")
     return rows
 

@@ -103,3 +103,10 @@ def test_the_parts_of_a_step_add_up_to_it(capsys):
         step_profile.PARTS
     )
     assert any("a training step" in line for line in printed)
+
+
+def test_workloads_of_a_suite_that_has_no_choice_are_refused():
+    command = [sys.executable, SCRIPTS / "benchmark.py", "--suite=latency", "--workload=mlp2"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode != 0
+    assert "--workload has no effect on --suite=latency" in process.stdout + process.stderr

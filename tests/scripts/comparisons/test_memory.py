@@ -27,6 +27,6 @@ def test_less_is_kept_the_less_is_stored(tmp_path, capsys):
     assert rows[0]["store"] > 1.5 * rows[0]["recompute"] and rows[0]["invert"] > 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
     assert [line["side"] for line in printed] == list(sides)
-    with open(tmp_path / "memory.csv") as file:
+    with open(tmp_path / "memory_conv64.csv") as file:
         (row,) = csv.DictReader(file)
     assert float(row["store"]) == rows[0]["store"]
