@@ -36,7 +36,7 @@ def compare(
     sides: tuple[str, ...] = SIDES,
     **changes: Any,
 ) -> list[dict[str, Any]]:
-    """Prints a JSON line per model and a table by terms, and writes it to workdir/memory_{name}.csv.
+    """Prints a JSON line per model and a table by terms, which goes to workdir/memory_{name}.csv.
 
     Args:
         workdir: made if it isn't there.
