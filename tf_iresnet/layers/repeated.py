@@ -78,40 +78,18 @@ class Repeated(Wrapper):
         self.layer.set_stack((*self.stack, self.times))
         super().build(input_shape)
 
-    def _map(self, bound: Any, x: tf.Tensor, how: How = None, *, reverse: bool) -> Mapped:
-        if self.memory == "store":
-            return self._loop(bound, x, how, reverse)[0]
-        ways: list[Any] = [self.layer.push, self.layer.pull]
-        forth, back = reversed(ways) if reverse else ways
-
-        def step(own: Any, x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
-            mapped = forth(own, x, how and how.at(index))
-            return [mapped.value] if how is None else [mapped.value, mapped.log_det]
-
-        def undo(own: Any, y: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-            found = back(own, y).solution()
-            solved = tf.reduce_all(found.converged, 0)
-            solved = tf.reshape(solved, [-1, *[1] * (y.shape.rank - 1)])
-            return tf.where(solved, found.value, tf.constant(math.nan, y.dtype))
-
-        with tf.GradientTape() as tape:
-            fixed, start = tf.nest.map_structure(tf.stop_gradient, (bound, x))
-            mapped, inputs = self._loop(fixed, start, how, reverse)
-        if variables := tape.watched_variables():
-            raise ValueError(
-                f"Expected layers that read weights in bind() alone for memory={self.memory!r}. "
-                f"Received: {self.layer.name!r}, which reads {variables[0].name!r} elsewhere. "
-                "Return its value from bind()."
-            )
-        again = Recomputed(step, None if inputs is not None else undo, self.times, reverse)
-        known = [mapped.value] if how is None else [mapped.value, mapped.log_det]
-        value, *log_det = again.attach(known, inputs, bound, x)
-        return mapped._replace(value=value, log_det=log_det[0] if log_det else None)
-
-    def _loop(
-        self, bound: Any, x: tf.Tensor, how: How, reverse: bool
-    ) -> tuple[Mapped, tf.Tensor | None]:
-        """What the copies make of `x`; and, to compute them again, the input of each."""
+    def _map(
+        self,
+        bound: Any,
+        x: tf.Tensor,
+        how: How = None,
+        *,
+        reverse: bool,
+        kept: list[tf.Tensor] | None = None,
+    ) -> Mapped:
+        """What the copies make of `x`; the input of each, `[times, …]`, is put into `kept`."""
+        if self.memory != "store" and kept is None:
+            return self._recomputed(bound, x, how, reverse)
         method = self.layer.pull if reverse else self.layer.push
         solvers = self.layer.num_solvers[reverse]
         zeros = tf.zeros_like(x[(slice(None), *[0] * (x.shape.rank - 1))])
@@ -138,8 +116,40 @@ class Repeated(Wrapper):
         fields = [tf.reshape(field.stack(), shape) for field in fields]
         solutions = (Solution(None, *fields),) if solvers else ()
         log_det, truncation = totals or (None, None)
-        mapped = Mapped(x, log_det, truncation, solutions)
-        return mapped, inputs[0].stack() if inputs else None
+        if kept is not None:
+            kept += [array.stack() for array in inputs]
+        return Mapped(x, log_det, truncation, solutions)
+
+    def _recomputed(self, bound: Any, x: tf.Tensor, how: How, reverse: bool) -> Mapped:
+        """The same with a gradient that computes the copies again."""
+        ways: list[Any] = [self.layer.push, self.layer.pull]
+        forth, back = reversed(ways) if reverse else ways
+
+        def step(own: Any, x: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
+            mapped = forth(own, x, how and how.at(index))
+            return [mapped.value] if how is None else [mapped.value, mapped.log_det]
+
+        def undo(own: Any, y: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+            found = back(own, y).solution()
+            solved = tf.reduce_all(found.converged, 0)
+            solved = tf.reshape(solved, [-1, *[1] * (y.shape.rank - 1)])
+            return tf.where(solved, found.value, tf.constant(math.nan, y.dtype))
+
+        with tf.GradientTape() as tape:
+            fixed, start = tf.nest.map_structure(tf.stop_gradient, (bound, x))
+            kept: list[tf.Tensor] = []
+            mapped = self._map(fixed, start, how, reverse=reverse, kept=kept)
+            inputs = kept[0] if kept else None
+        if variables := tape.watched_variables():
+            raise ValueError(
+                f"Expected layers that read weights in bind() alone for memory={self.memory!r}. "
+                f"Received: {self.layer.name!r}, which reads {variables[0].name!r} elsewhere. "
+                "Return its value from bind()."
+            )
+        again = Recomputed(step, None if inputs is not None else undo, self.times, reverse)
+        known = [mapped.value] if how is None else [mapped.value, mapped.log_det]
+        value, *log_det = again.attach(known, inputs, bound, x)
+        return mapped._replace(value=value, log_det=log_det[0] if log_det else None)
 
     push = functools.partialmethod(_map, reverse=False)
     pull = functools.partialmethod(_map, reverse=True)
