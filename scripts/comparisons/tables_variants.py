@@ -6,8 +6,13 @@ from typing import Any
 OURS = "ours"  # configs/tabular.py as it is, but for the time
 _NEAR = {"model.base": "fitted_mixture", "model.initial_gain": 0.1}
 _SMALL = {"model.num_blocks": 5, "model.hidden_units": (32, 32), "training.weight_decay": 0.1}
+_BEGUN = _NEAR | {"model.preprocessing": "auto", "training.keep_start": True}
 # Variants of ours → fields of configs/tabular.py that they change.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    # What the number of rows decides, the other way round.
+    "begun": _BEGUN,
+    "random": {"model.initial_gain": 1.0, "model.preprocessing": "gaussianize"}
+    | {"training.keep_start": False},
     "standardize": {"model.preprocessing": "standardize"},
     "copula": {"model.preprocessing": "copula"},
     "fitted": {"model.base": "fitted_mixture"},
