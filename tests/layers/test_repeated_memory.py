@@ -63,11 +63,11 @@ def training_gradients(layer, rows=BATCH, jit_compile=None):
     """The traced function `x ↦` value, log-det, and the gradients in `x` and all weights."""
 
     @tf.function(autograph=False, jit_compile=jit_compile)
-    def function(x, condition=None):
+    def function(x, *condition):
         cotangent = tf.constant(np.random.default_rng(1).normal(size=rows))
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y, log_det = layer.forward_with_log_det(x, condition, training=True, seed=3)
+            y, log_det = layer.forward_with_log_det(x, *condition, training=True, seed=3)
             loss = tf.reduce_sum(tf.sin(y)) + tf.reduce_sum(cotangent * log_det)
         sources = [x, *(weight._value for weight in layer.trainable_weights)]
         return y, log_det, *tape.gradient(loss, sources)

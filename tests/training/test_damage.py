@@ -158,6 +158,7 @@ def test_data_described_by_others_are_refused(run, tmp_path):
     meta = json.loads((tmp_path / "dataset.json").read_text())
     wrong = [
         [], {}, {**meta, "columns": ["a"]}, {**meta, "forms": [{}]}, {**meta, "forms": 3},
+        {**meta, "forms": [{**meta["forms"][0], "step": None}, *meta["forms"][1:]]},
         {**meta, "deviation": ["a", "b"]}, {**meta, "levels": "many"}, {**meta, "condition": [1]},
         {**meta, "image_shape": [2, 2]}, {**meta, "columns": None},
     ]  # fmt: skip

@@ -177,12 +177,19 @@ class ColumnForm:
 
     @classmethod
     def from_dict(cls, arguments: Mapping[str, Any]) -> "ColumnForm":
-        """The form of such arguments."""
+        """The form of such arguments. TypeError if one is of another kind."""
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in arguments.items()
         }
-        return cls(**known)
+        form = cls(**known)
+        numbers = [form.step, form.origin, form.atom_width, *form.atoms, *form.levels]
+        numbers += [bound for bound in (form.low, form.high, *form.usual) if bound is not None]
+        if any(type(number) not in (int, float) for number in numbers) or len(form.usual) != 2:
+            raise TypeError(f"Expected numbers for {form.name!r}. Received: {dict(arguments)}.")
+        if any(type(text) is not str for text in (form.name, *form.texts)):
+            raise TypeError(f"Expected texts for {form.name!r}. Received: {dict(arguments)}.")
+        return form
 
 
 Forms = Sequence[ColumnForm]
