@@ -6,7 +6,7 @@
     python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
     python scripts/benchmark.py --suite=latency
     python scripts/benchmark.py --suite=memory --workload=conv64 --workdir=runs
-    python scripts/benchmark.py --suite=costs --workdir=runs
+    python scripts/benchmark.py --suite=costs --suite=streams --workdir=runs
     python scripts/benchmark.py --profile --workload=mlp16
 
 Beside normflows: the same weights, products and true error. Each side lives in a process of its own
@@ -14,7 +14,8 @@ and is asked for one measurement at a time, ours and the peer's in turns, so a m
 down slows both. Prints one JSON line per workload with the medians in milliseconds, then a table.
 
 `memory` is the peak of a training step by terms of the series and by what `Repeated` keeps, beside
-normflows; `costs` how a step's time grows with depth, width, batch, terms and dimension. Suites of
+normflows; `costs` how a step's time grows with depth, width, batch, terms and dimension; `streams`
+what data cost that memory doesn't hold. Suites of
 our own methods write tables and pictures into --workdir, and train there what they need:
 runs/digits is used, if that run is there. --profile prints where the time of our training step goes
 and runs nothing else.
@@ -44,6 +45,7 @@ OWN_SUITES = {
     "latency": "latency",
     "memory": "memory",
     "costs": "costs",
+    "streams": "streams",
 }
 TIMES = {"mlp2": 1, "mlp16": 10, "conv64": 5, "conv256": 1}  # calls that make a measurement
 TRUE_ERROR = 1e-4  # largest Euclidean error of an inverted example, against float64

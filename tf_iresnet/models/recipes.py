@@ -94,7 +94,7 @@ def mlp_flow(
     if branch == "lipschitz_mlp" and normalization != "power":
         expected = "no normalization with branch='lipschitz_mlp', which needs none"
         raise ValueError(f"Expected {expected}. Received: {normalization=}")
-    scalable = block != "triangular" and branch == "spectral" and normalization == "power"
+    scalable = takes_gain(block, branch, normalization)
     if not 0 < initial_gain <= 1 or (initial_gain < 1 and not scalable):
         expected = (
             "0 < initial_gain ≤ 1, and 1 unless branches are spectral ones by power iteration"
@@ -150,3 +150,10 @@ def mlp_flow(
     flow = ResidualFlow(layer, base, seed % 2**31, dtype=dtype)
     flow.build((None, event_size))
     return flow
+
+
+def takes_gain(
+    block: str = "residual", branch: str = "spectral", normalization: str = "power"
+) -> bool:
+    """Returns whether `mlp_flow` takes an `initial_gain` below 1 with these arguments."""
+    return block != "triangular" and branch == "spectral" and normalization == "power"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_iresnet import data
+from tf_iresnet.models.recipes import takes_gain
 from tf_iresnet.training.workdir import Config
 
 FEW = 2000  # rows, below which networks are small
@@ -32,12 +33,14 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
     few = rows < FEW
     # Given a condition, latents depend on it, and so would their mixture.
     fitted = rows < SOME and dataset.conditions is None
+    kinds = ("block", "branch", "normalization")
+    gain = takes_gain(**{name: config["model"][name] for name in kinds if name in config["model"]})
     passes = -(-rows // config["training"]["batch_size"])
     chosen: dict[str, dict[str, Any]] = {
         "model": {
             "num_blocks": 6 if few else 10,
             "hidden_units": (32, 32) if few else (64, 64),
-            "initial_gain": 0.1 if fitted and _scalable(config["model"]) else 1.0,
+            "initial_gain": 0.1 if fitted and gain else 1.0,
             "preprocessing": "auto" if fitted else "gaussianize",
             "base": "fitted_mixture" if fitted else "normal",
         },
@@ -55,13 +58,3 @@ def fill_in(config: Config, dataset: data.Dataset) -> dict[str, Any]:
         for section in chosen
     }
     return {**config, **filled}
-
-
-def _scalable(model: Config) -> bool:
-    """Whether `mlp_flow` takes an `initial_gain` below 1 with these branches."""
-    plain = {"block": "residual", "branch": "spectral", "normalization": "power"} | dict(model)
-    return (
-        plain["block"] != "triangular"
-        and plain["branch"] == "spectral"
-        and plain["normalization"] == "power"
-    )

@@ -6,7 +6,7 @@ covers every name, dtype, shape, byte and field.
 Why not what there is: Keras' `BackupAndRestore` overwrites two files, weights and counter, and a
 kill between them would change the result; `tf.train.Checkpoint` writes several files that can't be
 replaced in one step, and its checksums are those of single tensors; orbax needs JAX. Writing in the
-background would need a second copy of all variables in memory, to save a second in ten minutes.
+background would need a second copy of all variables in memory.
 """
 
 import contextlib
