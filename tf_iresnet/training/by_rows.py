@@ -1,11 +1,11 @@
 """Fields that a config leaves open, filled in by the number of training rows.
 
 `scripts/compare.py --table=tables` compares such choices; docs/choices.md has what it printed. On
-validation rows, after at most a minute each: up to 6,500 rows, blocks that begin near the identity
-before a mixture fitted to the rows are better than a random start (by 0.01 nats of three columns,
-by 9 of thirty), from 20,000 on they aren't. Below 2,000 rows 6 blocks of 32 and 32 units whose
-kernels decay are as good as 10 of 64 and 64, in less time. 6 instead of 5, as blocks that take
-turns come in pairs. Where between these numbers of rows the limits lie wasn't measured.
+validation rows of six tables of 144 to 6,472 training rows, blocks that begin near the identity
+before a mixture fitted to the rows are better than random ones (by 0.01 nats of three columns, by
+9 of thirty); of three tables of 16,000 rows and more they are worse on two. Few rows have small
+networks whose kernels decay, since these take less time; where few ends wasn't measured, nor where
+between 6,472 and 16,000 the other limit lies. 6 blocks, as those that take turns come in pairs.
 """
 
 from typing import Any
