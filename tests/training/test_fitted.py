@@ -223,7 +223,8 @@ def test_a_start_that_training_only_spoils_is_kept(tmp_path):
     np.testing.assert_allclose(
         kept.log_prob(dataset.validation), start.log_prob(dataset.validation), rtol=1e-4
     )
-    assert "epoch 0 of 2, as it began" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "epoch 0 of 2, as it began" in page and "the weights that it began with" in page
 
 
 def test_a_flow_begins_as_the_mixture(tmp_path):

@@ -56,7 +56,10 @@ def run_pictures(
     metric = "bits_per_dim" if dataset.bits_per_dim and isinstance(model, ResidualFlow) else "loss"
     with attempts("the picture learning_curve"):
         curve = plots.learning_curve(state.rows, state.best_epoch, metric)
-        caption = "Training and validation loss; the marked epoch's weights were kept."
+        kept = (
+            "the marked epoch's weights" if state.best_epoch else "the weights that it began with"
+        )
+        caption = f"Training and validation loss; {kept} were kept."
         made.append(_picture("learning_curve", caption, curve))
     with attempts("the picture lipschitz"):
         bounds = {
