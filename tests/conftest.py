@@ -22,6 +22,9 @@ def pytest_configure(config):
     only_distributes = getattr(config.option, "numprocesses", None)
     if only_distributes and not hasattr(config, "workerinput"):
         return  # the controller of pytest-xdist runs no test
+    if config.option.markexpr == "not slow":
+        # Small programs take longer to compile than to run; `make test-slow` optimises them.
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     import tensorflow as tf
 
     # Tolerances assume float32 products; on a GPU TensorFloat-32 would give 10 bits.
@@ -36,8 +39,9 @@ def pytest_configure(config):
 
 # Of a test in all modes and dtypes these are slow: every mode keeps a dtype, every dtype a mode.
 SECOND_CASES = {("graph", "float64"), ("xla", "float32")}
-# Of the cases of any other test those are slow that take longer than this, but for the quickest.
-LONG = 1.0  # second
+# Of the cases of any other test those are slow that take longer than LONG, but for the quickest,
+# which is slow from ALONE on.
+LONG, ALONE = 1.0, 10.0  # seconds
 SECONDS = pathlib.Path(__file__).parent / "seconds.json"  # of the long ones; --record renews it
 
 
@@ -58,9 +62,9 @@ def pytest_collection_modifyitems(config, items):
         elif not item.get_closest_marker("slow"):
             cases[item.nodeid.partition("[")[0]].append(item)
     for same in cases.values():
-        _, *others = sorted(same, key=lambda item: seconds.get(item.nodeid, 0.0))
-        for item in others:
-            if seconds.get(item.nodeid, 0.0) > LONG:
+        first, *_ = sorted(same, key=lambda item: seconds.get(item.nodeid, 0.0))
+        for item in same:
+            if seconds.get(item.nodeid, 0.0) > (ALONE if item is first else LONG):
                 item.add_marker(pytest.mark.slow)
 
 

@@ -19,8 +19,10 @@ from support.killed_runs import THREADS, assert_same, contents, server
 
 from tf_iresnet.certify import certify
 from tf_iresnet.data import TableError
-from tf_iresnet.training import build, train
+from tf_iresnet.training import build, report, train
+from tf_iresnet.training.callbacks import Schedule
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.interruption import Interrupted
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.train import reproducible_sums, resolve, train_and_evaluate
 from tf_iresnet.training.workdir import RunError, Workdir
@@ -97,17 +99,13 @@ train.train_and_evaluate(json.loads({json.dumps(config)!r}), {str(path)!r})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds out in /proc which file is written")
-@pytest.mark.parametrize(
-    "moments",
-    [["1:10"], pytest.param(["1:10", "checkpoint.npz"], marks=pytest.mark.slow)],
-    ids=len,
-)
-def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
+@pytest.mark.slow
+def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     """Killed amid its second epoch, then half-way through a checkpoint; each in its own process."""
     whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
     process = start(ESTIMATED, whole.path)
     assert process.returncode == 0, process.stderr
-    for kill_at in moments:
+    for kill_at in ("1:10", "checkpoint.npz"):
         process = start(ESTIMATED, resumed.path, kill_at)
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert not resumed.figures.exists()
@@ -115,6 +113,23 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(moments, tmp_path):
     assert process.returncode == 0, process.stderr
     assert "Going on after step 23 of 45, in epoch 2 of 3." in process.stdout
     assert_same(contents(whole), contents(resumed))
+
+
+def test_interrupted_and_resumed_it_ends_with_the_same_bits(run, tmp_path, monkeypatch):
+    """In the process of the tests, amid the second epoch."""
+
+    def step(schedule, batch, logs=None):
+        after_step(schedule, batch, logs)
+        if schedule.state.step == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    resumed, after_step = Workdir(tmp_path / "run"), Schedule.on_train_batch_end
+    monkeypatch.setattr(report, "run_pictures", lambda *_: [])  # which aren't compared
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 20 of 45"):
+        patch.setattr(Schedule, "on_train_batch_end", step)
+        train_and_evaluate(CONFIG, resumed.path)
+    train_and_evaluate(CONFIG, resumed.path)
+    assert_same(contents(run[0]), contents(resumed))
 
 
 def test_a_step_from_the_same_state_gives_the_same_bits():
