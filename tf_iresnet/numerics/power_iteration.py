@@ -35,7 +35,8 @@ def power_iteration(
     the error after k passes falls like 1/k, the growth like 1/k². Cold starts on 128×128 Gaussian
     kernels were up to 5.4 % low by growth ≤ 1e-3, by this rule at 1e-2 0.6 %. No rule notices a
     larger singular value whose vector the start hardly contains (up to 4 % low, rarely): so start
-    from `vector_search.leading_vector` and certify with `norms.upper_bound`.
+    from `vector_search.leading_vector` and certify with `norms.upper_bound`. Convolutions, whose
+    passes cost most, take fewer of them (`conjugate_directions`), with the same stop.
 
     The gradient with respect to the kernel is `u vᵀ`, the vectors held constant (Miyato et al.,
     2018, arXiv 1802.05957, section 2.3); a zero kernel gives σ̃ = 0, gradient 0 and the old vector.
