@@ -6,7 +6,7 @@
     python scripts/benchmark.py --suite=estimators --suite=inverse --workdir=runs
     python scripts/benchmark.py --suite=latency
     python scripts/benchmark.py --suite=memory --workload=conv64 --workdir=runs
-    python scripts/benchmark.py --suite=costs --suite=streams --workdir=runs
+    python scripts/benchmark.py --suite=costs --suite=streams --suite=classifier --workdir=runs
     python scripts/benchmark.py --profile --workload=mlp16
 
 Beside normflows: the same weights, products and true error. Each side lives in a process of its own
@@ -15,10 +15,10 @@ down slows both. Prints one JSON line per workload with the medians in milliseco
 
 `memory` is the peak of a training step by terms of the series and by what `Repeated` keeps, beside
 normflows; `costs` how a step's time grows with depth, width, batch, terms and dimension; `streams`
-what data cost that memory doesn't hold. Suites of
-our own methods write tables and pictures into --workdir, and train there what they need:
-runs/digits is used, if that run is there. --profile prints where the time of our training step goes
-and runs nothing else.
+what data cost that memory doesn't hold; `classifier` the step of an invertible classifier beside
+that of a plain residual network in Keras. Suites of our own methods write tables and pictures into
+--workdir, and train there what they need: runs/digits is used, if that run is there. --profile
+prints where the time of our training step goes and runs nothing else.
 """
 
 import functools
@@ -40,6 +40,7 @@ from comparisons.workloads import WORKLOADS, Workload
 SUITES = ("train_step", "first_step", "sample", "log_prob")
 # Modules of scripts/comparisons with a compare(workdir).
 OWN_SUITES = {
+    "classifier": "classifier",
     "estimators": "estimators",
     "inverse": "solvers",
     "latency": "latency",

@@ -2,6 +2,7 @@
 
     python scripts/compare.py --table=patches --workdir=runs/compare_patches
     python scripts/compare.py --table=constraints --workdir=runs/compare_constraints
+    python scripts/compare.py --table=mnist_classifier --workdir=runs/mnist_classifier --jobs=2
     python scripts/compare.py --table=hybrid --workdir=runs/compare_hybrid
     python scripts/compare.py --table=blocks --workdir=runs/compare_blocks
     python scripts/compare.py --table=branches --workdir=runs/compare_branches --jobs=2
@@ -10,12 +11,12 @@
     python scripts/compare.py --table=tables --workdir=runs/compare_tables --only=variants,penguins
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
-beside invertible ones, `hybrid` density and classes at several weights of the former, `blocks` the
-kinds of block at equal training time, `branches` kinds of block, branch and activation at equal
-training time on one core each, `bases` two bases on heavy tails and two on separate modes, in a
-minute, `tables` the flow of configs/tabular.py, or variants of it, and other densities on real
-tables and simulators. The same command again goes on where it was interrupted, and prints
-a finished table at once.
+of small digits beside invertible ones, `mnist_classifier` the same on MNIST, `hybrid` density and
+classes at several weights of the former, `blocks` the kinds of block at equal training time,
+`branches` kinds of block, branch and activation at equal training time on one core each, `bases`
+two bases on heavy tails and two on separate modes, in a minute, `tables` the flow of
+configs/tabular.py, or variants of it, and other densities on real tables and simulators. The same
+command again goes on where it was interrupted, and prints a finished table at once.
 """
 
 import importlib
@@ -28,7 +29,9 @@ from tf_iresnet.training import cli
 from tf_iresnet.training.workdir import RunError
 
 # Modules of scripts/comparisons, each with a compare(workdir).
-TABLES = ("bases", "blocks", "branches", "constraints", "hybrid", "patches", "tables")
+TABLES = (
+    "bases", "blocks", "branches", "constraints", "hybrid", "mnist_classifier", "patches", "tables",
+)  # fmt: skip
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(
@@ -43,12 +46,18 @@ JOBS = flags.DEFINE_integer(
 ONLY = flags.DEFINE_list(
     "only", None, "Names of data sets and methods to restrict the comparison to."
 )
+SEEDS = flags.DEFINE_integer(
+    "seeds", None, "Runs of each setting, where there are several.", lower_bound=1
+)
+PATH = flags.DEFINE_string(
+    "path", None, "A copy of published data of your own, such as mnist.npz, to train on."
+)
 flags.mark_flags_as_required(["table", "workdir"])
 
 
 def main() -> None:
     compare = importlib.import_module(f"comparisons.{TABLE.value}").compare
-    options = {f.name: f.value for f in (MINUTES, JOBS, ONLY) if f.value is not None}
+    options = {f.name: f.value for f in (MINUTES, JOBS, ONLY, SEEDS, PATH) if f.value is not None}
     for name in options:
         if name not in inspect.signature(compare).parameters:
             raise RunError(

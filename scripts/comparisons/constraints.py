@@ -64,7 +64,7 @@ def compare(
             config = load_config("digits_classifier", arguments=(coefficient,), changes=changes)
             config.training.seed = seed
             runs.append(train_and_evaluate(config, _path(root, coefficient, seed)))
-        rows.append(_row(coefficient, runs))
+        rows.append(row(coefficient, runs))
     spectra = {
         f"coefficient {c}": pictures.singular_values(SavedRun(str(_path(root, c, 0))).invertible)
         for c in coefficients[:2]
@@ -81,7 +81,8 @@ def _path(root: pathlib.Path, coefficient: str, seed: int) -> pathlib.Path:
     return root / coefficient / f"seed_{seed}"
 
 
-def _row(coefficient: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def row(coefficient: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns a row of `compare` from the figures of its runs, one per seed."""
     accuracy = np.array([100 * run["accuracy"] for run in runs])
     mean, error = evaluation.mean_and_standard_error(accuracy)
     errors = [e for run in runs if (e := run["reconstruction_error"]) is not None]

@@ -39,7 +39,8 @@ class ActNorm(InvertibleLayer):
 
     def push(self, bound, x, how=None):
         log_scale, shift, _ = bound  # the weights, in the order of `build`
-        return _with_log_det(x * tf.exp(log_scale) + shift, log_scale, how)
+        y = tf.nn.bias_add(x * tf.exp(log_scale), shift)  # whose gradient is one pass
+        return _with_log_det(y, log_scale, how)
 
     def pull(self, bound, y, how=None):
         log_scale, shift, _ = bound

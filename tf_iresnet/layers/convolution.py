@@ -145,8 +145,8 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):
     `W̃ = W / max(1, ‖A(W)‖₂ / coefficient)`, where `A(W)` is the linear map of images with this
     padding and these strides, at the size that the layer is built for: its norm is that of neither
     the reshaped kernel nor, with zero padding, the circulant map. It is bounded as in
-    `SpectralDense`; a power iteration costs two convolutions of one image. A kernel of size 1 is a
-    matrix.
+    `SpectralDense`; a pass, along conjugate directions, costs two convolutions of one image. A
+    kernel of size 1 is a matrix.
 
     Built for an unknown size (`keras.Input([None, None, channels])`), or called with another size
     than it was built for, the layer bounds the norm for every size: by that on a ring of 16 points

@@ -40,6 +40,13 @@ class NormalizationRule:
         """Stores what spares the next calls a search, as long as the kernel stays as it is."""
 
 
+class Unbounded(NormalizationRule):
+    """The kernel as it is."""
+
+    def __call__(self, linear_map, limit, training=None):
+        return linear_map.kernel
+
+
 @dataclasses.dataclass(eq=False)
 class Power(NormalizationRule):
     """Spectral normalisation by warm-started power iteration: `W / max(1, σ̃/limit)`.

@@ -12,7 +12,13 @@ import tensorflow as tf
 from tf_iresnet.layers import activations
 from tf_iresnet.layers.contractive import CertifiedPart, ContractiveLayer, conditional_shift
 from tf_iresnet.layers.folding import Folding
-from tf_iresnet.layers.normalization_rules import RULES, Power, estimated_norm
+from tf_iresnet.layers.normalization_rules import (
+    RULES,
+    NormalizationRule,
+    Power,
+    Unbounded,
+    estimated_norm,
+)
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.numerics import norms
 from tf_iresnet.numerics.bound_function import BoundFunction, compose
@@ -74,7 +80,10 @@ class SpectralLayer(ContractiveLayer):
         self.tolerance = tolerance
         self.max_power_iterations = max_power_iterations
         power = (tolerance, max_power_iterations, power_iterations)
-        self.rule = Power(*power) if normalization == "power" else RULES[normalization]()
+        if coefficient is None:
+            self.rule: NormalizationRule = Unbounded()
+        else:
+            self.rule = Power(*power) if normalization == "power" else RULES[normalization]()
 
     @property
     def limit(self) -> float:

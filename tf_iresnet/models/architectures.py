@@ -84,13 +84,20 @@ _BEHRMANN: dict[str, Any] = {"activation": "elu", "coefficient": 0.9, "tail_bloc
 _FACTORED: dict[str, Any] = {"squeeze_first": True, "factor_out": True}
 _IRESNET = Architecture(base="learned_normal", **_BEHRMANN, **_FACTORED)
 _IRESNET_CLASSIFIER = Architecture((7, 7, 7), width=(32, 64, 128), pad_channels=13, **_BEHRMANN)
+_IRESNET164_CLASSIFIER = dataclasses.replace(_IRESNET_CLASSIFIER, blocks=(18, 18, 18))
+# To be trained on two CPU cores; not published.
+_SMALL_CLASSIFIER = Architecture(
+    (4, 4), width=(32, 64), squeeze_first=True, pad_channels=12, **_BEHRMANN
+)
 _IDENSENET = Architecture(growth=172, activation="clipswish", tail_width=64)
 
 ARCHITECTURES = {
     "iresnet-mnist": dataclasses.replace(_IRESNET, width=32),
     "iresnet-cifar10": _IRESNET,
     "iresnet-classifier-cifar10": _IRESNET_CLASSIFIER,
-    "iresnet164-classifier-cifar10": dataclasses.replace(_IRESNET_CLASSIFIER, blocks=(18, 18, 18)),
+    "iresnet164-classifier-cifar10": _IRESNET164_CLASSIFIER,
+    "iresnet164-classifier-mnist": dataclasses.replace(_IRESNET164_CLASSIFIER, pad_channels=15),
+    "iresnet-classifier-mnist": _SMALL_CLASSIFIER,
     "resflow-mnist": Architecture(),
     "resflow-cifar10": Architecture(),
     "resflow-imagenet32": Architecture((32, 32, 32)),

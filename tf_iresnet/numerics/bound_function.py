@@ -246,6 +246,8 @@ def shifted(y: tf.Tensor, shift: tf.Tensor | None) -> tf.Tensor:
     """`y + shift`, the shift `[units]`, or `[batch, units]`: the same at every position."""
     if shift is None:
         return y
+    if shift.shape.rank == 1 and y.shape.rank > 1:
+        return tf.nn.bias_add(y, shift)  # whose gradient a convolution's kernel has as well
     if shift.shape.rank == 2 and y.shape.rank > 2:
         shift = tf.reshape(shift, [-1, *[1] * (y.shape.rank - 2), shift.shape[-1]])
     return y + shift

@@ -169,7 +169,7 @@ def _largest_eigenvalue(gram: tf.Tensor, error: tf.Tensor) -> tf.Tensor:
     side = tf.cast(tf.shape(gram)[-1], gram.dtype)
     trace = tf.linalg.trace(gram)[..., None, None]
     # A row at a time, so that rounding doesn't add up.
-    squares = tf.reduce_sum(tf.reduce_sum(gram**2, -1, keepdims=True), -2, keepdims=True)
+    squares = tf.reduce_sum(tf.reduce_sum(tf.square(gram), -1, keepdims=True), -2, keepdims=True)
     squares += error * (6 * tf.stop_gradient(tf.sqrt(squares)) + error)
     of_trace = 2 * tf.sqrt(side) * error
     spread = squares - tf.maximum(trace - of_trace, 0.0) ** 2 / side

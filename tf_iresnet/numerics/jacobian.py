@@ -66,5 +66,5 @@ def norms(
 
 def _normalized(vector: tf.Tensor) -> tuple[tf.Tensor, np.ndarray]:
     """Each example divided by its norm, and the norms `[batch]`."""
-    length = tf.sqrt(tf.reduce_sum(vector**2, range(1, vector.shape.rank), keepdims=True))
+    length = tf.sqrt(tf.reduce_sum(tf.square(vector), range(1, vector.shape.rank), keepdims=True))
     return tf.math.divide_no_nan(vector, length), np.asarray(length, np.float64).reshape(-1)

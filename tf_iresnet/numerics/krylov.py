@@ -187,7 +187,7 @@ def _next_column(space: KrylovSpace) -> tf.Tensor:
     square = space.hessenberg[:, :-1]
     mask = tf.constant(np.eye(square.shape[1], k=-1), square.dtype)
     below, above = square * mask, tf.linalg.matrix_transpose(square) * mask
-    overlap, size = tf.reduce_sum(below * above, [1, 2]), tf.reduce_sum(below**2, [1, 2])
+    overlap, size = tf.reduce_sum(below * above, [1, 2]), tf.reduce_sum(tf.square(below), [1, 2])
     symmetry = tf.math.divide_no_nan(overlap, size)
     ends = tf.stack([symmetry * space.hessenberg[:, -1, -1], square[:, -1, -1]], 1)
     return tf.pad(ends, [[0, 0], [square.shape[1] - 1, 0]])

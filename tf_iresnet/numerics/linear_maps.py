@@ -95,8 +95,12 @@ class LinearMap(TensorDataclass):
 
     def squares(self, vectors: tf.Tensor) -> tf.Tensor:
         """Squared Euclidean norms of vectors `[*stack, n, …]`, all axes kept."""
-        axes = range(self.num_stacked + 1, vectors.shape.rank)
-        return tf.reduce_sum(vectors**2, axes, keepdims=True)
+        return self.inners(vectors, vectors)
+
+    def inners(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        """Inner products of pairs of vectors `[*stack, n, …]`, all axes kept."""
+        axes = range(self.num_stacked + 1, first.shape.rank)
+        return tf.reduce_sum(first * second, axes, keepdims=True)
 
     def lengths(self, vectors: tf.Tensor) -> tf.Tensor:
         return tf.sqrt(self.squares(vectors))

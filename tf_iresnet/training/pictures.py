@@ -122,14 +122,19 @@ def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
     return table_plots.pairs({"samples": samples[:, :COLUMNS]}, shown, texts)
 
 
-def singular_values(model: InvertibleModel, stored: bool = False) -> list[np.ndarray]:
-    """Returns the singular values of layers, normalised or as `stored`, if a dense SVD is cheap."""
+def singular_values(
+    model: InvertibleModel, stored: bool = False, entries: int = ENTRIES
+) -> list[np.ndarray]:
+    """Returns the singular values of layers, normalised or as `stored`, by dense SVDs.
+
+    Those of layers whose matrix has at most so many `entries`.
+    """
     found: list[np.ndarray] = []
     for layer in model._flatten_layers():
         if isinstance(layer, SpectralLayer):
             kernel = layer.kernel.value if stored else layer.normalized_kernel()
             linear_map, _ = layer.norm_map(kernel)
-            if np.prod((*linear_map.input_shape, *linear_map.output_shape)) <= ENTRIES:
+            if np.prod((*linear_map.input_shape, *linear_map.output_shape)) <= entries:
                 values = norms.singular_values(linear_map)
                 found += list(values.reshape(-1, values.shape[-1]))
     return found
