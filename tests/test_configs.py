@@ -38,9 +38,9 @@ PICTURES = {
 }
 # Published experiments, and the data sets that they are for.
 PUBLISHED = {
-    "iresnet": ("mnist", "cifar10"),
+    "iresnet": ("mnist", "mnist28", "cifar10"),
     "iresnet_classifier": ("cifar10", "cifar10-54", "cifar100", "cifar100-54"),
-    "resflow": ("mnist", "cifar10", "imagenet32", "imagenet64", "celeba256"),
+    "resflow": ("mnist", "mnist-small", "cifar10", "imagenet32", "imagenet64", "celeba256"),
     "idensenet": ("cifar10", "imagenet32"),
 }
 # Image models; test_images, test_classifier and test_hybrid make such ones quickly.

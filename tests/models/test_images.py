@@ -7,6 +7,7 @@ import tensorflow as tf
 from support.references import jacobian_log_det
 
 import tf_iresnet as tfi
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
@@ -53,6 +54,16 @@ def test_a_classifier_shares_the_blocks_and_keeps_its_features_images():
     assert convolutions(model) == [(3, 3, 3, 3), (1, 1, 3, 3), (3, 3, 3, 3)] * 2 + [
         (3, 3, 12, 5), (1, 1, 5, 5), (3, 3, 5, 12)
     ]  # fmt: skip
+
+
+def test_without_act_norm_there_is_none_and_the_density_is_the_jacobians():
+    small = {"blocks": (2, 1), "width": 2, "kernels": (3, 3), **TAIL}
+    flow = image_flow((4, 4, 1), "resflow-mnist", log_det="exact", seed=1, act_norm=False, **small)
+    assert not any(isinstance(layer, ActNorm) for layer in flow._flatten_layers())
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 4, 4, 1)), tf.float32)
+    normal = -0.5 * (np.sum(np.square(flow.encode(x)), axis=1) + 16 * np.log(2 * np.pi))
+    expected = normal + jacobian_log_det(flow.layer, x)
+    np.testing.assert_allclose(flow.log_prob(x), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_without_a_coefficient_every_block_is_an_ordinary_one():
