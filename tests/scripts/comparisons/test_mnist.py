@@ -12,6 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from comparisons import configs, mnist_densities, mnist_report, pinned
+from tf_iresnet import log_det
+from tf_iresnet.training import build
 from tf_iresnet.training.train import train_and_evaluate
 from tf_iresnet.training.workdir import RunError
 
@@ -69,6 +71,9 @@ def test_variants_change_fields_and_so_have_runs_of_their_own(name, tmp_path):
         section, key = field.split(".")
         before = ours.argument["config"][section].get(key)
         assert variant.argument["config"][section][key] == value != before
+    model = variant.argument["config"]["model"]
+    build.check_model(model)
+    log_det.get(model["log_det"])
 
 
 def test_where_the_images_lie_does_not_make_another_run(tmp_path):
