@@ -26,6 +26,7 @@ MINUTES = 10.0
 EPOCHS = 10_000  # more than there is time for: the learning rate follows the clock
 EPOCH_STEPS = 400  # between two validations
 SIZE = 28 * 28
+VALIDATION = 1000  # images, so that validations take little of the time
 
 
 def _estimated_by(name: str, **arguments: Any) -> dict[str, Any]:
@@ -185,6 +186,7 @@ def _run(
     training = {"max_minutes": minutes, "epochs": EPOCHS, "steps_per_epoch": EPOCH_STEPS}
     sections = {**(changes or {})}
     sections["training"] = {**training, **sections.get("training", {})}
+    sections["data"] = {"validation_size": VALIDATION, **sections.get("data", {})}
     config = resolve(load_config("resflow", arguments=("mnist-small",), changes=sections))
     for field, value in VARIANTS.get(name, {}).items():
         section, _, key = field.partition(".")

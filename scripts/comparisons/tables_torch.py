@@ -11,7 +11,7 @@ from comparisons.tables_peers import Budget, Fitted
 
 BATCH = 256
 RATE = 1e-3  # the peak of Adam's learning rate, which falls along half a cosine
-WAIT = 1 / 3  # of the time, without a better validation, after which training ends
+WAIT = 1 / 3  # of the time, after which a validation that isn't the best ends training
 VALIDATION_SHARE = 0.1  # of the time, at most
 VALIDATION_STEPS = 10  # between two validations, at least
 VALIDATION_ROWS = 2000  # at most
@@ -117,7 +117,7 @@ def train_flow(
     best, weights, best_at = -math.inf, copy.deepcopy(flow.state_dict()), math.inf
     steps, next_step, next_time = 0, VALIDATION_STEPS, 0.0
     flow.train()
-    while (fraction := budget.fraction) < min(1, best_at + WAIT):
+    while (fraction := budget.fraction) < 1:
         batch = next(batches)
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * fraction))
         optimizer.zero_grad()
@@ -135,6 +135,8 @@ def train_flow(
             if found > best:
                 best, weights = found, copy.deepcopy(flow.state_dict())
                 best_at = budget.fraction
+            elif budget.fraction > best_at + WAIT:
+                break
             cost = budget.elapsed - before
             next_step = steps + VALIDATION_STEPS
             next_time = budget.elapsed + cost * (1 / VALIDATION_SHARE - 1)
