@@ -9,14 +9,19 @@
     python scripts/compare.py --table=bases --workdir=runs/compare_bases
     python scripts/compare.py --table=tables --workdir=runs/compare_tables --minutes=1 --jobs=2
     python scripts/compare.py --table=tables --workdir=runs/compare_tables --only=variants,penguins
+    python scripts/compare.py --table=mnist_densities --workdir=runs/compare_mnist --path=mnist.npz
+    python scripts/compare.py --table=mnist_report --workdir=runs/mnist
 
 `patches` sets our flow beside a Gaussian and TFP's flows, `constraints` an unconstrained classifier
 of small digits beside invertible ones, `mnist_classifier` the same on MNIST, `hybrid` density and
 classes at several weights of the former, `blocks` the kinds of block at equal training time,
 `branches` kinds of block, branch and activation at equal training time on one core each, `bases`
 two bases on heavy tails and two on separate modes, in a minute, `tables` the flow of
-configs/tabular.py, or variants of it, and other densities on real tables and simulators. The same
-command again goes on where it was interrupted, and prints a finished table at once.
+configs/tabular.py, or variants of it, and other densities on real tables and simulators,
+`mnist_densities` the flow of configs/resflow.py:mnist-small, or variants of it, and other flows.
+`mnist_report` trains nothing: it says what a finished run on such images makes of other pictures,
+and shows samples beside the training images nearest to them. The same command again goes on where
+it was interrupted, and prints a finished table at once.
 """
 
 import importlib
@@ -29,9 +34,8 @@ from tf_iresnet.training import cli
 from tf_iresnet.training.workdir import RunError
 
 # Modules of scripts/comparisons, each with a compare(workdir).
-TABLES = (
-    "bases", "blocks", "branches", "constraints", "hybrid", "mnist_classifier", "patches", "tables",
-)  # fmt: skip
+TABLES = ("bases", "blocks", "branches", "constraints", "hybrid", "mnist_classifier")
+TABLES += ("mnist_densities", "mnist_report", "patches", "tables")
 
 TABLE = flags.DEFINE_enum("table", None, TABLES, "Which comparison.")
 WORKDIR = flags.DEFINE_string(
@@ -43,14 +47,14 @@ MINUTES = flags.DEFINE_float(
 JOBS = flags.DEFINE_integer(
     "jobs", None, "Trainings side by side, each on a core of its own.", lower_bound=1
 )
+PATH = flags.DEFINE_string(
+    "path", None, "A copy of the images, such as mnist.npz; the cache of Keras if not given."
+)
 ONLY = flags.DEFINE_list(
     "only", None, "Names of data sets and methods to restrict the comparison to."
 )
 SEEDS = flags.DEFINE_integer(
     "seeds", None, "Runs of each setting, where there are several.", lower_bound=1
-)
-PATH = flags.DEFINE_string(
-    "path", None, "A copy of published data of your own, such as mnist.npz, to train on."
 )
 flags.mark_flags_as_required(["table", "workdir"])
 

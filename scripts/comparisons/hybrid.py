@@ -131,12 +131,16 @@ def auroc(
         others: name → [m, *event].
         batch_size: examples per call.
     """
+    inside = evaluation.log_prob(flow, known, batch_size)
+    return {
+        f"auroc_{name}": area(inside, evaluation.log_prob(flow, examples, batch_size))
+        for name, examples in others.items()
+    }
+
+
+def area(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Returns the area under the curve of scores [n] that should be above others [m]."""
     from sklearn.metrics import roc_auc_score
 
-    inside = evaluation.log_prob(flow, known, batch_size)
-    found = {}
-    for name, examples in others.items():
-        outside = evaluation.log_prob(flow, examples, batch_size)
-        truth = np.repeat([1, 0], [len(inside), len(outside)])
-        found[f"auroc_{name}"] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
-    return found
+    truth = np.repeat([1, 0], [len(inside), len(outside)])
+    return float(roc_auc_score(truth, np.concatenate([inside, outside])))

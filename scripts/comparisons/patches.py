@@ -18,11 +18,9 @@ import tensorflow as tf
 from comparisons import table, tfp_flows
 from comparisons.configs import load_config
 from tf_iresnet import data
-from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.composition import InvertibleSequential
 from tf_iresnet.layers.invertible import InvertibleLayer
 from tf_iresnet.layers.reshaping import Reshape
-from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.training import build, evaluation
 from tf_iresnet.training.checkpoints import Checkpoints
 from tf_iresnet.training.options import TrainingOptions
@@ -162,24 +160,12 @@ def peer(
     if finished is not None:
         return finished
     options = TrainingOptions.from_config(training)
-    layer = tfp_flows.LAYERS[settings["layer"]](seed=options.seed, **settings["arguments"])
-    flow = ResidualFlow(
-        [
-            *build.make_preprocessing(settings["preprocessing"], dataset),
-            Reshape([-1]),
-            ActNorm(),
-            layer,
-        ],
-        seed=options.seed,
-    )
-    flow.build((None, *dataset.event_shape))
-    flow.compile(build.make_optimizer(options, flow), jit_compile=options.jit_compile)
+    flow = tfp_flows.make_flow(settings, dataset, options)
     with run.claim(plain), reproducible_sums():
         state = fit(flow, dataset, options, run)
-        size = sum(int(np.prod(w.shape)) for w in flow.trainable_weights)
         row = {
             "model": name,
-            "parameters": size - layer.masked,
+            "parameters": tfp_flows.parameters(flow),
             "seconds": state.elapsed,
             "best_epoch": state.best_epoch,
             "stopped": state.stopped,

@@ -1,6 +1,7 @@
 """Calls in processes of their own, each by one thread on one core: equal time is equal work."""
 
 import concurrent.futures
+import hashlib
 import importlib
 import json
 import os
@@ -8,8 +9,8 @@ import pathlib
 import queue
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 # Nothing but the standard library is imported up here: a process chooses its core before anything
 # starts threads.
@@ -20,6 +21,30 @@ POOLS = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
+
+
+class Run(NamedTuple):
+    """A fit: the path of its results, without the ending, and the call that makes them."""
+
+    path: pathlib.Path
+    function: str
+    argument: dict[str, Any]
+
+    @property
+    def results(self) -> pathlib.Path:
+        """The file of the results."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+
+def digest(settings: Any) -> str:
+    """Returns a text for a path, so that what has changed settings is made anew, alone."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def finish(runs: Iterable[Run], jobs: int = 1) -> None:
+    """Calls what hasn't left its results yet, see `call`."""
+    missing = [run for run in runs if not run.results.exists()]
+    call({run.path: (run.function, run.argument) for run in missing}, jobs)
 
 
 def train(runs: Mapping[pathlib.Path, Any], jobs: int = 1) -> None:

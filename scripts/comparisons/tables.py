@@ -5,7 +5,6 @@ evaluation don't. Validation rows choose (the best epoch, a bandwidth, among var
 criterion on training rows the components of a mixture; test rows are for the last table alone.
 """
 
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -13,7 +12,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -46,23 +45,6 @@ COLUMNS = (
     table.Column("chosen", "{chosen}", ("chosen",)),
 )
 WRITTEN = (table.Column("table", "{table}", ("table",)), table.Column("", "", ("rows", "part")))
-
-
-class Run(NamedTuple):
-    """A fit: the path of its results, without the ending, and the call that makes them.
-
-    The path holds a digest of the settings: a config that has changed is trained anew, and nothing
-    else is.
-    """
-
-    path: pathlib.Path
-    function: str
-    argument: dict[str, Any]
-
-    @property
-    def results(self) -> pathlib.Path:
-        """The file of the results."""
-        return self.path.with_name(f"{self.path.name}.json")
 
 
 def compare(
@@ -98,14 +80,7 @@ def compare(
         for name in names
         for method in methods
     }
-    pinned.call(
-        {
-            run.path: (run.function, run.argument)
-            for run in itertools.chain(*runs.values())
-            if not run.results.exists()
-        },
-        jobs,
-    )
+    pinned.finish(itertools.chain(*runs.values()), jobs)
     rows = []
     for part, others in (("validation", VARIANTS), ("test", PEERS)):
         shown = [method for method in methods if method == OURS or method in others]
@@ -175,7 +150,7 @@ def _runs(
     splits: Sequence[pathlib.Path],
     minutes: float,
     changes: Mapping[str, Mapping[str, Any]] | None,
-) -> list[Run]:
+) -> list[pinned.Run]:
     """The fits of a method to a table, one per split."""
     runs = []
     for seed, rows in enumerate(splits):
@@ -195,16 +170,15 @@ def _runs(
             config.data.path = str(root / f"{name}.csv")
             parts = ["validation"] if method in VARIANTS else ["validation", "test"]
             function, argument = "fit_ours", argument | {"config": config.to_dict(), "parts": parts}
-        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
-        path = root / name / f"{method}_{digest}_{seed}"
-        runs.append(Run(path, f"comparisons.tables_fit:{function}", argument))
+        path = root / name / f"{method}_{pinned.digest(known)}_{seed}"
+        runs.append(pinned.Run(path, f"comparisons.tables_fit:{function}", argument))
     return runs
 
 
 def _figures(
     name: str,
     part: str,
-    fits: Mapping[str, Sequence[Run]],
+    fits: Mapping[str, Sequence[pinned.Run]],
     splits: Sequence[pathlib.Path],
     source: Source,
 ) -> list[dict[str, Any]]:

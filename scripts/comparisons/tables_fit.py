@@ -34,7 +34,7 @@ def fit_peer(task: Mapping[str, Any], path: str) -> None:
         name: fitted.log_prob(standard[name]) - np.log(scale).sum()
         for name in ("validation", "test")
     }
-    _write(path, task, fitted.cpu_seconds, fitted.chosen, log_probs)
+    write_results(path, task, fitted.cpu_seconds, fitted.chosen, log_probs)
 
 
 def fit_ours(task: Mapping[str, Any], path: str) -> None:
@@ -68,7 +68,7 @@ def fit_ours(task: Mapping[str, Any], path: str) -> None:
     state = Checkpoints(run.run).read_state()
     seconds = state.elapsed if state else math.nan
     chosen = f"the best of {figures['epochs']} epochs at {figures['best_epoch']}"
-    _write(path, task, seconds, chosen, log_probs)
+    write_results(path, task, seconds, chosen, log_probs)
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
@@ -76,15 +76,16 @@ def _load(path: str) -> dict[str, np.ndarray]:
         return {name: rows[name].astype(np.float64) for name in ("train", "validation", "test")}
 
 
-def _write(
+def write_results(
     path: str,
     task: Mapping[str, Any],
     cpu_seconds: float,
     chosen: str,
     log_probs: Mapping[str, np.ndarray],
+    **figures: Any,
 ) -> None:
-    """Writes the results; no reader sees half of them."""
-    content = {"task": task, "cpu_seconds": cpu_seconds, "chosen": chosen}
+    """Writes the results to `path`.json; no reader sees half of them."""
+    content = {"task": task, "cpu_seconds": cpu_seconds, "chosen": chosen, **figures}
     content |= {name: values.tolist() for name, values in log_probs.items()}
     partial = pathlib.Path(f"{path}.json.partial")
     partial.write_text(json.dumps(content))

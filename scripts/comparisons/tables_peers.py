@@ -20,11 +20,13 @@ class Fitted(NamedTuple):
         log_prob: `[n, d]` → `[n]`, nats.
         cpu_seconds: that the fit took.
         chosen: what validation or a criterion chose, in words.
+        steps: of an optimizer; 0 without one.
     """
 
     log_prob: Callable[[np.ndarray], np.ndarray]
     cpu_seconds: float
     chosen: str
+    steps: int = 0
 
 
 class Budget:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from comparisons.tables_peers import Budget, Fitted
 
 BATCH = 256
 RATE = 1e-3  # the peak of Adam's learning rate, which falls along half a cosine
-WAIT = 1 / 3  # of the time, without a better validation, after which training ends
+WAIT = 1 / 3  # of the time, after which a validation that isn't the best ends training
 VALIDATION_SHARE = 0.1  # of the time, at most
 VALIDATION_STEPS = 10  # between two validations, at least
 VALIDATION_ROWS = 2000  # at most
@@ -25,7 +25,7 @@ def nsf(train: np.ndarray, validation: np.ndarray, seconds: float, seed: int) ->
 
     torch.manual_seed(seed)
     flow = zuko.flows.NSF(train.shape[1], transforms=3, hidden_features=[128] * 3)
-    return _train(flow, lambda x: flow().log_prob(x), train, validation, seconds)
+    return train_flow(flow, lambda x: flow().log_prob(x), _batches(train), validation, seconds)
 
 
 def maf(train: np.ndarray, validation: np.ndarray, seconds: float, seed: int) -> Fitted:
@@ -35,7 +35,7 @@ def maf(train: np.ndarray, validation: np.ndarray, seconds: float, seed: int) ->
 
     torch.manual_seed(seed)
     flow = zuko.flows.MAF(train.shape[1], transforms=5, hidden_features=[128] * 2)
-    return _train(flow, lambda x: flow().log_prob(x), train, validation, seconds)
+    return train_flow(flow, lambda x: flow().log_prob(x), _batches(train), validation, seconds)
 
 
 def residual(train: np.ndarray, validation: np.ndarray, seconds: float, seed: int) -> Fitted:
@@ -58,34 +58,52 @@ def residual(train: np.ndarray, validation: np.ndarray, seconds: float, seed: in
         ]
     base = normflows.distributions.DiagGaussian(size, trainable=False)
     flow = normflows.NormalizingFlow(base, flows)
-    return _train(
+    return train_flow(
         flow,
         lambda x: flow.log_prob(x.detach().clone()),  # it marks what it is given
-        train,
+        _batches(train),
         validation,
         seconds,
         after_step=lambda: normflows.utils.update_lipschitz(flow, 5),
     )
 
 
-def _train(
+def _batches(train: np.ndarray) -> Iterator[Any]:
+    """Batches of the rows without an end, each pass in another order."""
+    import torch
+
+    rows = torch.tensor(train, dtype=torch.float32)
+    while True:
+        for chosen in torch.randperm(len(rows)).split(BATCH):
+            yield rows[chosen]
+
+
+def train_flow(
     flow: Any,
     log_prob: Callable[[Any], Any],
-    train: np.ndarray,
+    batches: Iterator[Any],
     validation: np.ndarray,
     seconds: float,
+    rate: float = RATE,
     after_step: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """Trains by Adam until the time is over or validation hasn't improved for a third of it.
 
     The weights of the best validation are kept.
+
+    Args:
+        flow: a module of torch.
+        log_prob: its log-densities in nats, [n, *event] → [n].
+        batches: float32 tensors [batch, *event], as many as there is time for.
+        validation: [n, *event].
+        seconds: of this process.
+        rate: the peak of the learning rate.
+        after_step: called after each step.
     """
     import torch
 
     torch.set_num_threads(1)
-    rows, judges = (
-        torch.tensor(part, dtype=torch.float32) for part in (train, validation[:VALIDATION_ROWS])
-    )
+    judges = torch.tensor(validation[:VALIDATION_ROWS], dtype=torch.float32)
 
     def values(x: Any) -> np.ndarray:
         flow.eval()
@@ -94,17 +112,14 @@ def _train(
         flow.train()
         return found.numpy().astype(np.float64)
 
-    optimizer = torch.optim.Adam(flow.parameters(), lr=RATE)  # imports much the first time
+    optimizer = torch.optim.Adam(flow.parameters(), lr=rate)  # imports much the first time
     budget = Budget(seconds)
     best, weights, best_at = -math.inf, copy.deepcopy(flow.state_dict()), math.inf
     steps, next_step, next_time = 0, VALIDATION_STEPS, 0.0
-    order = torch.empty(0, dtype=torch.long)
     flow.train()
-    while (fraction := budget.fraction) < min(1, best_at + WAIT):
-        if not len(order):
-            order = torch.randperm(len(rows))
-        batch, order = rows[order[:BATCH]], order[BATCH:]
-        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * fraction))
+    while (fraction := budget.fraction) < 1:
+        batch = next(batches)
+        optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * fraction))
         optimizer.zero_grad()
         loss = -log_prob(batch).mean()
         if not torch.isfinite(loss):
@@ -120,6 +135,8 @@ def _train(
             if found > best:
                 best, weights = found, copy.deepcopy(flow.state_dict())
                 best_at = budget.fraction
+            elif budget.fraction > best_at + WAIT:
+                break
             cost = budget.elapsed - before
             next_step = steps + VALIDATION_STEPS
             next_time = budget.elapsed + cost * (1 / VALIDATION_SHARE - 1)
@@ -129,7 +146,7 @@ def _train(
         flow.load_state_dict(weights)
     chosen = f"the best of {steps:,} steps at {min(1.0, best_at):.0%} of the time"
     spent = budget.elapsed
-    return Fitted(lambda x: values(torch.tensor(x, dtype=torch.float32)), spent, chosen)
+    return Fitted(lambda x: values(torch.tensor(x, dtype=torch.float32)), spent, chosen, steps)
 
 
 METHODS = {"nsf": nsf, "maf": maf, "residual": residual}

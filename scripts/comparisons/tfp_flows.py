@@ -4,14 +4,20 @@ Their bijectors map latents to data; the layers here map data to latents, the bi
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet import data
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.invertible import InvertibleLayer, Mapped
+from tf_iresnet.layers.reshaping import Reshape
+from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.training import build
+from tf_iresnet.training.options import TrainingOptions
 
 
 class TfpFlow(InvertibleLayer):
@@ -154,3 +160,27 @@ class MAF(TfpFlow):
 
 
 LAYERS = {"real_nvp": RealNVP, "maf": MAF}
+
+
+def make_flow(
+    settings: Mapping[str, Any], dataset: data.Dataset, options: TrainingOptions
+) -> ResidualFlow:
+    """A compiled flow of flattened examples, trained by what trains ours.
+
+    Args:
+        settings: `layer`, a name in `LAYERS`, its `arguments`, and the `preprocessing` before it.
+        dataset: of the examples.
+        options: of the training.
+    """
+    layer = LAYERS[settings["layer"]](seed=options.seed, **settings["arguments"])
+    before = build.make_preprocessing(settings["preprocessing"], dataset)
+    flow = ResidualFlow([*before, Reshape([-1]), ActNorm(), layer], seed=options.seed)
+    flow.build((None, *dataset.event_shape))
+    flow.compile(build.make_optimizer(options, flow), jit_compile=options.jit_compile)
+    return flow
+
+
+def parameters(flow: ResidualFlow) -> int:
+    """Returns how many parameters are free: entries that are trained and that no mask keeps out."""
+    masked = sum(layer.masked for layer in flow._flatten_layers() if isinstance(layer, TfpFlow))
+    return sum(int(np.prod(w.shape)) for w in flow.trainable_weights) - masked

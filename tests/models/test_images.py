@@ -7,6 +7,7 @@ import tensorflow as tf
 from support.references import jacobian_log_det
 
 import tf_iresnet as tfi
+from tf_iresnet.layers.actnorm import ActNorm
 from tf_iresnet.layers.convolution import SpectralConv2D
 from tf_iresnet.layers.residual import ResidualBlock
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
@@ -53,6 +54,16 @@ def test_a_classifier_shares_the_blocks_and_keeps_its_features_images():
     assert convolutions(model) == [(3, 3, 3, 3), (1, 1, 3, 3), (3, 3, 3, 3)] * 2 + [
         (3, 3, 12, 5), (1, 1, 5, 5), (3, 3, 5, 12)
     ]  # fmt: skip
+
+
+def test_without_act_norm_there_is_the_same_network_else():
+    """The same map, since an `ActNorm` that has seen no data is the identity."""
+    small = {"blocks": (1,), "width": 2, "kernels": (3, 3), "tail_blocks": 0, "seed": 1}
+    flows = [image_flow((4, 4, 1), act_norm=chosen, **small) for chosen in (True, False)]
+    found = [sum(isinstance(layer, ActNorm) for layer in f._flatten_layers()) for f in flows]
+    assert found == [2, 0]
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 4, 1)), tf.float32)
+    np.testing.assert_allclose(*(flow.layer(x) for flow in flows), rtol=1e-6)
 
 
 def test_without_a_coefficient_every_block_is_an_ordinary_one():

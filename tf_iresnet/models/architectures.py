@@ -21,6 +21,7 @@ class Architecture:
         coefficient: bound on the norm of each layer; None for ordinary residual blocks without
             one, in classifiers only, to compare with.
         normalization: how it is kept, "power", "gram" or "aol": see `SpectralConv2D`.
+        act_norm: whether an `ActNorm` goes before each block and after each scale's last.
         squeeze_first: whether a `Squeeze` comes before the first scale.
         pad_channels: channels of zeros that are appended before the first block (after that
             `Squeeze`), in classifiers only.
@@ -44,6 +45,7 @@ class Architecture:
     activation: str = "lipswish"
     coefficient: float | None = 0.98
     normalization: str = "power"
+    act_norm: bool = True
     squeeze_first: bool = False
     pad_channels: int = 0
     factor_out: bool = False

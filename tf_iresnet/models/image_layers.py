@@ -56,7 +56,7 @@ class ImageLayers:
             if count:
                 block = self._normalized(self._convolutions(shape[-1], width))
                 stage.append(Repeated(block, count, self.memory, dtype=self.dtype))
-            stage.append(ActNorm(dtype=self.dtype))
+            stage += self._act_norm()
             if scale < len(a.blocks) - 1:
                 if a.factor_out:
                     shape = (*shape[:-1], shape[-1] - shape[-1] // 2)
@@ -74,7 +74,10 @@ class ImageLayers:
         else:
             constrained = self.architecture.coefficient is not None
             block = ResidualBlock(branch, constrained=constrained, **common)
-        return InvertibleSequential([ActNorm(dtype=self.dtype), block], dtype=self.dtype)
+        return InvertibleSequential([*self._act_norm(), block], dtype=self.dtype)
+
+    def _act_norm(self) -> list[InvertibleLayer]:
+        return [ActNorm(dtype=self.dtype)] if self.architecture.act_norm else []
 
     def _convolutions(self, channels: int, width: int, first: bool = False) -> list[Any]:
         a = self.architecture

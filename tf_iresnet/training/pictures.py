@@ -104,14 +104,14 @@ def data_pictures(
                 if (drawn := draw(model, dataset, batch_size)) is not None:
                     caption, panels, columns = drawn
                     whole = {t: sampling.quantize(images, meta) for t, images in panels.items()}
-                    made.append(_picture(name, caption, _image_grids(whole, meta, columns)))
+                    made.append(_picture(name, caption, image_grids(whole, meta, columns)))
     return made
 
 
 def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
     """Returns a figure of samples [n, *event], quantised as their data of `describe_data` was."""
     if meta["image_shape"] is not None:
-        return _image_grids({"samples": samples[:IMAGES]}, meta)
+        return image_grids({"samples": samples[:IMAGES]}, meta)
     columns = meta["columns"]
     if samples.shape[1:] == (2,):
         extent = np.ravel(meta["ranges"]) if meta["ranges"] else plots.window(samples)
@@ -120,6 +120,16 @@ def samples_figure(samples: np.ndarray, meta: Mapping[str, Any]) -> Figure:
         return plots.densities({f"{len(samples)} samples": panel}, extent, columns)
     shown, texts = columns[:COLUMNS], _texts(table_forms(meta))
     return table_plots.pairs({"samples": samples[:, :COLUMNS]}, shown, texts)
+
+
+def image_grids(panels: Panels, meta: Mapping[str, Any], columns: int | None = None) -> Figure:
+    """Returns a figure of images, of values that their data of `describe_data` can have.
+
+    For `panels` and `columns` see `plots.image_grids`.
+    """
+    top = (meta["levels"] or 2) - 1  # without levels, an intensity in [0, 1]
+    unit = f"grey level, 0 to {top}" if meta["levels"] else "intensity"
+    return plots.image_grids(panels, meta["image_shape"], (0, top), unit, columns=columns)
 
 
 def singular_values(
@@ -257,9 +267,3 @@ _IMAGE_PANELS = {
     "reconstructions": _reconstructions,
     "interpolations": _interpolations,
 }
-
-
-def _image_grids(panels: Panels, meta: Mapping[str, Any], columns: int | None = None) -> Figure:
-    top = (meta["levels"] or 2) - 1  # without levels, an intensity in [0, 1]
-    unit = f"grey level, 0 to {top}" if meta["levels"] else "intensity"
-    return plots.image_grids(panels, meta["image_shape"], (0, top), unit, columns=columns)

@@ -46,7 +46,9 @@ def test_each_coefficient_has_a_row_of_its_runs(tmp_path, capsys):
         for seed in range(2):
             run = SavedRun(str(root / row["coefficient"] / f"seed_{seed}"))
             test = run.dataset()
-            classes = run.model.predict(test.test, verbose=0).argmax(axis=1)
+            # Not by `predict`: these logits are so near to one another that some are equal when
+            # normalised.
+            classes = np.argmax(run.model.class_log_prob(test.test), axis=1)
             errors.append(100 * np.mean(classes != test.labels.test))
         assert row["errors"] == pytest.approx(np.mean(errors))
         assert row["examples"] == 40 and row["cpu_hours"] > 0
