@@ -39,6 +39,7 @@ def fail(message: Callable[[], tf.Tensor]) -> tf.Tensor:
 def expect_no_clipping(optimizer: Any) -> None:
     """Raises for what Keras does on each replica with its own share of a gradient."""
     names = ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
     for name in names:
         if (value := getattr(optimizer, name, None)) is not None:
             raise ValueError(

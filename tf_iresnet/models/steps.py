@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.tracking import Tracked
+from tf_iresnet.models.accumulation import over_parts
 from tf_iresnet.models.step_checks import describe, expect_no_clipping, fail
 from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
@@ -39,9 +40,14 @@ class SteppingModel(Tracked, keras.Model):
     Attributes:
         skip_not_finite: whether such a step is left out, and named on standard output, instead of
             raising an error. Neither the weights nor the means know of it. On one device only.
+        accumulate_steps: the number of equal parts that the batch of a step is evaluated in, one
+            after the other, which takes the memory of one part. Their gradients add up to that of
+            the batch, so nothing else of the step changes; but each part has training noise of its
+            own, and batch normalisation by its own moments. On one device only.
     """
 
     skip_not_finite: bool = False
+    accumulate_steps: int = 1
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
     # What metrics can be given; the first one is for those in a list.
@@ -78,6 +84,12 @@ class SteppingModel(Tracked, keras.Model):
                     "Expected steps that aren't finite to raise on several replicas. Received: "
                     "skip_not_finite=True. Train on one device, or roll back instead."
                 )
+            if self.accumulate_steps > 1:
+                raise ValueError(
+                    "Expected each replica to evaluate its share of a batch at once. Received: "
+                    f"accumulate_steps={self.accumulate_steps}. Train on one device, take smaller "
+                    "batches, or keep less by memory='recompute'."
+                )
         # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
@@ -111,21 +123,16 @@ class SteppingModel(Tracked, keras.Model):
         skipping = self.skip_not_finite
         states = self.non_trainable_variables if skipping else []
         before = [tf.identity(state.value) for state in states]
-        with tf.GradientTape() as tape:
-            values = self._values(x, y, True, seed)
-            loss = values.means["loss"]
-            if weight is not None:
-                loss *= tf.cast(weight, loss.dtype)
-            # Gradients are summed over replicas: of the examples' sum each has its own, of
-            # regularisers, which are the same on all, an equal share.
-            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
-            if self.losses:
-                shares = tf.distribute.get_strategy().num_replicas_in_sync
-                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
-            scaled = self.optimizer.scale_loss(loss)
+        if self.accumulate_steps == 1:
+            (loss, gradients), values = self._differentiated((x, y, weight), seed, place.total)
+        else:
+            (loss, gradients), values = over_parts(
+                lambda part, index: self._differentiated(part, fold_in(seed, index), place.total),
+                self.accumulate_steps,
+                (x, y, weight),
+            )
         weights, taken = self.trainable_weights, tf.constant(True)
         if weights:
-            gradients = tape.gradient(scaled, weights)
             taken = self._apply(gradients, weights, loss, {"step": step, "x": x, "y": y})
             if self.jit_compile and not skipping:  # so that whoever looks at the loss sees it
                 shown = tf.where(taken, values.means["loss"], math.nan)
@@ -141,6 +148,25 @@ class SteppingModel(Tracked, keras.Model):
             return self.get_metrics_result()
 
         return tf.cond(taken, lambda: self._update_metrics(values, weight), undo)
+
+    def _differentiated(
+        self, examples: tuple[Any, Any, Any], seed: Seed, total: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, list[tf.Tensor]], Values]:
+        """The share that examples have in the loss of `total` ones and in its gradients; values."""
+        x, y, weight = examples
+        with tf.GradientTape() as tape:
+            values = self._values(x, y, True, seed)
+            loss = values.means["loss"]
+            if weight is not None:
+                loss *= tf.cast(weight, loss.dtype)
+            # Gradients are summed over replicas: of the examples' sum each has its own, of
+            # regularisers, which are the same on all, an equal share. So are those of parts.
+            loss = tf.reduce_sum(loss) / tf.cast(total, loss.dtype)
+            if self.losses:
+                shares = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps
+                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
+            scaled = self.optimizer.scale_loss(loss)
+        return (loss, tape.gradient(scaled, self.trainable_weights)), values
 
     def test_step(self, data):
         x, y, weight = self._unpack(data)

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.events import Seconds
 from tf_iresnet.training.interruption import Interrupted, Signals
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
@@ -107,9 +108,11 @@ class Recorder(_RunCallback):
         options: TrainingOptions,
         checkpoints: Checkpoints,
         signals: Signals | None = None,
+        seconds: Seconds | None = None,
     ):
         super().__init__(state, options)
         self.checkpoints = checkpoints
+        self.seconds = seconds or Seconds()
         self.signals = signals or Signals()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -120,7 +123,8 @@ class Recorder(_RunCallback):
 
     def save(self) -> None:
         """Writes a checkpoint; then ends the process's training if a signal asked for that."""
-        self.checkpoints.save(self.model, self.state)
+        with self.seconds.spent_on("checkpoint"):
+            self.checkpoints.save(self.model, self.state)
         self._saved(self.state.step)
         if signum := self.signals.received:
             done = f"after step {self.state.step} of {self.options.total_steps}"

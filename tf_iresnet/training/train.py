@@ -17,7 +17,7 @@ from tf_iresnet.training import build
 from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
-from tf_iresnet.training.events import writing_events
+from tf_iresnet.training.events import Seconds, writing_events
 from tf_iresnet.training.fields import check_names
 from tf_iresnet.training.interruption import Signals
 from tf_iresnet.training.loop import train_epochs
@@ -177,6 +177,8 @@ def _train(
     shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
     bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
     model.skip_not_finite = options.on_nan == "skip"
+    model.accumulate_steps = options.accumulate_steps
+    seconds = Seconds(checkpoints.run.tensorboard / "seconds")
     events = writing_events(checkpoints.run.tensorboard)
     with bar.display, events, build.naming_unreadable_files(dataset):
         train_epochs(
@@ -188,9 +190,10 @@ def _train(
             callbacks=[
                 Schedule(state, options),
                 keras.callbacks.TensorBoard(checkpoints.run.tensorboard, write_graph=False),
-                Recorder(state, options, checkpoints, signals),
+                Recorder(state, options, checkpoints, signals, seconds),
                 bar,
             ],
+            seconds=seconds,
         )
 
 
