@@ -17,7 +17,7 @@ CORE = [
     "tf-keras>=2.19",  # tensorflow-probability 0.25 imports it
     "setuptools>=68; python_version >= '3.12'",  # tensorflow-probability 0.25 imports distutils
     "numpy>=1.26",  # data sets and certificates
-    "ml_dtypes>=0.4",  # resolution of bfloat16; TensorFlow brings it
+    "ml_dtypes>=0.5.1",  # resolution of bfloat16; TensorFlow brings it
     "absl-py>=2.1",  # flags of the scripts
     "ml_collections>=1.0",  # configs
 ]
@@ -30,7 +30,7 @@ EXAMPLES = [
     "pyarrow>=15",  # reads .parquet tables
     "openpyxl>=3.1",  # reads .xlsx tables
     "tabulate>=0.9",  # tables on the console
-    "rich>=13.7",  # progress of training; Keras brings it
+    "rich>=14.3",  # progress of training; older ones print a line where nothing is shown
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]
 TEST = [

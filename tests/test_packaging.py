@@ -115,7 +115,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
 @pytest.mark.slow
 def test_the_wheel_works_in_an_environment_of_its_own_without_a_network(wheel, tmp_path):
     """One that takes what the package needs, but not the package, from that of the tests."""
-    venv.create(tmp_path, with_pip=True)
+    venv.create(tmp_path)  # without a pip of its own, and setuptools with it
     executable = tmp_path / "bin" / "python"
     purelib = python("-c", "import sysconfig; print(sysconfig.get_path('purelib'))",
                      executable=executable).strip()  # fmt: skip
