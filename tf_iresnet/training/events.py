@@ -38,7 +38,7 @@ class Seconds:
 
     def __init__(self, folder: pathlib.Path | None = None):
         self.folder = folder
-        self.spent: collections.Counter[str] = collections.Counter()
+        self.spent: dict[str, float] = collections.defaultdict(float)
 
     @contextlib.contextmanager
     def spent_on(self, name: str) -> Iterator[None]:
