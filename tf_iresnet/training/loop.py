@@ -1,9 +1,8 @@
 """Training from any step on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
-import tensorflow as tf
 
 from tf_iresnet.models.step_checks import expect_finite, in_plain_words
 from tf_iresnet.training.checkpoints import RunState
@@ -12,8 +11,8 @@ from tf_iresnet.training.options import TrainingOptions
 
 def train_epochs(
     model: keras.Model,
-    batches: tf.data.Dataset,
-    validation: tf.data.Dataset,
+    batches: Iterable,
+    validation: Iterable,
     state: RunState,
     options: TrainingOptions,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -21,14 +20,14 @@ def train_epochs(
     """Does what `model.fit` does, but begins at `state.step`, in the middle of an epoch or not.
 
     There the running means go on from what they are, as do the model and its optimizer; `batches`
-    begin with that step. `on_epoch_end` of a callback has to count `state.epoch`.
+    begin with that step. These and `validation` are data sets of TensorFlow, distributed ones for a
+    model of several replicas. `on_epoch_end` of a callback has to count `state.epoch`.
     Raises FloatingPointError, with the step and what is known of it, for one that isn't finite.
     """
     listeners = keras.callbacks.CallbackList(
         callbacks, model=model, epochs=options.epochs, steps=options.epoch_steps
     )
-    strategy, model.stop_training = model.distribute_strategy, False
-    iterator = iter(strategy.experimental_distribute_dataset(batches))
+    model.stop_training, iterator = False, iter(batches)
     model.make_train_function()
     listeners.on_train_begin()
     for epoch in range(state.epoch, options.epochs):
@@ -40,8 +39,8 @@ def train_epochs(
             listeners.on_train_batch_begin(batch)
             with in_plain_words():
                 logs = model.train_function(iterator)
-            if model.jit_compile and not getattr(model, "skip_not_finite", False):
-                expect_finite(logs["loss"], f"step {state.step}")  # XLA drops assertions
+            if getattr(model, "shows_not_finite", False):
+                expect_finite(logs["loss"], f"step {state.step}")
             state.step += 1
             listeners.on_train_batch_end(batch, logs)
             if model.stop_training:
