@@ -47,21 +47,23 @@ class Job:
 
     def __init__(self, command: Sequence[str], workers: int):
         addresses = free_addresses(workers)
-        self.processes: list[subprocess.Popen] = []
         self.complaints: list[IO[str]] = []
+        self.processes = []
         for index in range(workers):
             task = {"type": "worker", "index": index}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
             self.complaints.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115
-            self.processes.append(
-                subprocess.Popen(
-                    command,
-                    env={**os.environ, "TF_CONFIG": config},
-                    stdout=subprocess.DEVNULL if index else None,
-                    stderr=self.complaints[-1] if index else None,
-                    start_new_session=True,  # Ctrl-C reaches them through `send` alone
-                )
-            )
+            self.processes.append(self.start(command, index, config))
+
+    def start(self, command: Sequence[str], index: int, config: str) -> subprocess.Popen:
+        """Starts the worker of an index, with its TF_CONFIG."""
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "TF_CONFIG": config},
+            stdout=subprocess.DEVNULL if index else None,
+            stderr=self.complaints[index] if index else None,
+            start_new_session=True,  # Ctrl-C reaches them through `send` alone
+        )
 
     def send(self, signum: int) -> None:
         """Sends a signal to those that still run."""

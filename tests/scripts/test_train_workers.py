@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+
 import train_workers
 
 # Each worker writes its number and how many there are to a file named after both.

@@ -16,12 +16,14 @@ def train_epochs(
     state: RunState,
     options: TrainingOptions,
     callbacks: Sequence[keras.callbacks.Callback],
+    validation_steps: int | None = None,
 ) -> None:
     """Does what `model.fit` does, but begins at `state.step`, in the middle of an epoch or not.
 
     There the running means go on from what they are, as do the model and its optimizer; `batches`
     begin with that step. These and `validation` are data sets of TensorFlow, distributed ones for a
-    model of several replicas. `on_epoch_end` of a callback has to count `state.epoch`.
+    model of several replicas; of the latter Keras wants to know the `validation_steps`.
+    `on_epoch_end` of a callback has to count `state.epoch`.
     Raises FloatingPointError, with the step and what is known of it, for one that isn't finite.
     """
     listeners = keras.callbacks.CallbackList(
@@ -46,7 +48,8 @@ def train_epochs(
             if model.stop_training:
                 break
         logs = dict(model.get_metrics_result())
-        held_out = model.evaluate(validation, callbacks=listeners, return_dict=True, verbose=0)
+        quietly = {"callbacks": listeners, "return_dict": True, "verbose": 0}
+        held_out = model.evaluate(validation, steps=validation_steps, **quietly)
         logs |= {f"val_{name}": value for name, value in held_out.items()}
         listeners.on_epoch_end(epoch, logs)
         if model.stop_training:

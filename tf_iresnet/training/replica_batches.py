@@ -29,6 +29,11 @@ def distribute_batches(
     return strategy.distribute_datasets_from_function(make)
 
 
+def validation_steps(dataset: data.Dataset, options: TrainingOptions) -> int:
+    """Returns how many batches `distribute_validation` gives."""
+    return -(-len(dataset.validation) // options.evaluation_batch_size)
+
+
 def distribute_validation(
     strategy: tf.distribute.Strategy,
     dataset: data.Dataset,

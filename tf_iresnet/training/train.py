@@ -194,7 +194,8 @@ def _validate_start(
     """Takes the untrained model for the best one, as "epoch 0", if its validation is finite."""
     strategy, labelled = model.distribute_strategy, _has_targets(model, dataset)
     validation = replica_batches.distribute_validation(strategy, dataset, options, labelled)
-    loss = model.evaluate(validation, verbose=0, return_dict=True)["loss"]
+    steps = replica_batches.validation_steps(dataset, options)
+    loss = model.evaluate(validation, steps=steps, verbose=0, return_dict=True)["loss"]
     if math.isfinite(loss):
         state.best, state.best_weights = float(loss), [np.asarray(w) for w in model.weights]
 
@@ -228,6 +229,7 @@ def _train(
                 Recorder(state, options, checkpoints, signals),
                 bar,
             ],
+            validation_steps=replica_batches.validation_steps(dataset, options),
         )
 
 
