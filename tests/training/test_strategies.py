@@ -82,8 +82,8 @@ def test_mirrored_takes_all_devices_and_one_is_enough(monkeypatch):
     first = tf.config.list_logical_devices("CPU")[:1]
     found = {"GPU": [], "CPU": first}
     monkeypatch.setattr(tf.config, "list_logical_devices", found.get)
-    assert make_strategy("mirrored").num_replicas_in_sync == 1
-    assert make_strategy("one") is tf.distribute.get_strategy()
+    for name in ("mirrored", "one"):
+        assert make_strategy(name) is tf.distribute.get_strategy()
 
 
 @pytest.mark.parametrize(

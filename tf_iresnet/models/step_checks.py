@@ -74,5 +74,5 @@ def expect_finite(loss: Any, place: str) -> None:
     if not np.isfinite(float(loss)):
         raise FloatingPointError(
             f"Expected a finite loss with finite gradients. Received: others in {place}. The step "
-            "was not taken. Without jit_compile the message says more."
+            "was not taken. On one device, without jit_compile, the message says more."
         )

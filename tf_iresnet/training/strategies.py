@@ -34,10 +34,10 @@ class WorkerLost(RunError):
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the strategy of a name in `NAMES`.
 
-    "one" is the first device; "mirrored" are all GPUs of this machine, or else all logical CPUs;
-    "multi_worker" those of the workers that TF_CONFIG names; "tpu" is the TPU that TPU_NAME names,
-    or else that of this machine. Workers have to make it before anything else, and wait for each
-    other there. Raises RunError for what isn't there.
+    "one" is the first device; "mirrored" are all GPUs of this machine, or else all logical CPUs,
+    and the same as "one" if there is but one; "multi_worker" are those of the workers that TF_CONFIG
+    names; "tpu" is the TPU that TPU_NAME names, or else that of this machine. Workers have to make
+    it before anything else, and wait for each other there. Raises RunError for what isn't there.
     """
     made = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": _tpu}
     if name not in NAMES:
@@ -46,12 +46,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def _mirrored() -> tf.distribute.Strategy:
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    if gpus:
-        return tf.distribute.MirroredStrategy(gpus)
-    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
+    gpus, cpus = (tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU"))
+    names = [device.name for device in gpus or cpus]
+    if len(names) == 1:
+        return tf.distribute.get_strategy()
     # Collective operations of CPUs fail for a second strategy of the same process.
-    return tf.distribute.MirroredStrategy(cpus, tf.distribute.ReductionToOneDevice())
+    return tf.distribute.MirroredStrategy(
+        names, None if gpus else tf.distribute.ReductionToOneDevice()
+    )
 
 
 def _multi_worker() -> tf.distribute.Strategy:

@@ -92,7 +92,7 @@ def _train_and_evaluate(
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         if run.writes:
             save_model(model, run.model)
-            if strategy.num_replicas_in_sync > 1:  # what follows is for one device
+            if strategy is not tf.distribute.get_strategy():  # what follows is for one device
                 model = keras.models.load_model(run.model)
             if dataset.forms:
                 write_reference(run.reference, model, dataset, options.evaluation_batch_size)
