@@ -35,9 +35,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the strategy of a name in `NAMES`.
 
     "one" is the first device; "mirrored" are all GPUs of this machine, or else all logical CPUs,
-    and the same as "one" if there is but one; "multi_worker" are those of the workers that TF_CONFIG
-    names; "tpu" is the TPU that TPU_NAME names, or else that of this machine. Workers have to make
-    it before anything else, and wait for each other there. Raises RunError for what isn't there.
+    and the same as "one" if there is but one; "multi_worker" are those of the workers in TF_CONFIG;
+    "tpu" is the TPU that TPU_NAME names, or else that of this machine. Workers have to make it
+    before anything else, and wait for each other there. Raises RunError for what isn't there.
     """
     made = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": _tpu}
     if name not in NAMES:
