@@ -105,5 +105,5 @@ def step_milliseconds(workload: Workload, rounds: int) -> float:
 
 def exponent(values: Sequence[int], times: Sequence[float]) -> float:
     """The slope of `ln time` over `ln value`, by least squares over the second half."""
-    half = len(values) // 2
+    half = min(len(values) // 2, len(values) - 2)  # at least two of them
     return float(np.polyfit(np.log(values[half:]), np.log(times[half:]), 1)[0])
