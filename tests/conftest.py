@@ -7,6 +7,9 @@ import os
 import pathlib
 
 import pytest
+from support.offline import refuse_the_network
+
+refuse_the_network()
 
 # Read when TensorFlow is loaded, here and in processes that tests start. One thread each, because
 # pytest-xdist already runs a worker per core.

@@ -144,3 +144,53 @@ def test_whatever_batch_comes_first_is_initialised_by_as_a_whole():
     np.testing.assert_allclose(np.std(y, 0), 1, rtol=1e-12)
     for weight in layer.weights:
         np.testing.assert_array_equal(*weight.value.values)
+
+
+def small(strategy=None, x=TABLE, skip=False, steps=1):
+    """A flow of one layer after three steps, clipped and averaged, and what `fit` said."""
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = tfi.ResidualFlow([layers.ActNorm(dtype="float64")])
+        model.build((None, 2))
+        optimizer = keras.optimizers.SGD(0.1, 0.9, global_clipnorm=0.05, use_ema=True)
+        model.compile(optimizer, steps_per_execution=steps)
+    model.skip_not_finite = skip
+    said = model.fit(x, batch_size=6, shuffle=False, verbose=0).history
+    return model, said
+
+
+SPOILED = np.where(np.arange(17)[:, None] == 11, np.nan, TABLE)  # in the second half of a batch
+
+
+@pytest.mark.usefixtures("_quick_to_trace")
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_gradient_of_the_whole_batch_is_clipped(steps):
+    one, expected = small()
+    two, found = small(two_replicas(), steps=steps)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert_same_weights(one, two)
+    for ours, theirs in zip(one.optimizer.variables, two.optimizer.variables, strict=True):
+        np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-6, err_msg=ours.path)
+
+
+@pytest.mark.usefixtures("_quick_to_trace")
+def test_a_step_that_is_not_finite_in_one_part_is_skipped_by_all(capfd):
+    one, expected = small(x=SPOILED, skip=True)
+    two, found = small(two_replicas(), SPOILED, skip=True)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert np.isfinite(found["loss"]) and two.optimizer.iterations.numpy() == 2
+    assert_same_weights(one, two)
+    assert capfd.readouterr().out.count("Received in step 1") == 2, "once for each model"
+
+
+@pytest.mark.usefixtures("_quick_to_trace")
+def test_a_step_that_is_not_finite_in_one_part_is_taken_by_none():
+    strategy = two_replicas()
+    with strategy.scope():
+        model = tfi.ResidualFlow([layers.ActNorm(dtype="float64")])
+        model.build((None, 2))
+        model.compile(keras.optimizers.SGD(0.1, 0.9))
+    with pytest.raises(FloatingPointError, match="in batch 1 of epoch 0"):
+        model.fit(SPOILED, batch_size=6, shuffle=False, verbose=0)
+    assert model.optimizer.iterations.numpy() == 1
+    for weight in (*model.weights, *model.optimizer.variables):
+        assert np.isfinite(weight.numpy()).all()

@@ -278,11 +278,13 @@ def poison(monkeypatch, *lost):
     """Makes the batches of steps `lost[k]` NaN the k-th time that training begins, or the last."""
     times, batches = [], train.build.make_batches
 
-    def spoiled(dataset, options, first_step, labelled):
+    def spoiled(dataset, options, first_step, labelled, pipeline):
         steps = tf.constant(lost[min(len(times), len(lost) - 1)], tf.int64)
         times.append(first_step)
         found = tf.data.Dataset.range(first_step, options.total_steps)
-        pairs = tf.data.Dataset.zip(found, batches(dataset, options, first_step, labelled))
+        pairs = tf.data.Dataset.zip(
+            found, batches(dataset, options, first_step, labelled, pipeline)
+        )
         return pairs.map(lambda i, x: tf.where(tf.reduce_any(i == steps), np.nan * x, x))
 
     monkeypatch.setattr(train.build, "make_batches", spoiled)

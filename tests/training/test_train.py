@@ -46,7 +46,8 @@ ESTIMATED = {
         "preprocessing": {"name": "logit", "alpha": 1e-3},
     },
     "data": {"name": "digits"},
-    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128, "checkpoint_steps": 4},
+    "training": {**CONFIG["training"], "clip_norm": 0.1, "batch_size": 128, "checkpoint_steps": 4,
+        "accumulate_steps": 2},
 }  # fmt: skip
 
 
@@ -269,6 +270,13 @@ def test_events_for_tensorboard_hold_curves_and_pictures(run):
     assert "epoch_loss" in tags["train"]["tensors"]
     assert "epoch_loss" in tags["validation"]["tensors"]
     assert {"density", "final/kl_divergence"} <= set(tags["final"]["tensors"])
+    spent = EventAccumulator(str(folder / "seconds")).Reload()
+    for name in ("data", "step", "validation", "checkpoint"):
+        events = spent.Tensors(f"seconds/{name}")
+        assert [event.step for event in events] == [0, 1, 2]
+        seconds = [tf.make_ndarray(event.tensor_proto) for event in events]
+        # Each epoch's own: together they are less than what passed from one to the next.
+        assert 0 < seconds[1] < events[1].wall_time - events[0].wall_time
 
 
 def test_another_config_is_refused_by_name(run):

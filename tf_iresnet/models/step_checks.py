@@ -36,15 +36,15 @@ def fail(message: Callable[[], tf.Tensor]) -> tf.Tensor:
         return tf.constant(False)
 
 
-def expect_no_clipping(optimizer: Any) -> None:
-    """Raises for what Keras does on each replica with its own share of a gradient."""
-    names = ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
-    for name in names:
-        if (value := getattr(optimizer, name, None)) is not None:
-            raise ValueError(
-                f"Expected no {name} on several replicas, where Keras can't apply it to the whole "
-                f"gradient. Received: {name}={value}. Leave it out, or train on one device."
-            )
+def expect_no_accumulation(optimizer: Any) -> None:
+    """Raises for what Keras does in a branch, where replicas can't wait for each other."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of one that scales the loss
+    value = getattr(optimizer, "gradient_accumulation_steps", None)
+    if value is not None:
+        raise ValueError(
+            "Expected no gradient accumulation on several replicas, where Keras can't do it. "
+            f"Received: gradient_accumulation_steps={value}. Leave it out, or train on one device."
+        )
 
 
 @contextlib.contextmanager
@@ -75,5 +75,5 @@ def expect_finite(loss: Any, place: str) -> None:
     if not np.isfinite(float(loss)):
         raise FloatingPointError(
             f"Expected a finite loss with finite gradients. Received: others in {place}. The step "
-            "was not taken. Without jit_compile the message says more."
+            "was not taken. On one device, without jit_compile, the message says more."
         )

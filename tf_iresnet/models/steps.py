@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from tf_iresnet.layers.tracking import Tracked
-from tf_iresnet.models.step_checks import describe, expect_no_clipping, fail
+from tf_iresnet.models.accumulation import over_parts
+from tf_iresnet.models.step_checks import describe, expect_no_accumulation, fail
 from tf_iresnet.numerics import replicas
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in, from_row
 
@@ -38,10 +39,15 @@ class SteppingModel(Tracked, keras.Model):
 
     Attributes:
         skip_not_finite: whether such a step is left out, and named on standard output, instead of
-            raising an error. Neither the weights nor the means know of it. On one device only.
+            raising an error. Neither the weights nor the means know of it.
+        accumulate_steps: the number of equal parts that the batch of a step is evaluated in, one
+            after the other, which takes the memory of one part. Their gradients add up to that of
+            the batch, so nothing else of the step changes; but each part has training noise of its
+            own, and batch normalisation by its own moments. On one device only.
     """
 
     skip_not_finite: bool = False
+    accumulate_steps: int = 1
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
     # What metrics can be given; the first one is for those in a list.
@@ -70,14 +76,38 @@ class SteppingModel(Tracked, keras.Model):
         dropped = [*self._means, getattr(self, "_loss_tracker", None)]  # Keras' is of its own loss
         return [*self._means, *(metric for metric in super().metrics if metric not in dropped)]
 
+    @property
+    def shows_not_finite(self) -> bool:
+        """Whether a step that wasn't taken has a loss of NaN, rather than an error of its own.
+
+        So it is under XLA, which drops assertions, and on several replicas, where one that fails
+        would leave the others waiting.
+        """
+        several = self.distribute_strategy.num_replicas_in_sync > 1
+        return bool(self.jit_compile or several) and not self.skip_not_finite
+
+    def _make_function(self, step_function):
+        if not replicas.over_workers(self.distribute_strategy):
+            return super()._make_function(step_function)
+
+        # Keras takes means over workers along a first axis, which scalars lack: its issue 20585.
+        def step(data: Any) -> dict[str, tf.Tensor]:
+            return {name: value[tf.newaxis] for name, value in step_function(data).items()}
+
+        return super()._make_function(step)
+
     def make_train_function(self, force=False):
         if self.distribute_strategy.num_replicas_in_sync > 1:
-            expect_no_clipping(self.optimizer)
-            if self.skip_not_finite:
+            expect_no_accumulation(self.optimizer)
+            if self.accumulate_steps > 1:
                 raise ValueError(
-                    "Expected steps that aren't finite to raise on several replicas. Received: "
-                    "skip_not_finite=True. Train on one device, or roll back instead."
+                    "Expected each replica to evaluate its share of a batch at once. Received: "
+                    f"accumulate_steps={self.accumulate_steps}. Train on one device, take smaller "
+                    "batches, or keep less by memory='recompute'."
                 )
+            # Steps sum gradients themselves, before Keras clips them.
+            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            optimizer._all_reduce_sum_gradients = list
         # TensorFlow traces a step twice if the first trace creates the optimizer's variables.
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
@@ -111,23 +141,18 @@ class SteppingModel(Tracked, keras.Model):
         skipping = self.skip_not_finite
         states = self.non_trainable_variables if skipping else []
         before = [tf.identity(state.value) for state in states]
-        with tf.GradientTape() as tape:
-            values = self._values(x, y, True, seed)
-            loss = values.means["loss"]
-            if weight is not None:
-                loss *= tf.cast(weight, loss.dtype)
-            # Gradients are summed over replicas: of the examples' sum each has its own, of
-            # regularisers, which are the same on all, an equal share.
-            loss = tf.reduce_sum(loss) / tf.cast(place.total, loss.dtype)
-            if self.losses:
-                shares = tf.distribute.get_strategy().num_replicas_in_sync
-                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
-            scaled = self.optimizer.scale_loss(loss)
+        if self.accumulate_steps == 1:
+            (loss, gradients), values = self._differentiated((x, y, weight), seed, place.total)
+        else:
+            (loss, gradients), values = over_parts(
+                lambda part, index: self._differentiated(part, fold_in(seed, index), place.total),
+                self.accumulate_steps,
+                (x, y, weight),
+            )
         weights, taken = self.trainable_weights, tf.constant(True)
         if weights:
-            gradients = tape.gradient(scaled, weights)
             taken = self._apply(gradients, weights, loss, {"step": step, "x": x, "y": y})
-            if self.jit_compile and not skipping:  # so that whoever looks at the loss sees it
+            if self.shows_not_finite:
                 shown = tf.where(taken, values.means["loss"], math.nan)
                 values = values._replace(means={**values.means, "loss": shown})
         else:
@@ -135,12 +160,34 @@ class SteppingModel(Tracked, keras.Model):
         if not skipping:
             return self._update_metrics(values, weight)
 
-        def undo() -> dict[str, tf.Tensor]:
+        def undo(before: list[tf.Tensor], *_: Any) -> None:
             for state, value in zip(states, before, strict=True):
                 state.assign(value)
-            return self.get_metrics_result()
 
-        return tf.cond(taken, lambda: self._update_metrics(values, weight), undo)
+        def update(_: Any, values: Values, weight: tf.Tensor | None) -> None:
+            self._update_metrics(values, weight)
+
+        replicas.when(taken, update, undo, before, values, weight)
+        return self.get_metrics_result()
+
+    def _differentiated(
+        self, examples: tuple[Any, Any, Any], seed: Seed, total: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, list[tf.Tensor]], Values]:
+        """The share that examples have in the loss of `total` ones and in its gradients; values."""
+        x, y, weight = examples
+        with tf.GradientTape() as tape:
+            values = self._values(x, y, True, seed)
+            loss = values.means["loss"]
+            if weight is not None:
+                loss *= tf.cast(weight, loss.dtype)
+            # Gradients are summed over replicas: of the examples' sum each has its own, of
+            # regularisers, which are the same on all, an equal share. So are those of parts.
+            loss = tf.reduce_sum(loss) / tf.cast(total, loss.dtype)
+            if self.losses:
+                shares = tf.distribute.get_strategy().num_replicas_in_sync * self.accumulate_steps
+                loss += tf.add_n([tf.cast(value, loss.dtype) for value in self.losses]) / shares
+            scaled = self.optimizer.scale_loss(loss)
+        return (loss, tape.gradient(scaled, self.trainable_weights)), values
 
     def test_step(self, data):
         x, y, weight = self._unpack(data)
@@ -159,30 +206,34 @@ class SteppingModel(Tracked, keras.Model):
     ) -> tf.Tensor:
         """Takes the step if the loss and the gradients are finite, and returns whether it did.
 
-        Otherwise it raises, if it isn't to be skipped, but for XLA, which drops assertions: there
-        the model's methods do.
+        Otherwise it raises, if that isn't left to the model's methods: see `shows_not_finite`.
         """
+        loss, *gradients = replicas.summed([loss, *gradients])
         finite = [tf.math.is_finite(loss)]
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):  # it does so itself
             finite += [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
         all_finite = tf.reduce_all(finite)
-        pairs = [*zip(gradients, weights, strict=True)]
         names = [weight.path for weight in weights][: len(finite) - 1]
         message = functools.partial(describe, loss, finite, names, batch)
-        if self.jit_compile or self.skip_not_finite:
 
-            def leave_out() -> tf.Tensor:
+        def apply(gradients: Any) -> None:
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+        if self.shows_not_finite or self.skip_not_finite:
+
+            def leave_out(_: Any) -> None:
                 if not self.jit_compile:  # XLA prints nothing
-                    tf.print(message(), output_stream=sys.stdout)
-                return batch["step"]
+                    tf.cond(replicas.is_first(), show, lambda: tf.constant(0))
 
-            apply = self.optimizer.apply_gradients
-            tf.cond(all_finite, lambda: tf.cast(apply(pairs), tf.int32), leave_out)
+            def show() -> tf.Tensor:
+                tf.print(message(), output_stream=sys.stdout)
+                return tf.constant(0)
+
+            replicas.when(all_finite, apply, leave_out, gradients)
             return all_finite
         checked = tf.cond(all_finite, lambda: True, lambda: fail(message))
         with tf.control_dependencies([checked]):
-            gradients = [tf.identity(gradient) for gradient in gradients]
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            apply([tf.identity(gradient) for gradient in gradients])
         return all_finite
 
     def _update_metrics(self, values: Values, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:

@@ -103,7 +103,7 @@ class TrainableModel(SteppingModel):
             x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
             y = self._targets(x, y, weight)
             given["validation_data"] = keras.utils.pack_x_y_sample_weight(x, y, weight)
-        if self.jit_compile:  # XLA drops assertions
+        if self.shows_not_finite:
             given["callbacks"] = _with_callback(given.get("callbacks"), StopNotFinite())
         with in_plain_words():
             return super().fit(**given)
@@ -118,7 +118,7 @@ class TrainableModel(SteppingModel):
         given = self._checked(super().train_on_batch, *args, **kwargs)
         with in_plain_words():
             result = super().train_on_batch(**given)
-        if self.jit_compile:
+        if self.shows_not_finite:
             loss = result["loss"] if isinstance(result, dict) else np.ravel(result)[0]
             expect_finite(loss, "this batch")
         return result

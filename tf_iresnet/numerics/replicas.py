@@ -6,7 +6,7 @@ others. Parts needn't be equally large, and may be empty. With a single replica,
 `Strategy.run`, the part is the whole batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -49,6 +49,55 @@ def together(function: Callable[..., Any], *parts: tf.Tensor) -> Any:
         return function(*(lambda part=part: _joined(strategy, part) for part in parts))
 
     return context.merge_call(for_all, args=parts)
+
+
+def summed(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The sums, over all replicas, of what each has."""
+    context = _context()
+    return list(values) if context is None else context.all_reduce("SUM", list(values))
+
+
+def when(
+    condition: tf.Tensor, function: Callable[..., Any], otherwise: Callable[..., Any], *args: Any
+) -> None:
+    """Calls one of two functions of `args` on each replica: a `tf.cond` in which they may wait.
+
+    The `condition` has to be the same on all replicas. What the functions return is dropped.
+    """
+
+    def branch(call: Callable[[], Any]) -> tf.Tensor:
+        call()
+        return tf.constant(0)  # both branches have to return the same
+
+    def for_all(strategy: tf.distribute.Strategy, condition: Any, *args: Any) -> tf.Tensor:
+        (first, *_) = strategy.experimental_local_results(condition)
+        return tf.cond(
+            first,
+            lambda: branch(lambda: strategy.run(function, args)),
+            lambda: branch(lambda: strategy.run(otherwise, args)),
+        )
+
+    context = _context()
+    if context is None:
+        tf.cond(
+            condition,
+            lambda: branch(lambda: function(*args)),
+            lambda: branch(lambda: otherwise(*args)),
+        )
+    else:
+        context.merge_call(for_all, args=(condition, *args))
+
+
+def is_first() -> tf.Tensor:
+    """Whether this replica is the first of all."""
+    context = _context()
+    return tf.constant(True) if context is None else tf.equal(context.replica_id_in_sync_group, 0)
+
+
+def over_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether some replicas of a strategy belong to other processes."""
+    replicas = strategy.num_replicas_in_sync
+    return replicas > 1 and replicas > len(strategy.extended.worker_devices)
 
 
 def _joined(strategy: tf.distribute.Strategy, parts: Any) -> tf.Tensor:

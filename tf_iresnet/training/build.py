@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -24,6 +24,9 @@ from tf_iresnet.training.workdir import Config, RunError
 
 # Parameters of models that other sections, or the data, decide.
 _NO_FIELDS = ("event_size", "image_shape", "num_classes", "seed")
+_Policy = Literal[
+    "float32", "float64", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16"
+]  # of dtypes; Keras has others, of whole numbers
 _Named = str | Mapping[str, Any]  # a name, or {"name": …, arguments}
 _WHITENED_ROWS = 100_000  # more change no covariance
 
@@ -166,8 +169,10 @@ def make_optimizer(options: TrainingOptions, model: keras.Model) -> keras.optimi
     return optimizer
 
 
-def _common(task: str = "density", preprocessing: _Named = "standardize") -> None:
-    """The fields of the section `model` that `make_model` itself reads."""
+def _common(
+    task: str = "density", preprocessing: _Named = "standardize", dtype: _Policy | None = None
+) -> None:
+    """The fields of the section `model` that `make_model` reads, or that are names in a config."""
 
 
 def _of_a_flow(base: _Named | None = None, log_det: _Named = "auto") -> None:

@@ -22,8 +22,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.events import Seconds
 from tf_iresnet.training.interruption import Interrupted, Signals
 from tf_iresnet.training.options import TrainingOptions
+from tf_iresnet.training.strategies import largest
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
 
@@ -68,16 +70,23 @@ class _RunCallback(keras.callbacks.Callback):
 class Schedule(_RunCallback):
     """Sets the learning rate before each step, and ends training at the time limit.
 
-    `clock` gives the seconds that count: those on the wall, unless a subclass has another one.
+    `clock` gives the seconds that count: those on the wall, unless a subclass has another one. Of
+    several workers those of the same one count for all.
     """
 
     clock = staticmethod(time.monotonic)
 
+    def _now(self) -> float:
+        now = self.clock()
+        if self.options.max_minutes is not None:  # it decides what all workers do
+            (now,) = largest(self.model.distribute_strategy, now)
+        return now
+
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.start = self.clock() - self.state.elapsed
+        self.start = self._now() - self.state.elapsed
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        self.state.elapsed = self.clock() - self.start
+        self.state.elapsed = self._now() - self.start
         step, options = self.state.step, self.options
         fraction = progress(step, self.state.elapsed, options)
         self.state.capped |= fraction > step / options.total_steps
@@ -85,7 +94,7 @@ class Schedule(_RunCallback):
         self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.state.elapsed = self.clock() - self.start
+        self.state.elapsed = self._now() - self.start
         limit = self.options.max_minutes
         if limit is not None and self.state.elapsed >= 60 * limit:
             self.state.capped = True
@@ -97,8 +106,8 @@ class Recorder(_RunCallback):
     """Validates with averaged weights, keeps the best, stops early, writes checkpoints.
 
     It does so at the end of each epoch, after `checkpoint_steps` and `checkpoint_minutes`, and for
-    a signal, after which it raises `Interrupted`. A resumed run stops at the same epoch with the
-    same weights: all that matters is in the state.
+    a signal to any of the workers, after which it raises `Interrupted` in all. A resumed run stops
+    at the same epoch with the same weights: all that matters is in the state.
     """
 
     def __init__(
@@ -107,9 +116,11 @@ class Recorder(_RunCallback):
         options: TrainingOptions,
         checkpoints: Checkpoints,
         signals: Signals | None = None,
+        seconds: Seconds | None = None,
     ):
         super().__init__(state, options)
         self.checkpoints = checkpoints
+        self.seconds = seconds or Seconds()
         self.signals = signals or Signals()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -120,9 +131,11 @@ class Recorder(_RunCallback):
 
     def save(self) -> None:
         """Writes a checkpoint; then ends the process's training if a signal asked for that."""
-        self.checkpoints.save(self.model, self.state)
+        signum = int(self._largest(self.signals.received)[0])
+        with self.seconds.spent_on("checkpoint"):
+            self.checkpoints.save(self.model, self.state)
         self._saved(self.state.step)
-        if signum := self.signals.received:
+        if signum:
             done = f"after step {self.state.step} of {self.options.total_steps}"
             raise Interrupted(
                 signum,
@@ -130,14 +143,17 @@ class Recorder(_RunCallback):
                 "goes on from there.",
             )
 
+    def _largest(self, *values: float) -> list[float]:
+        return largest(self.model.distribute_strategy, *values)
+
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.state.stopped:
             return  # by the time limit: saved with its validation
         steps, minutes = self.options.checkpoint_steps, self.options.checkpoint_minutes
-        seconds = time.monotonic() - self._last_time
+        seconds, signum = self._largest(time.monotonic() - self._last_time, self.signals.received)
         due = steps is not None and self.state.step - self._last_step >= steps
         due |= minutes is not None and seconds >= 60 * minutes
-        if due or self.signals.received:
+        if due or signum:
             self.save()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
@@ -147,7 +163,8 @@ class Recorder(_RunCallback):
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.signals.received and not self.state.stopped:  # validated anew when it goes on
+        (signum,) = self._largest(self.signals.received)
+        if signum and not self.state.stopped:  # validated anew when it goes on
             self._put_back(self.model.trainable_variables, self._raw)
             self._put_back(self.model.metrics_variables, self._means)
             self.save()
@@ -169,8 +186,8 @@ class Recorder(_RunCallback):
         if better or not math.isfinite(state.best):  # the last ones, until any is finite
             state.best_epoch, state.best_weights = state.epoch, self._averaged
         optimizer = self.model.optimizer
-        row: dict[str, Any] = {"epoch": state.epoch, "step": int(optimizer.iterations)}
-        row["learning_rate"] = float(optimizer.learning_rate)
+        row: dict[str, Any] = {"epoch": state.epoch, "step": int(optimizer.iterations.numpy())}
+        row["learning_rate"] = float(optimizer.learning_rate.numpy())
         if self.options.on_nan == "skip":
             before, state.skipped = state.skipped, self._count_skipped()
             row["skipped"] = state.skipped
@@ -184,7 +201,7 @@ class Recorder(_RunCallback):
     def _count_skipped(self) -> int:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         # Keras' `iterations` stands still while gradients are accumulated.
-        return self.state.step - int(optimizer._iterations)
+        return self.state.step - int(optimizer._iterations.numpy())
 
     def _stop_if_done(self, loss: float) -> None:
         state, patience = self.state, self.options.patience
@@ -204,7 +221,7 @@ class Recorder(_RunCallback):
 
 def write_metrics(workdir: Workdir, state: RunState) -> None:
     """Writes the rows of the run to metrics.csv, to full digits."""
-    if state.rows:
+    if state.rows and workdir.writes:
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(state.rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -246,7 +263,7 @@ class ProgressBar(_RunCallback):
         self.task = self.display.add_task("", total=1.0, epoch="")
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.first, self.began = int(self.model.optimizer.iterations), time.monotonic()
+        self.first, self.began = int(self.model.optimizer.iterations.numpy()), time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
@@ -262,7 +279,7 @@ class ProgressBar(_RunCallback):
         self._show(logs or {})
 
     def _show(self, logs: dict[str, Any]) -> None:
-        options, step = self.options, int(self.model.optimizer.iterations)
+        options, step = self.options, int(self.model.optimizer.iterations.numpy())
         self.shown = time.monotonic()
         done, steps = progress(step, self.state.elapsed, options), step - self.first
         seconds = (self.shown - self.began) / steps if steps else 0.0  # per step

@@ -79,7 +79,15 @@ class Checkpoints:
         self._written = 0
 
     def save(self, model: keras.Model, state: RunState) -> None:
-        """Writes model, optimizer, running means and `state`, one array after the other."""
+        """Writes model, optimizer, running means and `state`, one array after the other.
+
+        A worker that doesn't write reads the arrays all the same, since all workers add up those of
+        which each has a part.
+        """
+        if not self.run.writes:
+            for variable in _variables(model).values():
+                np.asarray(variable)
+            return
         first, second = self.run.checkpoints
         path = second if self._last == first else first
         with replacing(path) as partial:
@@ -92,7 +100,8 @@ class Checkpoints:
         A damaged newer file is named in a line, and the other one used. Raises RunError if both are
         damaged, or if the file belongs to another architecture.
         """
-        model.optimizer.build(model.trainable_variables)
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
         damaged: list[str] = []
         for path in self._newest_first():
             try:
@@ -153,6 +162,7 @@ def restore_config(run: Workdir) -> None:
 def _variables(model: keras.Model) -> dict[str, Any]:
     """Key → variable that training depends on, in order of the keys."""
     means = {id(v) for v in model.metrics_variables}
+    # In the order in which they are written.
     groups = {
         "means": model.metrics_variables,  # of the epoch so far
         "model": [v for v in model.variables if id(v) not in means],

@@ -26,7 +26,8 @@ def run(main: Callable[[], int | None]) -> None:
         try:
             return main() or 0
         except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
-            return _complain(argv, error)
+            _complain(argv, error)
+            return getattr(error, "status", USAGE_ERROR)
         except KeyboardInterrupt as error:
             print(str(error) or "\nInterrupted.", file=sys.stderr)
             return getattr(error, "status", INTERRUPTED)

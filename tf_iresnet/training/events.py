@@ -1,9 +1,12 @@
 """Event files for TensorBoard, written by TensorFlow, whose errors are its own."""
 
+import collections
 import contextlib
 import errno
+import functools
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -24,3 +27,38 @@ def writing_events(folder: pathlib.Path) -> Iterator[None]:
                 if str(folder) in str(error) and text in str(error):
                     raise OSError(number, text) from error
             raise
+
+
+class Seconds:
+    """What the seconds of an epoch are spent on, as scalars `seconds/…` for TensorBoard.
+
+    "data" is the wait for batches, "step" training, "validation" and "checkpoint" what they say;
+    the rest of an epoch is none of them. Those of an epoch that a process resumes are its own.
+    """
+
+    def __init__(self, folder: pathlib.Path | None = None):
+        self.folder = folder
+        self.spent: dict[str, float] = collections.defaultdict(float)
+
+    @contextlib.contextmanager
+    def spent_on(self, name: str) -> Iterator[None]:
+        """Adds what the block takes."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[name] += time.monotonic() - start
+
+    @functools.cached_property
+    def _writer(self) -> tf.summary.SummaryWriter:
+        if self.folder is None:
+            return tf.summary.create_noop_writer()
+        return tf.summary.create_file_writer(str(self.folder))
+
+    def write(self, epoch: int) -> None:
+        """Writes the seconds of an epoch (0, 1, …) to the folder, if there is one; begins anew."""
+        with self._writer.as_default(epoch):
+            for name, value in self.spent.items():
+                tf.summary.scalar(f"seconds/{name}", value)
+        self._writer.flush()
+        self.spent.clear()

@@ -68,6 +68,8 @@ def _suits(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_suits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in arguments
     if hint in (None, types.NoneType):
         return value is None
     if hint in (int, float):
@@ -90,6 +92,8 @@ def _words(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(argument) for argument in arguments))
+    if origin is typing.Literal:
+        return f"one of {', '.join(arguments)}"
     if origin is not None and issubclass(origin, Sequence):
         return f"a list, each entry {_words(arguments[0])}"
     if origin is Mapping:

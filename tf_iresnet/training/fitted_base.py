@@ -78,14 +78,14 @@ def fit_base(flow: ResidualFlow, dataset: data.Dataset, seed: int = 0) -> Residu
         raise ValueError(f"{expected} Received: {dataset.name} of shape {dataset.event_shape}.")
     rows = dataset.training_rows()
     rows = rows[np.random.RandomState(seed % 2**32).permutation(len(rows))[:_ROWS]]
-    flow.layer(rows, training=True)
-    z = np.asarray(flow.layer(rows), np.float64)
+    flow.layer.forward(rows, training=True)  # not by `call`, which rounds to a policy's dtype
+    z = np.asarray(flow.layer.forward(rows).value, np.float64)
     mixture = choose_mixture(z, seed % 2**32)
     count = len(mixture.weights_)
     base = bases.FullMixture(count, dtype=flow.layer.working_dtype, name="base")
     fitted = ResidualFlow(flow.layer, base, flow.seed, dtype=flow.dtype_policy)
     fitted.build((None, *dataset.event_shape))
-    held_out = flow.layer(dataset.validation)
+    held_out = flow.layer.forward(dataset.validation).value
 
     def score(covariances: np.ndarray) -> float:
         base.set_mixture(mixture.weights_, mixture.means_, covariances)

@@ -15,6 +15,9 @@ class TrainingOptions:
 
     seed: int = 0  # of the weights, the batches and the noise of the log-det estimator
     batch_size: int = 256  # examples per step
+    # Equal parts of a batch that are evaluated one after the other, in the memory of one; their
+    # gradients add up to those of the step.
+    accumulate_steps: int = 1
     # Steps between two validations, each followed by a checkpoint; None for a pass over the
     # training rows, see `by_rows`.
     steps_per_epoch: int | None = 200
@@ -59,10 +62,13 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decay_epochs", tuple(self.decay_epochs))  # JSON has lists
-        for name in ("batch_size", "epochs", "learning_rate"):
+        for name in ("batch_size", "accumulate_steps", "epochs", "learning_rate"):
             self._expect(name, getattr(self, name) > 0, "above 0")
         for name in ("evaluation_batch_size", "evaluation_examples"):
             self._expect(name, getattr(self, name) > 0, "above 0")
+        parts = self.accumulate_steps
+        example = f"a divisor of batch_size={self.batch_size}"
+        self._expect("accumulate_steps", self.batch_size % parts == 0, example)
         optional = ("max_minutes", "patience", "clip_norm", "steps_per_epoch")
         for name in (*optional, "checkpoint_minutes", "checkpoint_steps"):
             value = getattr(self, name)

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from tf_iresnet import data
 from tf_iresnet.models.invertible import InvertibleModel
-from tf_iresnet.training import build
+from tf_iresnet.training import build, replica_batches, strategies
 from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
-from tf_iresnet.training.events import writing_events
+from tf_iresnet.training.events import Seconds, writing_events
 from tf_iresnet.training.fields import check_names
 from tf_iresnet.training.interruption import Signals
 from tf_iresnet.training.loop import train_epochs
@@ -30,7 +30,11 @@ from tf_iresnet.training.workdir import RunError, Workdir, to_plain
 ROLLBACKS = 10  # at most, of `on_nan="rollback"`
 
 
-def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Any,
+    workdir: str | os.PathLike[str],
+    strategy: str | tf.distribute.Strategy = "one",
+) -> dict[str, Any]:
     """Trains the model of a config, or resumes its training; writes model, figures and report.
 
     Called again after a kill at any moment, it resumes after the last checkpoint. On the same
@@ -41,7 +45,10 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
     Args:
         config: `ConfigDict` or nested mapping with the sections `model` (`build.make_model`),
             `data` (`build.make_dataset`) and `training` (`TrainingOptions`).
-        workdir: directory of the run; new, empty, or that of the same config.
+        workdir: directory of the run; new, empty, or that of the same config. Of several workers
+            the first one writes there, and all read.
+        strategy: the devices, by a name in `strategies.NAMES` or made already. A run may go on with
+            others than it began with: batches, noise and means are the same, but for rounding.
 
     Returns:
         The figures in figures.json: those of `evaluation.evaluate`, and how training went.
@@ -50,12 +57,27 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         RunError: for what the user can correct, such as a wrong config, another run's workdir or a
             full disk.
         tf_iresnet.data.DataError: for bad data, before anything is written.
-        Interrupted: after SIGINT or SIGTERM and a checkpoint.
+        Interrupted: after SIGINT or SIGTERM, to any of the workers, and a checkpoint.
+        WorkerLost: for another worker that has ended.
     """
-    config, run = resolve(config), Workdir(workdir)
-    restore_config(run)
-    if (figures := run.finished(config)) is not None:
-        return figures
+    config = resolve(config)
+    if isinstance(strategy, str):
+        strategy = strategies.make_strategy(strategy)
+    strategies.check_strategy(strategy, TrainingOptions(**config["training"]))
+    run = Workdir(workdir, writes=strategies.is_chief(strategy))
+    with strategies.one_of_many(strategy):
+        return _train_and_evaluate(config, run, strategy)
+
+
+def _train_and_evaluate(
+    config: dict[str, Any], run: Workdir, strategy: tf.distribute.Strategy
+) -> dict[str, Any]:
+    if run.writes:
+        restore_config(run)
+    figures = run.finished(config) if run.writes else None
+    (finished,) = strategies.largest(strategy, figures is not None)
+    if finished:
+        return figures or run.read_figures()
     # What is None is filled in below; a large table isn't read for a misspelt field.
     build.check_model({k: v for k, v in config["model"].items() if v is not None})
     dataset = build.make_dataset(config)  # a bad table is found out before anything is written
@@ -63,16 +85,21 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike[str]) -> dict[str
         print(*described, sep="\n", flush=True)
     filled = fill_in(config, dataset)
     options = TrainingOptions(**filled["training"])
-    model = build.make_model(filled, dataset)
+    with strategy.scope():
+        model = build.make_model(filled, dataset)
     with run.claim(config), reproducible_sums():
         state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
-        save_model(model, run.model)
-        if dataset.forms:
-            write_reference(run.reference, model, dataset, options.evaluation_batch_size)
-        figures = write_report(model, dataset, filled, state, run)
-        run.seal()
-        return figures
+        if run.writes:
+            save_model(model, run.model)
+            if strategy is not tf.distribute.get_strategy():  # what follows is for one device
+                model = keras.models.load_model(run.model)
+            if dataset.forms:
+                write_reference(run.reference, model, dataset, options.evaluation_batch_size)
+            figures = write_report(model, dataset, filled, state, run)
+            run.seal()
+        strategies.largest(strategy)  # the others wait for that
+        return figures or run.read_figures()
 
 
 @contextlib.contextmanager
@@ -119,7 +146,7 @@ def fit(
     Interrupted after SIGINT or SIGTERM and a checkpoint.
     """
     checkpoints = Checkpoints(run)
-    state = checkpoints.load(model)
+    state = _load(checkpoints, model)
     digest = build.fingerprint(dataset, options)
     if state.data not in ("", digest):
         raise RunError(
@@ -149,6 +176,13 @@ def fit(
     return state
 
 
+def _load(checkpoints: Checkpoints, model: InvertibleModel) -> RunState:
+    """Restores the last checkpoint in all workers, which wait for each other here."""
+    state = checkpoints.load(model)
+    strategies.expect_same(model.distribute_strategy, state.step, checkpoints.run.path)
+    return state
+
+
 def _has_targets(model: InvertibleModel, dataset: data.Dataset) -> bool:
     """Whether the model learns from the labels or conditions of the data."""
     return hasattr(model, "class_log_prob") or dataset.conditions is not None
@@ -158,8 +192,10 @@ def _validate_start(
     model: InvertibleModel, dataset: data.Dataset, options: TrainingOptions, state: RunState
 ) -> None:
     """Takes the untrained model for the best one, as "epoch 0", if its validation is finite."""
-    validation = build.make_validation_batches(dataset, options, _has_targets(model, dataset))
-    loss = model.evaluate(validation, verbose=0, return_dict=True)["loss"]
+    strategy, labelled = model.distribute_strategy, _has_targets(model, dataset)
+    validation = replica_batches.distribute_validation(strategy, dataset, options, labelled)
+    steps = replica_batches.validation_steps(dataset, options)
+    loss = model.evaluate(validation, steps=steps, verbose=0, return_dict=True)["loss"]
     if math.isfinite(loss):
         state.best, state.best_weights = float(loss), [np.asarray(w) for w in model.weights]
 
@@ -177,20 +213,26 @@ def _train(
     shown = ("bits_per_dim", "accuracy") if dataset.bits_per_dim else ("accuracy",)
     bar = ProgressBar(state, options, [m for m in shown if m in model.metric_names])
     model.skip_not_finite = options.on_nan == "skip"
-    events = writing_events(checkpoints.run.tensorboard)
+    model.accumulate_steps = options.accumulate_steps
+    run, strategy = checkpoints.run, model.distribute_strategy
+    board = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
+    seconds = Seconds(run.tensorboard / "seconds" if run.writes else None)
+    events = writing_events(run.tensorboard)
     with bar.display, events, build.naming_unreadable_files(dataset):
         train_epochs(
             model,
-            build.make_batches(dataset, options, state.step, labelled),
-            build.make_validation_batches(dataset, options, labelled),
+            replica_batches.distribute_batches(strategy, dataset, options, state.step, labelled),
+            replica_batches.distribute_validation(strategy, dataset, options, labelled),
             state,
             options,
             callbacks=[
                 Schedule(state, options),
-                keras.callbacks.TensorBoard(checkpoints.run.tensorboard, write_graph=False),
-                Recorder(state, options, checkpoints, signals),
+                *([board] if run.writes else []),
+                Recorder(state, options, checkpoints, signals, seconds),
                 bar,
             ],
+            validation_steps=replica_batches.validation_steps(dataset, options),
+            seconds=seconds,
         )
 
 
@@ -205,7 +247,7 @@ def _after_explosion(
 
     Raises RunError if nothing has been trained that could be kept.
     """
-    state = checkpoints.load(model)
+    state = _load(checkpoints, model)
     state.elapsed = lost.elapsed
     if options.on_nan == "rollback" and state.rate_factor > 0.5**ROLLBACKS:
         state.rate_factor /= 2

@@ -44,10 +44,16 @@ def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 class Workdir:
-    """The paths of a run's files; `claim` makes the directory if it doesn't exist yet."""
+    """The paths of a run's files; `claim` makes the directory if it doesn't exist yet.
 
-    def __init__(self, path: str | os.PathLike[str]):
+    Args:
+        writes: False for one of several workers that isn't the chief: it reads what the chief
+            writes, and claims nothing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], writes: bool = True):
         self.path = pathlib.Path(path)
+        self.writes = writes
         self.config = self.path / "config.json"
         # Of the last two, in turns: writing one leaves the other as it is.
         self.checkpoints = (self.path / "checkpoint.npz", self.path / "checkpoint2.npz")
@@ -67,6 +73,9 @@ class Workdir:
 
         Raises RunError if it belongs to another config, no run at all or a process training there.
         """
+        if not self.writes:
+            yield
+            return
         self._check(config)
         with writing(self.path / LOCK):
             self.path.mkdir(parents=True, exist_ok=True)
