@@ -154,8 +154,11 @@ def small(strategy=None, x=TABLE, skip=False, steps=1):
         optimizer = keras.optimizers.SGD(0.1, 0.9, global_clipnorm=0.05, use_ema=True)
         model.compile(optimizer, steps_per_execution=steps)
     model.skip_not_finite = skip
-    said = model.fit(x, batch_size=6, shuffle=False, verbose=0).history
-    return model, said
+    return model, model.fit(in_batches(x), shuffle=False, verbose=0).history
+
+
+def in_batches(x):
+    return tf.data.Dataset.from_tensor_slices(x).batch(6)
 
 
 SPOILED = np.where(np.arange(17)[:, None] == 11, np.nan, TABLE)  # in the second half of a batch
@@ -190,7 +193,7 @@ def test_a_step_that_is_not_finite_in_one_part_is_taken_by_none():
         model.build((None, 2))
         model.compile(keras.optimizers.SGD(0.1, 0.9))
     with pytest.raises(FloatingPointError, match="in batch 1 of epoch 0"):
-        model.fit(SPOILED, batch_size=6, shuffle=False, verbose=0)
+        model.fit(in_batches(SPOILED), shuffle=False, verbose=0)
     assert model.optimizer.iterations.numpy() == 1
     for weight in (*model.weights, *model.optimizer.variables):
         assert np.isfinite(weight.numpy()).all()

@@ -96,7 +96,7 @@ def jobs(monkeypatch, seconds=None, seed=0):
                     kills.append(victim)
                     self.processes[victim].send_signal(9)
 
-            timer = threading.Timer(chance.uniform(0.1, 1) * (seconds or 1), kill)
+            timer = threading.Timer(chance.uniform(0.2, 1) * (seconds or 1), kill)
             if seconds is not None:
                 timer.start()
             status = super().wait()

@@ -179,7 +179,7 @@ def test_a_worker_that_is_gone_is_named_in_one_line_with_a_status_of_its_own(sev
         raise lost
     if several:
         assert error.value.status == 75
-        assert "Connection reset by peer" in str(error.value) and "\n" not in str(error.value)
+        assert "(UnavailableError)" in str(error.value) and "\n" not in str(error.value)
 
 
 # -- batches in parts ------------------------------------------------------------------------------

@@ -91,18 +91,19 @@ KILLS = 10
 def test_workers_die_again_and_again_and_the_job_ends_with_the_same_bits(tmp_path, monkeypatch):
     config = CONFIGS["flow"]
     config = {**config, "training": {**config["training"], "epochs": 6}}
-    began = time.monotonic()
     with jobs(monkeypatch):
+        began = time.monotonic()
         assert in_two_workers(config, tmp_path / "whole") == 0
-    seconds, expected = time.monotonic() - began, contents(Workdir(tmp_path / "whole"))
-    killed = []
+        seconds = time.monotonic() - began
+    expected, killed, number = contents(Workdir(tmp_path / "whole")), [], 0
     while len(killed) < KILLS:
-        path = tmp_path / f"{len(killed)}"
-        with jobs(monkeypatch, seconds, seed=len(killed)) as kills:
+        number += 1
+        path = tmp_path / f"{number}"
+        with jobs(monkeypatch, seconds, seed=number) as kills:
             assert in_two_workers(config, path) == 0
         killed += kills
         assert_same(expected, contents(Workdir(path)))
-    print(f"{len(killed)} kills of a worker, {killed.count(0)} of them of the chief")
+    print(f"{number} jobs, {len(killed)} kills of a worker, {killed.count(0)} of them of the first")
 
 
 @pytest.mark.slow

@@ -172,7 +172,6 @@ def one_of_many(strategy: tf.distribute.Strategy) -> Iterator[None]:
     lost = (
         tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
         tf.errors.InternalError, tf.errors.DeadlineExceededError, tf.errors.UnknownError,
-        tf.errors.FailedPreconditionError, tf.errors.OutOfRangeError,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if not is_chief(strategy):
@@ -185,6 +184,6 @@ def one_of_many(strategy: tf.distribute.Strategy) -> Iterator[None]:
                 raise
             raise WorkerLost(
                 "Expected all workers to train on. Received: one that has ended or can't be "
-                f"reached ({' '.join(str(error).split())[:120]}). Start all of them again: the "
-                "run goes on from its last checkpoint."
+                f"reached ({type(error).__name__}). Start all of them again: the run goes on from "
+                "its last checkpoint."
             ) from error
