@@ -64,7 +64,7 @@ def read_all(kind, mutations, read, named=""):
         except Exception as error:
             raise AssertionError(f"{kind}, mutation {count}: {content!r}") from error
         count, slowest = count + 1, max(slowest, time.process_time() - start)
-    seconds = time.process_time() - begin
-    print(f"{count:7,} {kind}: {refused:,} refused; {seconds:.0f} s, at most {slowest:.2f} s each")
+    mean, each = (time.process_time() - begin) / count, 1000 * slowest
+    print(f"{count:7,} {kind}: {refused:,} refused; {1000 * mean:.1f} ms each, at most {each:.0f}")
     assert slowest < 20, (kind, slowest)
     return refused / count
