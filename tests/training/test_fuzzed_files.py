@@ -19,16 +19,6 @@ from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.scores import read_reference
 from tf_iresnet.training.workdir import RunError, Workdir
 
-
-def counts(kinds, quick=20):
-    """Each kind with few mutations, and with its number of them in the slow suite."""
-    return pytest.mark.parametrize(
-        ("kind", "count"),
-        [(kind, quick) for kind in kinds]
-        + [pytest.param(*item, marks=pytest.mark.slow) for item in kinds.items()],
-    )
-
-
 # -- configs --------------------------------------------------------------------------------------
 
 CONFIGS = ("toy", "digits", "digits_classifier", "digits_hybrid", "digits_image")
@@ -43,7 +33,7 @@ def up_to_the_model(config):
     TrainingOptions(**filled["training"])
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [25, pytest.param(5000, marks=pytest.mark.slow)])
 def test_fields_of_configs(count, capsys):
     source = random.Random(4)
     whole = {name: configs.load(name) for name in CONFIGS}
@@ -129,11 +119,12 @@ def readers(copy, config):
 
 FILES = {
     "config.json": 5000, "dataset.json": 5000, "manifest.json": 5000, "figures.json": 5000,
-    "reference.npz": 5000, "checkpoint.npz": 1500, "model.keras": 1000,
+    "reference.npz": 5000, "checkpoint.npz": 3000, "model.keras": 2000,
 }  # fmt: skip
 
 
-@counts(FILES)
+@pytest.mark.slow  # tests/training/test_damage.py has quick ones
+@pytest.mark.parametrize(("kind", "count"), FILES.items())
 def test_files_of_a_workdir(kind, count, finished, tmp_path, capsys):
     copy, rng = Workdir(tmp_path / "run"), np.random.default_rng(6)
     shutil.copytree(finished[0].path, copy.path)
