@@ -172,7 +172,10 @@ def energy_test(a, b, random, permutations=999):
     ("size", "count"), [(1, 1), *(pytest.param(n, 30, marks=pytest.mark.slow) for n in (1, 2))]
 )
 def test_densities_integrate_to_one_and_samples_follow_them(size, count, capsys):
-    """By quadrature; of each flow an energy test would fail with probability 0.001 by chance."""
+    """By quadrature; the energy test of a flow that is right fails with probability 0.001.
+
+    Of 60 flows one would fail with probability 0.06, had they not been drawn once and for all.
+    """
     seen, worst, least, colder = 0, 0.0, 1.0, []
 
     def fact(drawn):
@@ -185,7 +188,7 @@ def test_densities_integrate_to_one_and_samples_follow_them(size, count, capsys)
         grid = Grid(samples, 4001 if size == 1 else 401)
         mass = np.exp(flow.log_prob(grid.points(), *given)) * grid.volume
         worst = max(worst, abs(mass.sum() - 1))
-        assert abs(mass.sum() - 1) < 2e-3
+        assert abs(mass.sum() - 1) < 1e-3
         drawn_by_density = grid.draw(mass, len(samples), random)
         p = energy_test(grid.coordinates(samples), drawn_by_density, random)
         least, seen = min(least, p), seen + 1
