@@ -39,6 +39,7 @@ TEST = [
     "ruff>=0.9",  # format and lint
     "mypy>=1.13",  # types of the public API
     "scipy>=1.12",  # independent routes: quadrature, matrix functions
+    "hypothesis>=6.100",  # random architectures, and the simplest one that breaks a promise
 ]
 BENCH = [
     "torch>=2.3",  # what the peers run on

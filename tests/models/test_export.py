@@ -91,10 +91,10 @@ def calls_of(model, x, condition):
     if hasattr(model, "log_prob"):
         calls["log_prob"] = data
         calls["sample"] = {"num": 5, "seed": 3, **condition}
-        calls["sample cold"] = {**calls["sample"], "temperature": 0.5}
+        cold = calls["sample cold"] = {**calls["sample"], "temperature": 0.5}
         if hasattr(model, "num_classes"):
-            calls["sample cold"]["label"] = 2
-            calls["sample labels"] = {**calls["sample"], "label": np.array([0, 1, 2, 1, 0])}
+            calls["sample_label cold"] = {**cold, "label": 2}
+            calls["sample_label"] = {**calls["sample"], "label": np.array([0, 1, 2, 1, 0])}
     return calls
 
 
@@ -116,7 +116,8 @@ def test_models_are_served_without_the_package(exported):
         flat = {f"{c}/{k}": v for c, given in calls.items() for k, v in given.items()}
         np.savez(folder / f"{name}.npz", **flat)
         expected[name] = {
-            call: getattr(model, call.split()[0])(**given) for call, given in calls.items()
+            call: getattr(model, call.split()[0].removesuffix("_label"))(**given)
+            for call, given in calls.items()
         }
     command = [sys.executable, "-c", textwrap.dedent(SERVING), str(folder)]
     subprocess.run(command, check=True, env=os.environ)
@@ -177,9 +178,21 @@ def test_an_input_signature_fixes_batch_size_and_dtype(tmp_path, capsys):
     served = tf.saved_model.load(str(tmp_path))
     levels = np.arange(16, dtype="uint8").reshape(2, 4, 2, 1)
     np.testing.assert_allclose(served.serve(levels), model(levels.astype("f4")), rtol=1e-4)
-    for wrong in (levels[:1], x[:2]):
-        with pytest.raises(ValueError, match="matching concrete function"):
+    for wrong in (levels[:1], tf.constant(x[:2])):
+        with pytest.raises(TypeError, match=r"Can not cast .* TensorSpec\(shape=\(2, 4, 2, 1\)"):
             served.serve(wrong)
+
+
+def test_neither_rows_nor_numbers_make_new_traces(exported):
+    """A server that keeps a trace for each seed would grow by megabytes with every request."""
+    folder, models = exported
+    served, (_, x, _) = tf.saved_model.load(str(folder / "hybrid")), models["hybrid"]
+    for rows in (1, 3, 5):
+        served.log_prob(x[:rows])
+        served.sample(rows, seed=rows)
+        served.sample_label(rows, label=rows % 3, seed=rows, temperature=rows / 5)
+    for function in (served.log_prob, served.sample, served.sample_label):
+        assert function.experimental_get_tracing_count() == 1
 
 
 REFUSED = {

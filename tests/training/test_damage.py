@@ -159,6 +159,8 @@ def test_data_described_by_others_are_refused(run, tmp_path):
     wrong = [
         [], {}, {**meta, "columns": ["a"]}, {**meta, "forms": [{}]}, {**meta, "forms": 3},
         {**meta, "forms": [{**meta["forms"][0], "step": None}, *meta["forms"][1:]]},
+        {**meta, "forms": [{**meta["forms"][0], "atoms": {}}, *meta["forms"][1:]]},
+        {**meta, "forms": meta["forms"][1:]},
         {**meta, "deviation": ["a", "b"]}, {**meta, "levels": "many"}, {**meta, "condition": [1]},
         {**meta, "image_shape": [2, 2]}, {**meta, "columns": None},
     ]  # fmt: skip

@@ -183,6 +183,9 @@ class ColumnForm:
             for name, value in arguments.items()
         }
         form = cls(**known)
+        listed = (form.atoms, form.levels, form.texts, form.usual)
+        if any(type(values) is not tuple for values in listed):
+            raise TypeError(f"Expected lists for {form.name!r}. Received: {dict(arguments)}.")
         numbers = [form.step, form.origin, form.atom_width, *form.atoms, *form.levels]
         numbers += [bound for bound in (form.low, form.high, *form.usual) if bound is not None]
         if any(type(number) not in (int, float) for number in numbers) or len(form.usual) != 2:

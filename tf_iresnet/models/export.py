@@ -1,7 +1,7 @@
 """Models as SavedModels that need nothing of this package."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -17,14 +17,14 @@ def export_saved_model(
     module, signatures, calls = tf.Module(name=model.name), {}, []
     with frozen(model._flatten_layers()):
         for method in model.served:
-            name = "serve" if method == "call" else method
-            function = tf.function(getattr(model, method), autograph=False)
             for suffix, arguments in _calls(model, method, specs):
-                signatures[name + suffix] = function.get_concrete_function(**arguments)
+                name = ("serve" if method == "call" else method) + suffix
+                function = _function(getattr(model, method), arguments)
+                signatures[name] = function.get_concrete_function()
                 calls.append(f"{name}({', '.join(arguments)})")
-            setattr(module, name, function)
+                setattr(module, name, function)
             if method == model.served[0]:
-                module.serve = function
+                module.serve = getattr(module, name)
                 signatures["serving_default"] = signatures[name]
         # Without this list the raw kernels, the optimizer's and the metrics' variables stay behind.
         graphs = [signature.graph for signature in signatures.values()]
@@ -37,6 +37,24 @@ def export_saved_model(
         print(f"Saved {model.name!r} to {str(filepath)!r}, to be called as: {'; '.join(calls)}")
 
 
+def _function(method: Callable, specs: dict[str, tf.TensorSpec]) -> Any:
+    """The method as a function of these arguments alone, with its defaults but for None.
+
+    Of fixed specs: loaded, any other function of TensorFlow is traced anew for every number of
+    rows and every Python number, and keeps the trace.
+    """
+
+    def function(*values: tf.Tensor) -> tf.Tensor:
+        return method(**dict(zip(specs, values, strict=True)))
+
+    own = inspect.signature(method).parameters
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    defaults = {name: empty if own[name].default is None else own[name].default for name in specs}
+    parameters = [inspect.Parameter(name, kind, default=d) for name, d in defaults.items()]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return tf.function(function, list(specs.values()), autograph=False)
+
+
 def _calls(
     model: Any, method: str, specs: dict[str, tf.TensorSpec]
 ) -> Iterator[tuple[str, dict[str, tf.TensorSpec]]]:
@@ -46,10 +64,9 @@ def _calls(
     given = {name: specs[name] for name in names if name in specs}
     if method != "sample":
         given.pop("seed", None)
-    label = given.pop("label", None)
-    yield "", given
-    if label is not None:
-        yield "_label", given | {"label": label}
+    yield "", {name: spec for name, spec in given.items() if name != "label"}
+    if "label" in given:
+        yield "_label", given
 
 
 def _specs(model: Any, input_signature: Any) -> dict[str, tf.TensorSpec]:

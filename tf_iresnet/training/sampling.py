@@ -119,7 +119,9 @@ def expect_described(meta: Mapping[str, Any], size: int) -> None:
             raise KeyError(name)
     if [type(name) for name in meta["columns"]] != [str] * size:
         raise ValueError(f"columns={meta['columns']!r}")
-    table_forms(meta), condition_columns(meta)
+    condition_columns(meta)
+    if len(table_forms(meta)) not in (0, size):
+        raise ValueError(f"forms={meta['forms']!r}")
     for name in ("deviation", "bin_width", "ranges"):
         np.asarray(meta[name] or 0, float)
     if not (meta["levels"] is None or meta["levels"] > 1):
