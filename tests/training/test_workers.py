@@ -87,22 +87,32 @@ def test_one_device_two_and_two_workers_have_the_same_curve(name, tmp_path, monk
 KILLS = 10
 
 
+def but_for_means(path):
+    found = contents(Workdir(path))
+    return {name: found[name] for name in found if name not in ("state", "metrics.csv")}
+
+
 @pytest.mark.slow
-def test_workers_die_again_and_again_and_the_job_ends_with_the_same_bits(tmp_path, monkeypatch):
+def test_workers_die_again_and_again_and_the_job_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """To the bit, as do optimizer and figures; the means of an epoch but for rounding.
+
+    Of these each worker has a part, and after a restart an equal share of the sum.
+    """
     config = CONFIGS["flow"]
     config = {**config, "training": {**config["training"], "epochs": 6}}
     with jobs(monkeypatch):
         began = time.monotonic()
         assert in_two_workers(config, tmp_path / "whole") == 0
         seconds = time.monotonic() - began
-    expected, killed, number = contents(Workdir(tmp_path / "whole")), [], 0
+    expected, killed, number = but_for_means(tmp_path / "whole"), [], 0
     while len(killed) < KILLS:
         number += 1
         path = tmp_path / f"{number}"
         with jobs(monkeypatch, seconds, seed=number) as kills:
             assert in_two_workers(config, path) == 0
         killed += kills
-        assert_same(expected, contents(Workdir(path)))
+        assert_same(expected, but_for_means(path))
+        assert_same_curve(curve(tmp_path / "whole"), curve(path), rtol=1e-6)
     print(f"{number} jobs, {len(killed)} kills of a worker, {killed.count(0)} of them of the first")
 
 
