@@ -4,6 +4,7 @@ TensorFlow's libraries log that they use oneDNN, and that they find no GPU, befo
 setting: TF_CPP_MIN_LOG_LEVEL silences only what comes later. Lines of information and warnings, and
 the errors that say no more than that there is no GPU, are left out until TensorFlow is loaded and
 has looked for devices. All other lines are shown, also those of a process that crashes meanwhile.
+What TensorFlow's own Python logs begins with warnings.
 """
 
 import contextlib
@@ -59,3 +60,4 @@ if "tensorflow" not in sys.modules:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # which CUDA has more to say about
+    tf.get_logger().setLevel("WARNING")  # of each collective operation otherwise
