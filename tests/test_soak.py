@@ -95,9 +95,10 @@ def test_a_hundred_thousand_requests_of_eight_clients(count, tmp_path, capsys):
         "sample": lambda n: served.sample(n, condition[:n], seed=n, temperature=1.0),
     }
     alone = {name: {n: f(n).numpy() for n in range(1, SIZES + 1)} for name, f in functions.items()}
-    names = list(functions)
+    names, all_there = list(functions), threading.Barrier(CLIENTS)
 
     def client(requests):
+        all_there.wait()
         own = np.random.default_rng(requests)
         for _ in range(requests):
             name, n = names[own.integers(len(names))], int(own.integers(1, SIZES + 1))

@@ -25,7 +25,7 @@ def test_the_funnel_is_neals(example):
 
 def test_shortened(example):
     result = example.run(
-        size=3, num_blocks=2, fit_steps=150, chains=50, steps=100, plain=((8, 0.8),)
+        size=3, num_blocks=2, fit_steps=600, chains=50, steps=200, plain=((8, 0.8),)
     )
     judge(example, result)
     assert result["ratio"] > 1.5
