@@ -135,6 +135,30 @@ def test_samples_are_those_of_the_density(mode, run_in_mode):
         assert abs(scipy.stats.spearmanr(z).statistic) < 4 / np.sqrt(5000)
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        bases.DiagonalNormal(True), bases.StudentT(3.0, True), bases.NormalMixture(3),
+        bases.FullMixture(3), bases.ClassNormal(3), bases.Uniform(),
+    ],
+    ids=lambda base: type(base).__name__,
+)  # fmt: skip
+def test_samples_of_one_entry_pass_kolmogorov_and_smirnov(base):
+    """There what is drawn for an entry and for its component can't be told apart by its place."""
+    base.build((None, 1))
+    random = np.random.default_rng(0)
+    for weight in base.trainable_weights:
+        weight.assign_add(random.normal(size=weight.shape))
+    samples = np.asarray(base.sample(20_000, tf.constant([0, 3])))[:, 0]
+    low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
+    grid = middle + (high - low) * np.sinh(np.linspace(-12, 12, 200_001))
+    density = np.exp(base.log_prob(tf.constant(grid[:, None], tf.float32)))
+    masses = np.diff(grid) * (density[1:] + density[:-1]) / 2
+    assert masses.sum() == pytest.approx(1, abs=1e-3)
+    uniform = np.interp(samples, grid, np.concatenate([[0], np.cumsum(masses)]))
+    assert scipy.stats.kstest(uniform, "uniform").pvalue > 1e-3
+
+
 def test_the_uniform_density_is_minus_infinity_outside_with_gradients_of_0():
     base, z = built(bases.Uniform()), tf.constant([[0.2, -0.5], [0.3, 0.6]])
     with tf.GradientTape() as tape:

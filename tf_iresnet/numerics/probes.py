@@ -32,13 +32,17 @@ def as_seed(seed: Any) -> tf.Tensor:
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
-    """A new seed `[2]`, independent of `seed` for every different integer `data`."""
+    """A new seed `[2]`, independent of `seed` for every different integer `data`.
+
+    The functions below do so with 0 and 1: whoever draws something else beside them has to `split`.
+    """
     seed = as_seed(seed)
     return _like(seed, tf.random.experimental.stateless_fold_in(seed[:2], data, alg=ALGORITHM))
 
 
 def split(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
     """So many new seeds, independent of each other."""
+    seed = as_seed(seed)
     pairs = tf.random.experimental.stateless_split(seed[:2], number, alg=ALGORITHM)
     return [_like(seed, pair) for pair in tf.unstack(pairs)]
 

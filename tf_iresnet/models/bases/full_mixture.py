@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.bases.contract import Base
-from tf_iresnet.numerics.probes import fold_in, gaussian, uniform
+from tf_iresnet.numerics.probes import gaussian, split, uniform
 
 
 @register
@@ -74,9 +74,10 @@ class FullMixture(Base):
     def sample(self, num, seed, temperature=1.0):
         size, dtype = self.event_shape[0], self.loc.value.dtype
         ends = tf.cumsum(tf.nn.softmax(self.logits.value))[:-1]  # rounding can't leave them out
-        label = tf.searchsorted(ends, uniform(tf.stack([num]), fold_in(seed, 1), dtype))
+        of_label, of_normals = split(seed, 2)
+        label = tf.searchsorted(ends, uniform(tf.stack([num]), of_label, dtype))
         scales = self._scales(self.log_diagonal.value, self.below.value)
-        standard = temperature * gaussian(tf.stack([num, size]), seed, dtype)
+        standard = temperature * gaussian(tf.stack([num, size]), of_normals, dtype)
         offsets = tf.matmul(tf.gather(scales, label), standard[:, :, tf.newaxis])[:, :, 0]
         return tf.gather(self.loc.value, label) + offsets
 

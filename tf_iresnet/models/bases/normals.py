@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_iresnet.layers.serialization import register
 from tf_iresnet.models.bases.contract import Base
-from tf_iresnet.numerics.probes import fold_in, gaussian, uniform
+from tf_iresnet.numerics.probes import gaussian, split, uniform
 
 
 class Normal(Base):
@@ -88,7 +88,8 @@ class _Mixture(Normal):
     def sample(self, num, seed, temperature=1.0, label=None):
         """`num` latents, see `Normal`; `label`, an integer or `[num]` of them, is their normal."""
         if label is None:
-            drawn = uniform(tf.stack([num]), fold_in(seed, 1), self.loc.value.dtype)
+            of_label, seed = split(seed, 2)
+            drawn = uniform(tf.stack([num]), of_label, self.loc.value.dtype)
             ends = tf.cumsum(tf.nn.softmax(self.logits.value))[:-1]  # rounding can't leave them out
             label = tf.searchsorted(ends, drawn)
         label = tf.broadcast_to(tf.cast(label, tf.int32), tf.stack([num]))
