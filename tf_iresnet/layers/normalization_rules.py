@@ -78,16 +78,18 @@ class Power(NormalizationRule):
         self.kernel_sketch = add("kernel_sketch", sketch.shape[len(layer.stack) :], lambda: sketch)
 
     def __call__(self, linear_map, limit, training=None):
-        vector, second = self.leading_vector.value, self.second_vector.value
+        vector = self.leading_vector.value
         if self.iterations is None and training:
-            vector, second = power_iteration.swap_if_overtaken(linear_map, vector, second)
-        elif self.iterations is None:
-            vector = self._start(linear_map)
-        kernel, vector = self._normalized(linear_map, vector, limit)
+            sigma, vector, second = power_iteration.follow(
+                linear_map, vector, self.second_vector.value, self.tolerance, self.max_iterations
+            )
+            self.second_vector.assign(second)
+        else:
+            vector = vector if self.iterations is not None else self._start(linear_map)
+            sigma, vector = self._norm(linear_map, vector)
         if training:
             self.leading_vector.assign(vector)
-            self.second_vector.assign(second)
-        return kernel
+        return _divided(linear_map.kernel, sigma, limit)
 
     def anew(self, linear_map, limit):
         return self._normalized(linear_map, search(linear_map), limit)[0]

@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_iresnet.numerics.conjugate_directions import leading_direction
+from tf_iresnet.numerics.conjugate_directions import (
+    ascend,
+    ascend_from_either,
+    orthogonal,
+    overtaken,
+)
 from tf_iresnet.numerics.linear_maps import LinearMap, Matrix
 from tf_iresnet.numerics.map_functions import as_one_graph, in_turn
 from tf_iresnet.numerics.structures import at_least_float32
 
 SINGLE = 1  # passes on matrices one by one, which are enough for most steps of training
-OVERTAKE_MARGIN = 1e-3  # relative; a tenth of the usual tolerance
 
 
 def power_iteration(
@@ -57,13 +61,33 @@ def power_iteration(
         raise ValueError(f"Expected a number of passes >= 0. Received: {passes}. Raise it.")
     linear_map = lifted(linear_map)
     dtype = linear_map.kernel.dtype
-    least = 2 * np.finfo(dtype.as_numpy_dtype).eps
-    growth = tf.constant(-1.0 if iterations is not None else max(tolerance**2 / 2, least), dtype)
+    growth = tf.constant(-1.0, dtype) if iterations is not None else _growth(tolerance, dtype)
     of_images = iterations is None and not isinstance(linear_map, Matrix)
-    search = _ascend if of_images else _iterate
+    search = ascend if of_images else _iterate
     sigma, u, v = without_gradient(search, linear_map, tf.cast(vector, dtype), growth, passes)
     sigma = _with_gradient(linear_map, sigma, u, v)
     return sigma, tf.squeeze(v, linear_map.num_stacked)
+
+
+def follow(
+    linear_map: LinearMap,
+    vector: tf.Tensor,
+    second_vector: tf.Tensor,
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns `σ̃` and both new vectors of `swap_if_overtaken`, then `power_iteration`."""
+    if isinstance(linear_map, Matrix):
+        vector, second = swap_if_overtaken(linear_map, vector, second_vector)
+        return *power_iteration(linear_map, vector, tolerance, max_iterations), second
+    linear_map = lifted(linear_map)
+    dtype = linear_map.kernel.dtype
+    starts = (tf.cast(t, dtype) for t in (vector, second_vector))
+    sigma, u, v, second = without_gradient(
+        ascend_from_either, linear_map, *starts, _growth(tolerance, dtype), max_iterations
+    )
+    sigma = _with_gradient(linear_map, sigma, u, v)
+    return sigma, tf.squeeze(v, linear_map.num_stacked), second
 
 
 def swap_if_overtaken(
@@ -153,25 +177,7 @@ def _iterate_together(
     )
     if of_matrices:
         state = _by_squaring(linear_map.kernel * scale, one_pass, state, passes)
-    return _at(linear_map, state[1], scale, peak)
-
-
-def _ascend(linear_map: LinearMap, vector: tf.Tensor, growth: tf.Tensor, passes: tf.Tensor) -> Any:
-    """What `_iterate` returns, of convolutions, by conjugate directions."""
-
-    def of_one(linear_map: LinearMap, vector: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        peak, start = linear_map.peak(), linear_map.unit(vector[tf.newaxis])
-        scaled = linear_map.with_kernel(linear_map.kernel / peak)
-        v = leading_direction(scaled, start, growth, passes)
-        return _at(linear_map, v, 1 / peak, peak)
-
-    return in_turn(of_one, linear_map, vector, results=3)
-
-
-def _at(
-    linear_map: LinearMap, v: tf.Tensor, scale: tf.Tensor, peak: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    """`‖Wv‖`, `Wv/‖Wv‖` and v, of the map times `scale`, which is `1/peak`."""
+    v = state[1]
     image = linear_map.adjoint(v * scale)
     length = linear_map.lengths(image)
     return tf.reshape(length, tf.shape(peak)) * peak, tf.math.divide_no_nan(image, length), v
@@ -220,18 +226,21 @@ def _with_gradient(
 
 
 def _swapped(linear_map: LinearMap, vector: tf.Tensor, second: tf.Tensor) -> tuple:
-    unit, lengths, axis = linear_map.unit, linear_map.lengths, linear_map.num_stacked
+    axis = linear_map.num_stacked
     scale = 1 / linear_map.peak()[..., None, None]
-    first, second = unit(tf.expand_dims(vector, axis)), tf.expand_dims(second, axis)
-    axes = range(axis + 1, first.shape.rank)
-    second = unit(second - tf.reduce_sum(first * second, axes, keepdims=True) * first)
-    images = linear_map.adjoint(tf.concat([first, second], axis) * scale)
-    of_first, of_second = tf.split(images, 2, axis)
-    overtaken = lengths(of_second) > (1 + OVERTAKE_MARGIN) * lengths(of_first)
-    loser = tf.where(overtaken, first, second)
-    back = linear_map.apply(tf.where(overtaken, of_first, of_second) * scale)
-    loser = tf.where(lengths(back) > 0, unit(back), loser)
-    return tf.squeeze(tf.where(overtaken, second, first), axis), tf.squeeze(loser, axis)
+    starts = orthogonal(linear_map, vector, second)
+    images = linear_map.adjoint(starts * scale)
+    second_is_longer = overtaken(linear_map, images)
+    first, second = tf.split(starts, 2, axis)
+    loser = tf.where(second_is_longer, first, second)
+    back = linear_map.apply(tf.where(second_is_longer, *tf.split(images, 2, axis)) * scale)
+    loser = tf.where(linear_map.lengths(back) > 0, linear_map.unit(back), loser)
+    return tf.squeeze(tf.where(second_is_longer, second, first), axis), tf.squeeze(loser, axis)
+
+
+def _growth(tolerance: float, dtype: tf.DType) -> tf.Tensor:
+    """The eigen-residual of that tolerance, squared and halved, if rounding lets it be reached."""
+    return tf.constant(max(tolerance**2 / 2, 2 * np.finfo(dtype.as_numpy_dtype).eps), dtype)
 
 
 def _image_length(linear_map: LinearMap, vector: tf.Tensor) -> tf.Tensor:
