@@ -9,6 +9,7 @@ import pathlib
 import time
 from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
 from tf_iresnet.training.files import writing
@@ -27,6 +28,23 @@ def writing_events(folder: pathlib.Path) -> Iterator[None]:
                 if str(folder) in str(error) and text in str(error):
                     raise OSError(number, text) from error
             raise
+
+
+class EpochEvents(keras.callbacks.TensorBoard):
+    """Figures of each epoch for TensorBoard, and nothing of its steps.
+
+    Keras offers a summary of each step to TensorFlow even where nobody writes it, and TensorFlow
+    keeps a kilobyte of each: a tenth of a gigabyte in 10⁵ steps.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        super().__init__(folder, write_graph=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+    def on_test_batch_end(self, batch, logs=None):
+        pass
 
 
 class Seconds:

@@ -17,7 +17,7 @@ from tf_iresnet.training import build, replica_batches, strategies
 from tf_iresnet.training.by_rows import fill_in
 from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
 from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
-from tf_iresnet.training.events import Seconds, writing_events
+from tf_iresnet.training.events import EpochEvents, Seconds, writing_events
 from tf_iresnet.training.fields import check_names
 from tf_iresnet.training.interruption import Signals
 from tf_iresnet.training.loop import train_epochs
@@ -215,7 +215,6 @@ def _train(
     model.skip_not_finite = options.on_nan == "skip"
     model.accumulate_steps = options.accumulate_steps
     run, strategy = checkpoints.run, model.distribute_strategy
-    board = keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)
     seconds = Seconds(run.tensorboard / "seconds" if run.writes else None)
     events = writing_events(run.tensorboard)
     with bar.display, events, build.naming_unreadable_files(dataset):
@@ -227,7 +226,7 @@ def _train(
             options,
             callbacks=[
                 Schedule(state, options),
-                *([board] if run.writes else []),
+                *([EpochEvents(run.tensorboard)] if run.writes else []),
                 Recorder(state, options, checkpoints, signals, seconds),
                 bar,
             ],
