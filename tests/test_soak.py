@@ -8,9 +8,9 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
+from support.table_run import config_of_table
 
 import tf_iresnet as tfi
 from tf_iresnet.training import build, train
@@ -50,13 +50,9 @@ def assert_steady(name, warm, end, capsys):
 )
 def test_a_hundred_thousand_steps_of_training(epochs, epoch_steps, tmp_path, monkeypatch, capsys):
     """Of a run with checkpoints, validations, figures for TensorBoard and a table of epochs."""
-    rows = np.random.default_rng(0).normal(size=(120, 2))
-    pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "my.csv", index=False)
-    config = train.resolve({
-        "model": {"num_blocks": 1, "hidden_units": [4], "log_det": "exact", "normalization": "aol"},
-        "data": {"name": "table", "path": str(tmp_path / "my.csv")},
-        "training": {"batch_size": 16, "steps_per_epoch": epoch_steps, "epochs": epochs},
-    })  # fmt: skip
+    config = config_of_table(tmp_path, steps_per_epoch=epoch_steps, epochs=epochs)
+    config["model"]["normalization"] = "aol"
+    config = train.resolve(config)
     dataset, options = build.make_dataset(config), TrainingOptions(**config["training"])
     model, workdir = build.make_model(config, dataset), Workdir(tmp_path / "run")
     save, step, uses, traced = train.Checkpoints.save, model.train_step, [], []

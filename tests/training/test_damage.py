@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from support.table_run import config_of_table
 
 from tf_iresnet.data import DataError
 from tf_iresnet.models.recipes import mlp_flow
@@ -27,15 +28,7 @@ NAMES = (*MADE, "checkpoint.npz", "checkpoint2.npz", "pictures/learning_curve.pn
 def run(tmp_path_factory):
     """A finished run on a table; its folder, config and figures."""
     folder = tmp_path_factory.mktemp("damage")
-    rows = np.random.default_rng(0).normal(size=(120, 2))
-    pd.DataFrame(rows, columns=["a", "b"]).to_csv(folder / "my.csv", index=False)
-    config = {
-        "model": {"num_blocks": 1, "hidden_units": [4], "log_det": "exact"},
-        "data": {"name": "table", "path": str(folder / "my.csv")},
-        "training": {
-            "batch_size": 16, "steps_per_epoch": 3, "epochs": 2, "evaluation_examples": 20
-        },
-    }  # fmt: skip
+    config = config_of_table(folder, steps_per_epoch=3, epochs=2)
     return folder / "run", config, train_and_evaluate(config, folder / "run")
 
 

@@ -5,9 +5,9 @@ import random
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 from support.mutations import mutate, mutate_members, read_all
+from support.table_run import config_of_table
 from training import test_config_mutations as configs
 from training.test_damage import junk
 
@@ -74,15 +74,7 @@ def test_config_files(count, tmp_path, monkeypatch, capsys):
 def finished(tmp_path_factory):
     """The workdir of a finished run on a table, and its config."""
     folder = tmp_path_factory.mktemp("fuzzed")
-    rows = np.random.default_rng(0).normal(size=(120, 2))
-    pd.DataFrame(rows, columns=["a", "b"]).to_csv(folder / "my.csv", index=False)
-    config = {
-        "model": {"num_blocks": 1, "hidden_units": [4], "log_det": "exact"},
-        "data": {"name": "table", "path": str(folder / "my.csv")},
-        "training": {
-            "batch_size": 16, "steps_per_epoch": 2, "epochs": 1, "evaluation_examples": 20
-        },
-    }  # fmt: skip
+    config = config_of_table(folder, steps_per_epoch=2, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tf_iresnet.training.report.run_pictures", lambda *_: [])
         train.train_and_evaluate(config, folder / "run")
