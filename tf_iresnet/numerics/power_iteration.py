@@ -104,9 +104,10 @@ def swap_if_overtaken(
     The kernel is finite, of any scale; the vectors `[*stack, *output_shape]` are non-zero.
 
     Returns:
-        `vector`, or `second_vector` if its image is larger by more than `OVERTAKE_MARGIN`, and the
-        other one after a pass; unit vectors without gradient. (Equal singular values, as of an
-        orthogonal kernel, have a gradient each: rounding must not choose.)
+        `vector`, or `second_vector` if its image is larger by more than the `OVERTAKE_MARGIN` of
+        `conjugate_directions`, and the other one after a pass; unit vectors without gradient.
+        (Equal singular values, as of an orthogonal kernel, have a gradient each: rounding must not
+        choose.)
     """
     linear_map = tf.nest.map_structure(tf.stop_gradient, lifted(linear_map))
     dtype = linear_map.kernel.dtype
