@@ -15,6 +15,7 @@ from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.monte_carlo import LogProb, mean_of_draws
 from tf_iresnet.models.steps import Values
 from tf_iresnet.numerics.probes import Seed, as_seed, fold_in
+from tf_iresnet.numerics.tracing import uncached
 
 
 @register
@@ -230,9 +231,9 @@ class ResidualFlow(InvertibleModel):
             raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
-        options = {"num": tf.convert_to_tensor(num, tf.int32), "seed": as_seed(seed)}
+        options = {"num": tf.convert_to_tensor(uncached(num), tf.int32), "seed": as_seed(seed)}
         if tf.is_tensor(temperature) or temperature != 1:  # a base without a mean knows no other
-            options["temperature"] = tf.cast(temperature, self.layer.working_dtype)
+            options["temperature"] = tf.cast(uncached(temperature), self.layer.working_dtype)
 
         def latents(*given: Any, num: Any, seed: Any, temperature: Any = 1.0) -> tf.Tensor:
             return self.base.sample(num, seed, temperature, *given)

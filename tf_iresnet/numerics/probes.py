@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_iresnet.numerics.tracing import uncached
+
 Seed = int | Any | None  # an int32 tensor or array of shape [2], or [3]: see `from_row`
 
 # Two stateless algorithms exist and XLA may choose another one than eager mode does: with one
@@ -23,7 +25,7 @@ def as_seed(seed: Any) -> tf.Tensor:
     """
     if seed is None:
         return tf.constant([0, 0], tf.int32)
-    seed = tf.convert_to_tensor(seed)
+    seed = tf.convert_to_tensor(uncached(seed))
     if seed.dtype.is_floating or seed.shape not in ((), (2,), (3,)):
         error = TypeError if seed.dtype.is_floating else ValueError
         raise error(f"Expected seed to be an int or an int32 tensor [2]. Received: seed={seed}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import record
 
@@ -126,6 +127,14 @@ def _traces() -> bool:
     In a trace no replica may wait for the others.
     """
     return tf.executing_eagerly() and tf.distribute.get_strategy().num_replicas_in_sync == 1
+
+
+def uncached(number: Any) -> Any:
+    """A Python number as an array; anything else as it is.
+
+    TensorFlow keeps every Python number that it has ever made a tensor of, 0.7 KiB for each.
+    """
+    return np.asarray(number) if isinstance(number, (int, float)) else number
 
 
 def filled(rows: int) -> int:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from tf_iresnet.numerics.tracing import uncached
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
 from tf_iresnet.training.events import Seconds
 from tf_iresnet.training.interruption import Interrupted, Signals
@@ -91,7 +92,7 @@ class Schedule(_RunCallback):
         fraction = progress(step, self.state.elapsed, options)
         self.state.capped |= fraction > step / options.total_steps
         rate = learning_rate(step, fraction, options) * self.state.rate_factor
-        self.model.optimizer.learning_rate = rate
+        self.model.optimizer.learning_rate = uncached(rate)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.state.elapsed = self._now() - self.start
