@@ -13,7 +13,7 @@ import numpy as np
 
 from comparisons import table
 from comparisons.configs import load_config
-from tf_iresnet.data.dequantization import dequantize
+from tf_iresnet.data.dequantization import dequantize_rows
 from tf_iresnet.data.digits import LEVELS
 from tf_iresnet.data.images.patches import cut, load_photographs
 from tf_iresnet.data.randomness import TEST
@@ -115,7 +115,7 @@ def out_of_distribution(num: int) -> dict[str, np.ndarray]:
     noise = random.randint(LEVELS, size=patches.shape)
     width = np.ones(patches.shape[1:], np.float32)
     return {
-        name: dequantize(levels.astype(np.float32), width, TEST, 0).numpy()
+        name: dequantize_rows(levels, width, TEST)
         for name, levels in (("patches", patches), ("noise", noise))
     }
 

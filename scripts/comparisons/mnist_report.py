@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from comparisons import table
 from comparisons.hybrid import area
-from tf_iresnet.data.dequantization import dequantize
+from tf_iresnet.data.dequantization import dequantize_rows
 from tf_iresnet.data.digits import LEVELS
 from tf_iresnet.data.randomness import TEST
 from tf_iresnet.training import evaluation, pictures, plots, sampling
@@ -88,7 +88,7 @@ def compare(workdir: str | os.PathLike[str], images: int = IMAGES) -> list[dict[
 
     width, log_probs = np.ones(shape, np.float32), {}
     for name, whole in {KNOWN: test, **other_images(test, levels)}.items():
-        points = dequantize(whole.astype(np.float32), width, TEST, 0).numpy()
+        points = dequantize_rows(whole, width, TEST)
         log_probs[name] = evaluation.log_prob(flow, points, BATCH)
     rows: list[dict[str, Any]] = []
     for name, found in log_probs.items():

@@ -31,6 +31,7 @@ SIZES = {"rows": (2_000_000, 20_000_000), "images": (100_000, 1_000_000)}
 WIDTH, GROUP, FILE = 10, 50_000, 250_000  # columns; rows of a group and of a file
 SIDE, FOLDER = 32, 1000  # pixels; images of a folder
 BATCH = {"rows": 512, "images": 64}
+HELD = 1000  # examples of each part that is held in memory
 
 
 def compare(
@@ -54,7 +55,7 @@ def compare(
                 partial.mkdir(parents=True, exist_ok=True)
                 {"rows": write_rows, "images": write_images}[kind](partial, number)
                 os.replace(partial, folder)
-            request = {"kind": kind, "folder": str(folder), "seconds": seconds}
+            request = {"kind": kind, "examples": number, "folder": str(folder), "seconds": seconds}
             found = memory.in_own_process("comparisons.streams", request)
             rows.append({"kind": kind, "examples": number, **found})
             print(json.dumps({"suite": "streams", **rows[-1]}), flush=True)
@@ -88,7 +89,7 @@ def write_images(folder: pathlib.Path, number: int) -> None:
         (inside / f"{index:08}.png").write_bytes(tf.io.encode_png(levels).numpy())
 
 
-def measure(kind: str, folder: str, seconds: float) -> dict[str, float]:
+def measure(kind: str, examples: int, folder: str, seconds: float) -> dict[str, float]:
     """Memory in MiB and times of a data set, in batches prepared as training does."""
     import tensorflow as tf
 
@@ -96,7 +97,8 @@ def measure(kind: str, folder: str, seconds: float) -> dict[str, float]:
     importlib.import_module("tf_iresnet.training.build")
     before, start = memory.resident("VmRSS"), time.perf_counter()
     door = {"rows": "table", "images": "image_folder"}[kind]
-    dataset = data.load(door, path=folder, stream=True, validation=0.01, test=0.01)
+    held = HELD / examples
+    dataset = data.load(door, path=folder, stream=True, validation=held, test=held)
     loading, size = time.perf_counter() - start, BATCH[kind]
     batch = dataset.train_batches(size, 0)
 

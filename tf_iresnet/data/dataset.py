@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_iresnet.data.batches import Augment, Examples, Held, Rows, Stream, make_batches
 from tf_iresnet.data.columns import ColumnForm
 from tf_iresnet.data.conditions import ConditionColumn
-from tf_iresnet.data.dequantization import dequantize
+from tf_iresnet.data.dequantization import dequantize_rows
 from tf_iresnet.data.randomness import STATISTICS, TEST, VALIDATION
 from tf_iresnet.data.splits import Split
 
@@ -144,15 +144,15 @@ def finite_dataset(
     return Dataset(
         event_shape=train.shape[1:],
         train_batches=make_batches(examples, width, augment, beside=False),
-        validation=dequantize(parts.validation, widths.validation, VALIDATION, 0).numpy(),
-        test=dequantize(parts.test, widths.test, TEST, 0).numpy(),
+        validation=dequantize_rows(parts.validation, widths.validation, VALIDATION),
+        test=dequantize_rows(parts.test, widths.test, TEST),
         shift=shift,
         scale=scale,
         bin_width=width,
         labels=labels,
         conditions=conditions,
         labelled_batches=beside and make_batches(examples, width, augment, beside=True),
-        training_rows=lambda: dequantize(train, widths.train, STATISTICS, 0).numpy(),
+        training_rows=lambda: dequantize_rows(train, widths.train, STATISTICS),
         training_size=examples.size,
         stream=stream,
         **known,

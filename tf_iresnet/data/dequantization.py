@@ -8,9 +8,12 @@ bound (Theis, van den Oord and Bethge 2016, arXiv 1511.01844, section 3.1).
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.randomness import DEQUANTIZATION, Seed, Step, stream_seed, uniform
+
+_ENTRIES = 2**24  # of a piece: 64 MiB as float32
 
 
 def dequantize(x: Any, width: Any, seed: Seed, step: Step) -> tf.Tensor:
@@ -26,6 +29,24 @@ def dequantize(x: Any, width: Any, seed: Seed, step: Step) -> tf.Tensor:
     noise = uniform(tf.shape(x), stream_seed(seed, step, DEQUANTIZATION))
     # 16 + .9999999 rounds to 17: the sum would land in the next value's cell.
     return tf.where(width > 0, tf.minimum(x + width * noise, tf.math.nextafter(x + width, x)), x)
+
+
+def dequantize_rows(x: np.ndarray, width: np.ndarray, use: int) -> np.ndarray:
+    """Returns rows with noise that is drawn once, for one `use` of them, float32 [n, *event].
+
+    They are taken in pieces, of which `dequantize` needs several times the memory.
+
+    Args:
+        x, width: see `dequantize`.
+        use: `randomness.VALIDATION`, `TEST` or `STATISTICS`.
+    """
+    rows = max(1, _ENTRIES // math.prod(x.shape[1:]))
+    result = np.empty(x.shape, np.float32)
+    for piece, start in enumerate(range(0, len(x), rows)):
+        part = slice(start, start + rows)
+        own = width[part] if np.ndim(width) == x.ndim else width
+        result[part] = dequantize(x[part], own, use, piece)
+    return result
 
 
 def bits_per_dim(log_prob: Any, event_size: int) -> Any:

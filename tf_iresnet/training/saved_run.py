@@ -11,7 +11,7 @@ import numpy as np
 from tf_iresnet import data
 from tf_iresnet.data.columns import encode
 from tf_iresnet.data.conditions import ConditionColumn, encode_condition
-from tf_iresnet.data.dequantization import dequantize
+from tf_iresnet.data.dequantization import dequantize_rows
 from tf_iresnet.data.randomness import TEST
 from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
@@ -129,7 +129,7 @@ class SavedRun:
         condition = encode_condition(given, values) if given else None
         if not forms:
             return Examples(event.astype(np.float32), condition)
-        return Examples(dequantize(*encode(forms, event), TEST, 0).numpy(), condition)
+        return Examples(dequantize_rows(*encode(forms, event), TEST), condition)
 
     def given(self, path: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns what a conditional density is given: values [n, k] and conditions [n, size]."""
