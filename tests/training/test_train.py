@@ -106,7 +106,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path):
     whole, resumed = Workdir(tmp_path / "whole"), Workdir(tmp_path / "resumed")
     process = start(ESTIMATED, whole.path)
     assert process.returncode == 0, process.stderr
-    for kill_at in ("1:10", "checkpoint.npz"):
+    for kill_at in ("1:10", "checkpoint2.npz"):
         process = start(ESTIMATED, resumed.path, kill_at)
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert not resumed.figures.exists()
