@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from comparisons import memory, table
+from comparisons import peak, table
 
 COLUMNS = (
     table.Column("data", "{kind}", ("kind",)),
@@ -56,7 +56,7 @@ def compare(
                 {"rows": write_rows, "images": write_images}[kind](partial, number)
                 os.replace(partial, folder)
             request = {"kind": kind, "examples": number, "folder": str(folder), "seconds": seconds}
-            found = memory.in_own_process("comparisons.streams", request)
+            found = peak.in_own_process("comparisons.streams", request)
             rows.append({"kind": kind, "examples": number, **found})
             print(json.dumps({"suite": "streams", **rows[-1]}), flush=True)
     path = table.write_csv(root / "streams.csv", COLUMNS, rows)
@@ -95,7 +95,7 @@ def measure(kind: str, examples: int, folder: str, seconds: float) -> dict[str, 
 
     data: Any = importlib.import_module("tf_iresnet.data")
     importlib.import_module("tf_iresnet.training.build")
-    before, start = memory.resident("VmRSS"), time.perf_counter()
+    before, start = peak.resident("VmRSS"), time.perf_counter()
     door = {"rows": "table", "images": "image_folder"}[kind]
     held = HELD / examples
     dataset = data.load(door, path=folder, stream=True, validation=held, test=held)
@@ -117,7 +117,7 @@ def measure(kind: str, examples: int, folder: str, seconds: float) -> dict[str, 
     resumed = time.perf_counter() - start
     return {
         "before": before / 2**20,
-        "peak": memory.resident("VmHWM") / 2**20,
+        "peak": peak.resident("VmHWM") / 2**20,
         "loading": loading,
         "per_second": count * size / passed,
         "resumed": resumed,

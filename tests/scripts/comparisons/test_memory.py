@@ -1,21 +1,38 @@
 """The comparison of memory: a peak is one, and every mode has its column."""
 
 import csv
+import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from comparisons import memory
+from comparisons import memory, peak
 
 
 def test_the_peak_is_of_what_was_held_since_it_began_anew():
-    before = memory.resident("VmRSS")
-    memory.forget_the_peak()
-    assert memory.resident("VmHWM") < before + 16 * 2**20
+    before = peak.resident("VmRSS")
+    peak.forget_the_peak()
+    assert peak.resident("VmHWM") < before + 16 * 2**20
     held = np.ones(2**23)  # 64 MiB
     del held
-    assert memory.resident("VmHWM") > before + 48 * 2**20 > memory.resident("VmRSS")
+    assert peak.resident("VmHWM") > before + 48 * 2**20 > peak.resident("VmRSS")
+
+
+def test_the_process_of_a_side_loads_no_other_library():
+    """TensorFlow and torch in one process end it."""
+    code = "import sys, comparisons.peak; print({'tensorflow', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("normflows"), reason="needs normflows")
+def test_the_peer_has_a_peak(tmp_path):
+    (row,) = memory.compare(tmp_path, "conv64", (2,), ("normflows",), width=16, blocks=2, size=8)
+    assert row["normflows"] > 1
 
 
 @pytest.mark.slow
