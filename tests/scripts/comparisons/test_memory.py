@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -24,7 +25,9 @@ def test_the_peak_is_of_what_was_held_since_it_began_anew():
 def test_the_process_of_a_side_loads_no_other_library():
     """TensorFlow and torch in one process end it."""
     code = "import sys, comparisons.peak; print({'tensorflow', 'torch'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    scripts = pathlib.Path(peak.__file__).parents[1]
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=scripts)
     assert done.stdout == "set()\n"
 
 
