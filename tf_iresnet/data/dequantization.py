@@ -31,21 +31,21 @@ def dequantize(x: Any, width: Any, seed: Seed, step: Step) -> tf.Tensor:
     return tf.where(width > 0, tf.minimum(x + width * noise, tf.math.nextafter(x + width, x)), x)
 
 
-def dequantize_rows(x: np.ndarray, width: np.ndarray, use: int) -> np.ndarray:
-    """Returns rows with noise that is drawn once, for one `use` of them, float32 [n, *event].
+def dequantize_rows(x: np.ndarray, width: np.ndarray, seed: Seed) -> np.ndarray:
+    """Returns rows with noise that is drawn once, float32 [n, *event].
 
     They are taken in pieces, of which `dequantize` needs several times the memory.
 
     Args:
         x, width: see `dequantize`.
-        use: `randomness.VALIDATION`, `TEST` or `STATISTICS`.
+        seed: `randomness.VALIDATION`, `TEST` or `STATISTICS`.
     """
     rows = max(1, _ENTRIES // math.prod(x.shape[1:]))
     result = np.empty(x.shape, np.float32)
     for piece, start in enumerate(range(0, len(x), rows)):
         part = slice(start, start + rows)
         own = width[part] if np.ndim(width) == x.ndim else width
-        result[part] = dequantize(x[part], own, use, piece)
+        result[part] = dequantize(x[part], own, seed, piece)
     return result
 
 
