@@ -50,7 +50,7 @@ class FolderFiles:
         found = []
         if self.skipped_count:
             shown = _listed(self.skipped, self.skipped_count)
-            found.append(f"Not read, as their endings are others than those of {what}: {shown}.")
+            found.append(f"Not read, as their endings aren't those of {what}: {shown}.")
         return found + self.notes_on_empty(what)
 
     def notes_on_empty(self, what: str) -> list[str]:
