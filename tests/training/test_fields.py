@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from tf_iresnet.training.fields import check_fields, naming
 from tf_iresnet.training.workdir import RunError
@@ -61,6 +62,13 @@ def test_an_unknown_field_is_refused_with_the_nearest_or_all():
         check_fields("model", {"zzz": 3}, reader)
     with pytest.raises(RunError, match="Received: count"):
         check_fields("model", {"count": 3}, reader, without=["count"])
+
+
+def test_what_tensorflow_says_comes_without_its_operations():
+    with pytest.raises(RunError) as refused, naming("model"):
+        tf.io.decode_png(b"nothing")
+    said = str(refused.value)
+    assert said.startswith("config.model: ") and "{{" not in said and "[Op:" not in said
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyError, AttributeError, RuntimeError])

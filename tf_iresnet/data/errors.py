@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 
@@ -25,14 +26,29 @@ class DataError(ValueError):
         column: str | None = None,
     ):
         self.path, self.row, self.column = None if path is None else str(path), row, column
+        self.expected, self.received = expected, received
         place = [self.path, row, None if column is None else f"column {column!r}"]
         where = ", ".join(filter(None, place))
         message = f"Expected {expected}. Received: {received}. {advice}"
         super().__init__(f"{where}: {message}" if where else message)
 
+    def advising(self, advice: str) -> "DataError":
+        """Returns the same error with another sentence about what to do."""
+        where = self.path, self.expected, self.received, advice, self.row, self.column
+        return type(self)(*where)
+
 
 class TableError(DataError):
     """A table that can't be used."""
+
+
+# What TensorFlow puts around the sentence: nodes of a graph, {{node x}} or [[x]], and [Op:…].
+_NODES = re.compile(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:\w*\](?: name:\S*)?")
+
+
+def plain_text(error: Exception) -> str:
+    """Returns what an error says, in one line, without the names of TensorFlow's operations."""
+    return " ".join(_NODES.sub(" ", str(error)).split())
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_iresnet.data import digits, toy
+from tf_iresnet.data.arguments import check_types, parameters_of
 from tf_iresnet.data.batches import WHOLE, share
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.images import array_dataset, folder, patches, published, tfrecords
@@ -72,11 +73,12 @@ def load(name: str, **options: Any) -> Dataset:
     """Returns the data set that `DATASETS[name]` makes with these options.
 
     Raises:
-        ValueError: for an unknown name, or an option that is unknown, missing or out of range.
+        ValueError: for an unknown name, or an option that is unknown, missing, out of range or of
+            another type than the data set's.
         DataError: for a table, a folder or a download that can't be used; it names the file.
         ImportError: without a package that the data come with or that reads them.
     """
-    if name not in DATASETS:
+    if not isinstance(name, str) or name not in DATASETS:
         known = ", ".join(DATASETS)
         raise ValueError(f"Expected the name of a data set: {known}. Received: name={name!r}.")
     signature = inspect.signature(DATASETS[name])
@@ -85,4 +87,5 @@ def load(name: str, **options: Any) -> Dataset:
     except TypeError as error:
         expected = f"options of the data set {name!r}: {', '.join(signature.parameters) or 'none'}"
         raise ValueError(f"Expected {expected}. Received: {error}.") from error
+    check_types(options, parameters_of(DATASETS[name]))
     return DATASETS[name](**options)

@@ -41,7 +41,7 @@ def random_split(
     fewest: int = 0,
     groups: np.ndarray | None = None,
 ) -> Split:
-    """Returns a random split of the numbers of `rows` rows; `seed` is below 2³².
+    """Returns a random split of the numbers of `rows` rows; `seed` is 0 to 2³² − 1.
 
     The fractions `validation` and `test` are rounded down to whole rows, but not below `fewest`;
     training gets the rest. A test fraction of 0 leaves that part empty.
@@ -51,8 +51,9 @@ def random_split(
             as whole groups allow.
 
     Raises:
-        ValueError: for fractions that are out of range or leave nothing to train on.
+        ValueError: for a seed or fractions that are out of range, or leave nothing to train on.
     """
+    check_seed(seed)
     sizes = _sizes(rows, validation, test, fewest)
     if groups is None:
         held_out, tested, train = random_parts(rows, sizes, seed)
@@ -79,6 +80,14 @@ def _sizes(rows: int, validation: float, test: float, fewest: int) -> list[int]:
     """Rows of the validation and the test part."""
     check_fractions(validation, test)
     return [max(fewest, int(rows * fraction)) if fraction else 0 for fraction in (validation, test)]
+
+
+def check_seed(seed: int) -> None:
+    """Raises a ValueError for a seed that no split has."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(
+            f"Expected split_seed to be 0 to {2**32 - 1}. Received: split_seed={seed}."
+        )
 
 
 def check_fractions(validation: float, test: float) -> None:

@@ -16,7 +16,7 @@ from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.splits import Split
 from tf_iresnet.data.table_stream import Encoder, is_streamed, table_stream
 from tf_iresnet.data.tables import Table, check_options, load_table
-from tf_iresnet.data.tables.options import Options, flag
+from tf_iresnet.data.tables.options import Names, Options, flag
 from tf_iresnet.data.tables.repeats import group_rows
 from tf_iresnet.data.tables.streamed import StreamedTable
 from tf_iresnet.data.tables.table import FEWEST_ROWS
@@ -33,7 +33,7 @@ _NO_TEST = (
 
 def load_table_dataset(
     path: str | os.PathLike[str],
-    columns: Any = None,
+    columns: Names = None,
     key: str | None = None,
     validation: float = 0.1,
     test: float = 0.1,
@@ -42,19 +42,19 @@ def load_table_dataset(
     outliers: str = "leave_out",
     *,
     test_path: str | os.PathLike[str] | None = None,
-    exclude: Any = None,
+    exclude: Names = None,
     separator: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
     header: bool | None = None,
     skip_lines: int = 0,
     missing: str = "error",
-    na_values: Any = None,
-    categories: Any = None,
+    na_values: Names = None,
+    categories: Names = None,
     split_by: str | None = None,
     split_order: str | None = None,
-    condition: Any = None,
-    target: Any = None,
+    condition: Names = None,
+    target: Names = None,
     stream: bool | None = None,
 ) -> Dataset:
     """Returns a user's table as a data set, in the user's units.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tf_iresnet.data import DataError
+from tf_iresnet.data.errors import plain_text
 from tf_iresnet.training.workdir import RunError
 
 
@@ -25,7 +26,7 @@ class Attempts:
         except (RunError, DataError, OSError):
             raise
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
+            text = f"{type(error).__name__}: {plain_text(error)}"
             self.warnings.append(f"Without {what}, which could not be made: {text[:300]}.")
 
     def finite(self, figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,13 @@
 
 import contextlib
 import difflib
-import inspect
-import math
-import numbers
-import os
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tf_iresnet.data import DataError
+from tf_iresnet.data.arguments import check_types, parameters_of
+from tf_iresnet.data.errors import plain_text
 from tf_iresnet.training.workdir import RunError
-
-_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
 
 
 def check_names(place: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -36,18 +30,9 @@ def check_fields(
 
     Raises RunError for a field that none of them takes, or a value of another type than theirs.
     """
-    parameters = {
-        name: parameter
-        for function in functions
-        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
-        if name not in without and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+    parameters = parameters_of(*functions, without=without)
     check_names(f"config.{section}", list(values), list(parameters))
-    for name, value in values.items():
-        hint = parameters[name].annotation
-        if not _suits(value, hint):
-            expected = f"Expected config.{section}.{name} to be {_words(hint)}."
-            raise RunError(f"{expected} Received: {name}={value!r}.")
+    check_types(values, parameters, f"config.{section}.", RunError)
 
 
 @contextlib.contextmanager
@@ -58,46 +43,7 @@ def naming(section: str) -> Iterator[None]:
     except (DataError, RunError):
         raise  # names the file, or the field, already
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = plain_text(error)
         if not isinstance(error, (ValueError, TypeError, ImportError)):
             text = f"{type(error).__name__}: {text}"
         raise RunError(f"config.{section}: {text}") from error
-
-
-def _suits(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_suits(value, argument) for argument in arguments)
-    if origin is typing.Literal:
-        return isinstance(value, str) and value in arguments
-    if hint in (None, types.NoneType):
-        return value is None
-    if hint in (int, float):
-        kind = numbers.Integral if hint is int else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
-    if hint in (str, bool):
-        return isinstance(value, hint)
-    if origin is Mapping:
-        return isinstance(value, Mapping)
-    if origin is not None and issubclass(origin, os.PathLike):
-        return isinstance(value, (str, os.PathLike))
-    if origin is not None and issubclass(origin, Sequence):
-        listed = isinstance(value, (list, tuple))
-        return listed and all(_suits(entry, arguments[0]) for entry in value)
-    return True
-
-
-def _words(hint: Any) -> str:
-    """What a value of a type is called."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(argument) for argument in arguments))
-    if origin is typing.Literal:
-        return f"one of {', '.join(arguments)}"
-    if origin is not None and issubclass(origin, Sequence):
-        return f"a list, each entry {_words(arguments[0])}"
-    if origin is Mapping:
-        return "a dictionary"
-    if origin is not None and issubclass(origin, os.PathLike):
-        return _WORDS[str]
-    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)).replace("NoneType", "None"))

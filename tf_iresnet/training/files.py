@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterator
 
 from tf_iresnet.data import DataError
+from tf_iresnet.data.errors import plain_text
 
 AGAIN = "Rerun the training command, which makes it again."
 _CHUNK = 2**20  # bytes read at a time
@@ -47,7 +48,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except (RunError, DataError):
         raise
     except Exception as error:
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        found = f"{type(error).__name__}: {plain_text(error)}"[:300]
         raise RunError(f"Expected {path} to be {what}. Received: {found}. {AGAIN}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.data.errors import plain_text
 from tf_iresnet.numerics.replicas import over_workers
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError
@@ -95,7 +96,7 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
         return tf.distribute.TPUStrategy(resolver)
     except Exception as error:
-        found = " ".join(str(error).split())[:200]
+        found = plain_text(error)[:200]
         raise RunError(
             f"Expected a TPU for strategy='tpu'. Received: TPU_NAME={name}, and {found}. Set "
             "TPU_NAME, or choose strategy='mirrored' for GPUs."

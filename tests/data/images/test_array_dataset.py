@@ -114,6 +114,14 @@ def test_few_levels_are_asked_for_and_then_respected(tmp_path):
         data.load("image_arrays", path=npz(tmp_path), levels=100)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 256])
+def test_black_images_have_two_levels_at_least(levels, tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES["train"] * 0)
+    dataset = data.load("image_arrays", path=tmp_path / "a.npy", levels=levels)
+    advice = [note for note in dataset.notes if "levels=" in note]
+    assert [("levels=2," in note) for note in advice] == [True] * (levels > 2)
+
+
 def test_padded_images_are_those_of_the_paper(tmp_path):
     dataset = data.load("image_arrays", path=npz(tmp_path), padded=True)
     assert dataset.event_shape == (32, 32, 3) and dataset.name == "mine padded to 32x32x3"

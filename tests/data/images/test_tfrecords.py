@@ -82,7 +82,11 @@ def test_features_have_names_of_ones_own(tmp_path):
 BAD = {
     "no Example": ([b"\xff\xff\xff"], "", r"record 1: Expected a tf\.train\.Example"),
     "numbers": ([example(a=1)], "", r"one feature with a PNG .*Received: none among a\..*parquet"),
-    "none": ([], "", "records of images"),
+    "none": (
+        [],
+        "",
+        r"records of images\. Received: an empty file\. Write it again; .* remove it\.",
+    ),
     "compressed": ([example(image=png(PIXELS[0]))], "GZIP", "not compressed as a whole"),
 }
 
@@ -94,6 +98,7 @@ def test_other_records_are_refused(case, tmp_path):
     with pytest.raises(data.DataError, match=message) as caught:
         data.load("image_records", path=path, size=8)
     assert "bad.tfrecord" in str(caught.value) and "\n" not in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("{{", "[Op:", "device", ".."))
 
 
 def test_a_damaged_file_and_a_record_without_label_are_named(folder):
@@ -105,6 +110,31 @@ def test_a_damaged_file_and_a_record_without_label_are_named(folder):
     message = r"2\.tfrecord, record 1: Expected one value .*'label'\. Received: 0; features: image"
     with pytest.raises(data.DataError, match=message):
         data.load("image_records", path=folder, size=8)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11, 12, 13])
+def test_a_file_that_ends_within_a_record_is_not_whole(cut, folder):
+    """TensorFlow takes what is shorter than the head of a record, 12 bytes, for its end."""
+    file = folder / "2.tfrecord"
+    whole, first = file.read_bytes(), (folder / "1.tfrecord").read_bytes()
+    file.write_bytes(first + whole[:cut])
+    expected = f"1 records and {cut} bytes of another" if cut < 12 else "truncated record"
+    with pytest.raises(data.DataError, match=rf"2\.tfrecord: .*TFRecord file.*: {expected}"):
+        data.load("image_records", path=folder, size=8)
+
+
+def test_an_empty_file_among_others_is_refused(folder):
+    (folder / "3.tfrecord").write_bytes(b"")
+    with pytest.raises(data.DataError, match=r"3\.tfrecord: .*Received: an empty file"):
+        data.load("image_records", path=folder, size=8)
+
+
+def test_a_file_that_became_shorter_while_training_is_named(folder):
+    dataset = data.load("image_records", path=folder, size=8, stream=True)
+    (folder / "2.tfrecord").write_bytes((folder / "2.tfrecord").read_bytes()[:60])
+    message = r"2\.tfrecord: Expected the same file\. Received: a shorter .* Restore it"
+    with pytest.raises(data.DataError, match=message), build.naming_unreadable_files(dataset):
+        dataset.train_batches(24, 0)(0)
 
 
 def test_no_file_is_said(tmp_path):

@@ -51,11 +51,12 @@ def load_image_arrays(
     title = path.resolve().stem
     if padded:
         images, title = frame_in_colour(path, images), f"{title} padded to 32x32x3"
+    fewest = max(2, highest + 1)
     notes = [f"Not used, as the names don't say what they are: {', '.join(arrays.unused)}."]
-    if highest < levels // 2:
+    if highest < levels // 2 and fewest < levels:
         notes.append(
             f"No value is above {highest}: if pixels have no others, type "
-            f"--config.data.levels={highest + 1}, since bits per dimension depend on it."
+            f"--config.data.levels={fewest}, since bits per dimension depend on it."
         )
     return image_dataset(
         title,

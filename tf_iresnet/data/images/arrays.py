@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.folders import is_folder, visible_entries
 from tf_iresnet.data.npy import MOST_COMPRESSION, read_npy, read_npz
 
 PARTS = ("training", "validation", "test")
@@ -95,7 +96,7 @@ def _read(path: pathlib.Path) -> tuple[dict[Place, tuple[str, np.ndarray]], list
         chosen, unused = _choose(path, names)
         return {place: (name, arrays[name]) for place, name in chosen.items()}, unused
     folder = path if path.is_dir() else path.parent
-    readers = {file.name: read for file in _files(folder) if (read := _reader(file)) is not None}
+    readers = {file.name: read for file in _files(path) if (read := _reader(file)) is not None}
     if path.is_dir() and not readers:
         expected = "idx or .npy files of images in the folder"
         received = "none" if not any(folder.glob("*.npz")) else ".npz files"
@@ -156,8 +157,11 @@ def _stem(name: str) -> str:
     return "-".join(w for w in words if w not in kinds and not re.fullmatch(r"idx\d?", w))
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    inside = sorted(file for file in folder.iterdir() if file.is_file())
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    """The visible files in a folder, or in that of a file. DataError for a link to nothing."""
+    if path.is_dir():
+        return [path / entry.name for entry in visible_entries(path) if not is_folder(entry)]
+    inside = sorted(file for file in path.parent.iterdir() if file.is_file())
     return [file for file in inside if not file.name.startswith(".")]
 
 

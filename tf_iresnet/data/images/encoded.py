@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, Protocol
 
@@ -23,6 +23,10 @@ SAMPLE = 10_000  # training images that statistics of streamed images are of
 _FEWEST, _FEWEST_TRAINING = 10, 6
 _CHUNK = 256  # files that are in memory at a time
 _THREADS = 8  # that wait for files
+_RESTORE = (
+    "Restore it, or put another image in its place, and run the same command again: to add or "
+    "remove images would change the split."
+)
 _PARTS = ("training", "validation", "test")
 
 
@@ -118,6 +122,7 @@ def encoded_dataset(
     flip: bool,
     pad_crop: int,
     stream: bool | None,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """Returns encoded images as a data set, see `load_image_folder`.
 
@@ -129,6 +134,7 @@ def encoded_dataset(
         fractions: of the images in the validation and the test part.
         labels: int32 [n]; None without `classes`.
         stream: None for what takes more than `MEMORY`.
+        notes: sentences about what was found.
     """
     count = len(images)
     rows = random_split(count, *fractions, split_seed, fewest=2)
@@ -138,18 +144,18 @@ def encoded_dataset(
         raise DataError(path, expected, f"{count} in all", advice)
     reader = Reader(images, size, channels)
     streamed = count * np.prod(reader.shape) > MEMORY if stream is None else stream
-    held, notes, source = rows, list[str](), None
+    held, source, found = rows, None, list(notes)
     if streamed:
         most = max(2, MEMORY // (4 * int(np.prod(reader.shape))))  # as float32
         held = Split(rows.train[:SAMPLE], rows.validation[:most], rows.test[:most])
         source = _stream(reader, rows.train, None if labels is None else labels[rows.train])
-        notes.append(
+        found.append(
             f"Training images are read when they are needed; their mean and deviation are those "
             f"of {len(held.train):,}."
         )
         for part, all_rows, used in zip(_PARTS, rows, held, strict=True):
             if part != "training" and len(used) < len(all_rows):
-                notes.append(f"Of {len(all_rows):,} {part} images {len(used):,} are used.")
+                found.append(f"Of {len(all_rows):,} {part} images {len(used):,} are used.")
     parts, headers = zip(*(reader.read(part) for part in held), strict=True)
     sizes = [len(rows.train), *map(len, held[1:])]
     return image_dataset(
@@ -161,7 +167,7 @@ def encoded_dataset(
         flip,
         pad_crop,
         stream=source,
-        notes=(*notes, *remarks([header for part in headers for header in part])),
+        notes=(*found, *remarks([header for part in headers for header in part])),
         description=(
             f"{path}: {count:,} images, of which the parts have "
             + ", ".join(f"{n:,} {part}" for n, part in zip(sizes, _PARTS, strict=True)),
@@ -176,12 +182,18 @@ def _stream(reader: Reader, numbers: np.ndarray, labels: np.ndarray | None) -> S
     def order(seed: int) -> Callable[[tf.Tensor], tf.Tensor]:
         # As a graph: hundreds of small operations would take longer than the images.
         signature = [tf.TensorSpec([None], tf.int64)]
-        return tf.function(lambda p: epoch_order(p, len(numbers), seed), signature)
+        with tf.device("CPU"):
+            traced = tf.function(lambda p: epoch_order(p, len(numbers), seed), signature)
+            # The one trace itself, since TensorFlow warns of functions that are traced often.
+            return traced.get_concrete_function()
 
     def fetch(positions: np.ndarray, seed: int) -> Rows:
         with tf.device("CPU"):
             rows = order(seed)(tf.constant(positions)).numpy()
-        images, _ = reader.read(numbers[rows])
+        try:
+            images, _ = reader.read(numbers[rows])
+        except DataError as error:
+            raise error.advising(_RESTORE) from error
         return Rows(images, None, None if labels is None else labels[rows])
 
     like = Rows(np.empty((0, *reader.shape), np.uint8), None, labels)

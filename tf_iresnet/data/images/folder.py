@@ -3,12 +3,12 @@
 import array
 import os
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 
 from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.folders import FolderFiles
 from tf_iresnet.data.images.decoding import CONVERT
 from tf_iresnet.data.images.encoded import check_options, encoded_dataset
 
@@ -31,8 +31,9 @@ def load_image_folder(
 
     Each image is turned upright, cropped to its central square and averaged down to the size; one
     that has the size already keeps its pixels. Animations and CMYK are refused. Subfolders are
-    searched, too: if every image lies in one of at least two, their names are the classes. Files
-    that aren't images are skipped; nothing is written.
+    searched, too: if every image lies in one of at least two, their names are the classes. Links
+    are followed; one to nothing, or to a folder that is searched already, is refused. The notes
+    name folders without images. Files with other endings are skipped; nothing is written.
 
     Args:
         size: pixels a side; no image may be smaller.
@@ -62,11 +63,16 @@ def load_image_folder(
         flip,
         pad_crop,
         stream,
+        files.notes,
     )
 
 
 class Files:
-    """The PNG and JPEG files below a folder, in the order of their names, which are in memory."""
+    """The PNG and JPEG files below a folder, in the order of their names, which are in memory.
+
+    Attributes:
+        notes: sentences about folders without such files.
+    """
 
     def __init__(self, folder: pathlib.Path):
         if not folder.is_dir():
@@ -74,12 +80,21 @@ class Files:
             advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
             raise DataError(folder, "a folder of images", found, advice)
         self.folder, self._names, self._ends = folder, bytearray(), array.array("q", [0])
-        for name in _find(str(folder), ""):
+        inside = FolderFiles(folder, self._is_image)
+        for name in inside:
             self._names += os.fsencode(name)
             self._ends.append(len(self._names))
+        self.notes = inside.notes_on_empty("PNG or JPEG files")
         if not len(self):
             advice = "Add images, or correct the path."
             raise DataError(folder, "at least 10 PNG or JPEG files", "0 in all", advice)
+
+    def _is_image(self, name: str) -> bool:
+        """Whether a file is taken, by its ending. DataError for images of other kinds."""
+        ending = os.path.splitext(name)[1]
+        if ending.lower() in OTHER_IMAGES:
+            raise DataError(self.folder / name, "PNG and JPEG images", ending, CONVERT)
+        return ending.lower() in ENDINGS
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -109,18 +124,3 @@ class Files:
                 return None, ()
             labels[index] = classes.setdefault(subfolder, len(classes))
         return (labels, tuple(classes)) if len(classes) > 1 else (None, ())
-
-
-def _find(folder: str, within: str) -> Iterator[str]:
-    """Yields the names of PNG and JPEG files, relative to the folder, in their order."""
-    for entry in sorted(os.scandir(os.path.join(folder, within)), key=lambda entry: entry.name):
-        name, lower = os.path.join(within, entry.name), entry.name.lower()
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _find(folder, name)
-        elif lower.endswith(OTHER_IMAGES):
-            ending = os.path.splitext(name)[1]
-            raise DataError(os.path.join(folder, name), "PNG and JPEG images", ending, CONVERT)
-        elif lower.endswith(ENDINGS) and entry.is_file():
-            yield name

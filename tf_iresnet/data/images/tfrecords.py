@@ -9,11 +9,18 @@ import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.data.dataset import Dataset
-from tf_iresnet.data.errors import DataError
+from tf_iresnet.data.errors import DataError, plain_text
+from tf_iresnet.data.folders import FolderFiles
 from tf_iresnet.data.images.encoded import check_options, encoded_dataset
 from tf_iresnet.data.images.headers import JPEG, PNG
 
 _HEAD, _AROUND = 12, 16  # bytes of a record before its content, and around it
+# Endings of what stands beside TFRecord files, whose own endings differ too much to be told by.
+_NO_RECORDS = (
+    ".md", ".rst", ".txt", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".html",
+    ".pdf", ".py", ".sh", ".log", ".pbtxt", ".index", ".idx", ".crc", ".md5", ".sha256",
+)  # fmt: skip
+_WHOLE, _AGAIN = "a whole TFRecord file", "Write it again, and not compressed as a whole."
 _LABELS = ("label", "labels", "image/class/label", "class", "y")  # what others call them
 
 
@@ -33,10 +40,13 @@ def load_image_records(
     """Returns the PNG or JPEG images of a TFRecord file, or of all in a folder, as a data set.
 
     Records are `tf.train.Example`s. All are read once, which checks their checksums; then each is
-    read at its place, which 8 bytes of memory remember. Files may not be compressed as a whole.
+    read at its place, which 8 bytes of memory remember. A file that is empty, cut, or compressed as
+    a whole is refused.
 
     Args:
-        path: a file, or a folder in which all visible files are taken, sorted by name.
+        path: a file, or a folder. There all visible files are taken, sorted by name and links
+            followed, but for those that end in .md, .txt, .json or as other texts do, which the
+            notes name.
         image: name of the feature that holds an image; if None, the only one that does.
         label: name of the feature that holds the class as a whole number; if None, "label",
             "labels", "image/class/label", "class" or "y" if there is one.
@@ -63,6 +73,7 @@ def load_image_records(
         flip,
         pad_crop,
         stream,
+        records.notes,
     )
 
 
@@ -71,19 +82,18 @@ class Records:
 
     Attributes:
         labels: int64 [n]; None without.
+        notes: sentences about what in the folder isn't read.
     """
 
     def __init__(self, path: pathlib.Path, image: str | None, label: str | None):
-        self._files, self._image, self._label = _find(path), image, label
+        self._files, self.notes = _find(path)
+        self._image, self._label = image, label
         self._known = False  # whether the features have been found
         indices = [self._index(file) for file in self._files]
         self._counts = np.cumsum([0, *(len(starts) - 1 for starts, _ in indices)])
         self._starts = np.concatenate([starts for starts, _ in indices])  # and ends of files
         labels = np.concatenate([labels for _, labels in indices])
         self.labels = None if self._label is None else labels
-        if not len(self):
-            advice = "Name TFRecord files of images."
-            raise DataError(path, "records of images", "none", advice)
 
     def __len__(self) -> int:
         return int(self._counts[-1])
@@ -104,12 +114,18 @@ class Records:
         except OSError as error:
             reason = error.strerror or str(error)
             raise DataError(self._files[file], "a readable file", reason, "Restore it.") from error
+        if len(content) < end - start - _AROUND:
+            received = "a shorter one than before"
+            raise DataError(self._files[file], "the same file", received, "Restore it.")
         name = self.name(index)
         return _value(name, _features(name, content), str(self._image), "bytes_list")
 
     def _index(self, file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         """Where the records of a file start, with its end, and their labels."""
-        lengths, labels = array.array("q"), array.array("q")
+        lengths, labels, size = array.array("q"), array.array("q"), file.stat().st_size
+        if not size:
+            advice = "Write it again; if no records are missing, remove it."
+            raise DataError(file, "records of images", "an empty file", advice)
         try:
             for content in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
                 lengths.append(len(content))
@@ -121,25 +137,26 @@ class Records:
                     features = _features(name, content)
                     labels.append(_value(name, features, self._label, "int64_list"))
         except tf.errors.OpError as error:
-            reason = " ".join(error.message.split()).partition(" [Op:")[0]
-            advice = "Write it again, and not compressed as a whole."
-            raise DataError(file, "a whole TFRecord file", reason, advice) from error
+            raise DataError(file, _WHOLE, plain_text(error).rstrip("."), _AGAIN) from error
         ends = np.cumsum(np.array(lengths, np.int64) + _AROUND)
+        if (end := int(ends[-1]) if len(ends) else 0) != size:  # TensorFlow says nothing of these
+            received = f"{len(ends):,} records and {size - end} bytes of another"
+            raise DataError(file, _WHOLE, received, _AGAIN)
         return np.concatenate([np.zeros(1, np.int64), ends]), np.array(labels, np.int64)
 
 
-def _find(path: pathlib.Path) -> list[pathlib.Path]:
-    """A file, or the visible files below a folder, sorted by name."""
+def _find(path: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    """A file, or those of a folder sorted by name, and sentences about what isn't taken."""
     if not path.exists():
         advice = f"Check the path; relative ones start in {pathlib.Path.cwd()}."
         raise DataError(path, "a TFRecord file, or a folder of such", "none", advice)
     if path.is_file():
-        return [path]
-    inside = sorted(file for file in path.rglob("*") if file.is_file())
-    visible = [f for f in inside if not any(p[0] in "._" for p in f.relative_to(path).parts)]
-    if not visible:
+        return [path], []
+    found = FolderFiles(path, lambda name: not name.lower().endswith(_NO_RECORDS), hidden="._")
+    files = [path / name for name in found]
+    if not files:
         raise DataError(path, "TFRecord files in the folder", "none", "Correct the path.")
-    return visible
+    return files, found.notes("TFRecord files")
 
 
 def _features(name: str, content: bytes) -> Any:

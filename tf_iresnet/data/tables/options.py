@@ -7,11 +7,12 @@ import io
 import pathlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tf_iresnet.data.arguments import check_types, parameters_of
 from tf_iresnet.data.errors import TableError
 
-Names = str | Sequence[str] | None
+Names = str | Sequence[Any] | None  # texts, or numbers that stand for their texts
 
 MISSING = frozenset(
     ["", "nan", "na", "n/a", "null", "none", "<na>", "nat", "?", "-", "--", ".", "#n/a", "#na"]
@@ -51,15 +52,14 @@ class Options:
     sampled: bool = False  # some rows of a table, whose split is decided
 
     def __post_init__(self) -> None:
+        check_types(vars(self), parameters_of(type(self)))
         for option in ("columns", "exclude", "na_values", "categories"):
             self._set(option, _names(option, getattr(self, option)))
         self._set("separator", _SEPARATORS.get(self.separator or "", self.separator))
         self._check("separator", self.separator is None or len(self.separator) == 1,
                     "one character, or 'tab' or 'space'")  # fmt: skip
         self._check("decimal", self.decimal in (None, ".", ","), "'.' or ','")
-        self._check("header", self.header in (None, True, False), "True, False or None")
-        whole = isinstance(self.skip_lines, int) and self.skip_lines >= 0
-        self._check("skip_lines", whole, "a number of lines")
+        self._check("skip_lines", self.skip_lines >= 0, "a number of lines")
         self._check("missing", self.missing in ("error", "drop", "impute"),
                     "'error', 'drop' or 'impute'")  # fmt: skip
         if self.encoding is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_iresnet.data.errors import TableError, optional_import
+from tf_iresnet.data.folders import FolderFiles
 from tf_iresnet.data.shuffled_blocks import hashed
 from tf_iresnet.data.tables.columns import unique_names
 from tf_iresnet.data.tables.parquet_file import read_batches
@@ -37,7 +38,8 @@ class Shards:
     """The rows of a .parquet file, or of all in a folder, numbered through in the files' order.
 
     Args:
-        path: of the file or folder; names that begin with "." or "_" are passed over.
+        path: of the file or folder; names that begin with "." or "_" are passed over, and
+            links followed. The notes name other files, and folders without any.
 
     Raises:
         TableError: for files that aren't readable, of different columns, or of huge row groups.
@@ -47,8 +49,8 @@ class Shards:
     def __init__(self, path: pathlib.Path):
         with optional_import("pyarrow", "reads .parquet tables"):
             import pyarrow.parquet  # noqa: F401
-        self.path, self.files = path, _find(path)
-        self.notes: list[str] = []
+        self.path = path
+        self.files, self.notes = _find(path)
         self.blocks: list[Block] = []
         self._starts = []  # of the files
         rows, names = 0, list[str]()
@@ -143,14 +145,13 @@ def _hash_of(value: Any, seed: int) -> float:
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-def _find(path: pathlib.Path) -> list[pathlib.Path]:
-    """The .parquet files of a folder, sorted by name, or the one file."""
+def _find(path: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    """The .parquet files of a folder, sorted by name, or the one file; and what isn't read."""
     if path.is_file():
-        return [path]
-    inside = sorted(path.rglob("*.parquet"))
-    visible = [f for f in inside if not any(p[0] in "._" for p in f.relative_to(path).parts)]
-    files = [file for file in visible if file.is_file()]
+        return [path], []
+    found = FolderFiles(path, lambda name: name.lower().endswith(".parquet"), "._", TableError)
+    files = [path / name for name in found]
     if not files:
         advice = "Name a file, or correct the path."
         raise TableError(path, "a table, or .parquet files in a folder", "none in it", advice)
-    return files
+    return files, found.notes(".parquet files")

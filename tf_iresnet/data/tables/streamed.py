@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_iresnet.data.errors import TableError
 from tf_iresnet.data.shuffled_blocks import hashed
-from tf_iresnet.data.splits import Split, check_fractions
+from tf_iresnet.data.splits import Split, check_fractions, check_seed
 from tf_iresnet.data.tables.choose import choose, sort_labels
 from tf_iresnet.data.tables.columns import Gatherer, RawTable
 from tf_iresnet.data.tables.new_rows import arrange
@@ -49,6 +49,7 @@ class StreamedTable:
             expected = "Expected neither split_order nor missing='impute' for tables that are "
             raise ValueError(f"{expected}read in blocks. Received: {received}, {path}.")
         check_fractions(validation, test)
+        check_seed(seed)
         self.shards = shards = Shards(path)
         if not shards.rows:
             raise TableError(path, "rows of cells", "zero rows", "Is this the right file?")
