@@ -85,6 +85,8 @@ def test_digits_image_is_the_flat_digits_with_another_shape():
 
 @pytest.mark.parametrize("name", ["digits_image", "patches"])
 def test_options_reach_every_set_of_images(name):
+    with pytest.raises(ValueError, match=r"less than the images' \d+ pixels.*pad_crop=100"):
+        data.load(name, pad_crop=100)
     with pytest.raises(ValueError, match="pad_crop=-1"):
         data.load(name, pad_crop=-1)
     assert data.load(name, flip=True, pad_crop=1).train_batches(4, 0)(0).shape[0] == 4

@@ -45,6 +45,10 @@ def image_dataset(
     """
     shape = parts.train.shape[1:]
     image_shape = shape if image_shape is None else image_shape
+    side = min(image_shape[:2])
+    if isinstance(pad_crop, int) and pad_crop >= side:
+        expected = f"Expected pad_crop to be less than the images' {side} pixels a side"
+        raise ValueError(f"{expected}. Received: pad_crop={pad_crop!r}.")
     # Columns are "pixel row,column" or "pixel row,column,channel".
     places = np.ndindex(image_shape[:-1] if image_shape[-1] == 1 else image_shape)
     return finite_dataset(
