@@ -57,13 +57,12 @@ def train_and_evaluate(
         RunError: for what the user can correct, such as a wrong config, another run's workdir or a
             full disk.
         tf_iresnet.data.DataError: for bad data, before anything is written.
-        Interrupted: after SIGINT or SIGTERM, to any of the workers, and a checkpoint.
+        Interrupted: after SIGINT, SIGTERM or SIGHUP, to any of the workers, and a checkpoint.
         WorkerLost: for another worker that has ended.
     """
     config = resolve(config)
     if isinstance(strategy, str):
         strategy = strategies.make_strategy(strategy)
-    strategies.check_strategy(strategy, TrainingOptions(**config["training"]))
     run = Workdir(workdir, writes=strategies.is_chief(strategy))
     with strategies.one_of_many(strategy):
         return _train_and_evaluate(config, run, strategy)
@@ -72,22 +71,30 @@ def train_and_evaluate(
 def _train_and_evaluate(
     config: dict[str, Any], run: Workdir, strategy: tf.distribute.Strategy
 ) -> dict[str, Any]:
-    if run.writes:
-        restore_config(run)
-    figures = run.finished(config) if run.writes else None
+    strategies.expect_same_config(strategy, config)
+    strategies.check_strategy(strategy, TrainingOptions(**config["training"]))
+    with strategies.failing_together(strategy):
+        if run.writes:
+            restore_config(run)
+        figures = run.finished(config) if run.writes else None
     (finished,) = strategies.largest(strategy, figures is not None)
     if finished:
         return figures or run.read_figures()
-    # What is None is filled in below; a large table isn't read for a misspelt field.
-    build.check_model({k: v for k, v in config["model"].items() if v is not None})
-    dataset = build.make_dataset(config)  # a bad table is found out before anything is written
+    with strategies.failing_together(strategy):
+        # What is None is filled in below; a large table isn't read for a misspelt field.
+        build.check_model({k: v for k, v in config["model"].items() if v is not None})
+        dataset = build.make_dataset(config)  # a bad table is found out before anything is written
     if described := dataset.describe():
         print(*described, sep="\n", flush=True)
     filled = fill_in(config, dataset)
     options = TrainingOptions(**filled["training"])
+    strategies.expect_same_data(strategy, dataset, options)
     with strategy.scope():
         model = build.make_model(filled, dataset)
-    with run.claim(config), reproducible_sums():
+    with contextlib.ExitStack() as stack:
+        with strategies.failing_together(strategy):
+            stack.enter_context(run.claim(config))
+        stack.enter_context(reproducible_sums())
         state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         if run.writes:
