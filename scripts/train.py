@@ -5,9 +5,10 @@
     python scripts/train.py --config=configs/tabular.py --config.data.path=my.csv --workdir=runs/my
 
 The same command again resumes a run, however it was interrupted, prints the figures of one that is
-finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT) and SIGTERM end training
-after the step, with a checkpoint and exit status 130 or 143; a second one ends it at once. Every
-field of a config can be set: --config.training.epochs=10. --strategy=mirrored trains on all GPUs,
+finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT), SIGTERM and a terminal
+that is closed (SIGHUP) end training after the step, with a checkpoint and exit status 130, 143 or
+129; a second Ctrl-C or SIGTERM ends it at once, and under nohup SIGHUP has no effect. Every field
+of a config can be set: --config.training.epochs=10. --strategy=mirrored trains on all GPUs,
 multi_worker on several hosts, tpu on a TPU: docs/scale.md.
 """
 

@@ -2,26 +2,36 @@
 
     python scripts/train_workers.py --workers=2 --config=configs/toy.py --workdir=runs/toy
 
-Further flags are those of train.py. SIGINT and SIGTERM are passed on: the workers finish their
-step, the first one saves, and the exit status is 130 or 143. A worker that dies takes the others
-with it, and all are started again from the last checkpoint, until they have died `--attempts` times
-without a new one. Any other exit status of a worker ends the others and is passed on.
+Further flags are those of train.py. SIGINT and SIGTERM are passed on, SIGHUP (a terminal that is
+closed) as SIGTERM: the workers finish their step, the first one saves, and the exit status is 130
+or 143. So they do where this process dies, on Linux. A worker that dies takes the others with it,
+and all are started again from the last checkpoint, until they have died `--attempts` times without
+a new one. Any other exit status of a worker ends the others and is passed on.
 """
 
 import argparse
+import contextlib
+import ctypes
+import functools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import IO
 
+# What is passed on for a signal. A second one would end the workers at once, so that the several
+# SIGHUP of a terminal that is closed are passed on as one.
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as of `nohup`
+    PASSED_ON[signal.SIGHUP] = signal.SIGTERM
 LOST = 75  # exit status of a worker whose peer has ended: `strategies.WorkerLost`
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 PATIENCE = 60.0  # seconds for the other workers, once one has ended as it was asked to
@@ -37,6 +47,19 @@ def free_addresses(number: int) -> list[str]:
     finally:
         for opened in sockets:
             opened.close()
+
+
+def tied_to_this_process() -> Callable[[], None] | None:
+    """Returns what a child process calls to get SIGTERM when this one dies; None but on Linux."""
+    if sys.platform != "linux":
+        return None
+    return functools.partial(_tie, ctypes.CDLL(None).prctl, os.getpid())
+
+
+def _tie(prctl: Callable[[int, int], int], parent: int) -> None:
+    prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; kept by the program that is started then
+    if os.getppid() != parent:  # which has died before that
+        os._exit(128 + signal.SIGTERM)
 
 
 class Job:
@@ -63,6 +86,7 @@ class Job:
             stdout=subprocess.DEVNULL if index else None,
             stderr=self.complaints[index] if index else None,
             start_new_session=True,  # Ctrl-C reaches them through `send` alone
+            preexec_fn=tied_to_this_process(),
         )
 
     def send(self, signum: int) -> None:
@@ -105,16 +129,20 @@ def run(command: Sequence[str], workers: int, workdir: str, attempts: int) -> in
     job: Job | None = None
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if job is not None:
-            job.send(signum)
+        passed = PASSED_ON[signal.Signals(signum)]
+        if passed == signum or not received:
+            received.append(passed)
+            if job is not None:
+                job.send(passed)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
     deaths = 0
     try:
         while True:
             newest = _newest(workdir)
             job = Job(command, workers)
+            if received:  # between the last job and this one
+                job.send(received[0])
             status = job.wait()
             if status >= 0 and status != LOST:
                 return status
@@ -129,7 +157,8 @@ def run(command: Sequence[str], workers: int, workdir: str, attempts: int) -> in
                     file=sys.stderr,
                 )
                 return status if status > 0 else 128 - status
-            print(f"A worker has died ({name}); all start again.", flush=True)
+            with contextlib.suppress(OSError):  # of a terminal that is gone
+                print(f"A worker has died ({name}); all start again.", flush=True)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -154,8 +183,13 @@ def main() -> int:
     known, flags = parser.parse_known_args()
     if min(known.workers, known.attempts) < 1:
         parser.error(f"Expected 1 or more workers and attempts. Received: {vars(known)}.")
+    if given := [flag for flag in flags if re.fullmatch("--?strategy(=.*)?", flag)]:
+        parser.error(
+            f"Expected no --strategy, which is multi_worker here. Received: {given[0]}. Leave it "
+            "out, or train by train.py."
+        )
     script = str(pathlib.Path(__file__).with_name("train.py"))
-    flags = ["--strategy=multi_worker", f"--workdir={known.workdir}", *flags]
+    flags = [*flags, "--strategy=multi_worker", f"--workdir={known.workdir}"]
     return run([sys.executable, script, *flags], known.workers, known.workdir, known.attempts)
 
 

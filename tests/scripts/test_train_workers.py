@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -67,22 +68,83 @@ def test_workers_that_die_without_a_checkpoint_are_given_up(tmp_path, capfd):
     assert "3 deaths without a new checkpoint" in line and "SIGKILL" in line
 
 
-def test_a_signal_is_passed_on_and_so_is_the_status_that_follows(tmp_path):
-    code = """
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-(folder / str(index)).touch()
+ENDED = """
+def end(*_):
+    (folder / f"ended{index}").touch()
+    sys.exit(128 + signal.SIGTERM)
+signal.signal(signal.SIGTERM, end)
+(folder / str(index)).write_text(str(os.getpid()))
 time.sleep(60)
 """
 
-    def send():
-        while not all((tmp_path / str(index)).exists() for index in range(2)):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
+def wait_for(*paths):
+    end = time.monotonic() + 30
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < end, paths
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_so_is_the_status_that_follows(signum, tmp_path):
+    """That of a terminal which is closed as SIGTERM, and once; terminals send several."""
+
+    def send():
+        wait_for(tmp_path / "0", tmp_path / "1")
+        for _ in range(2 if signum == signal.SIGHUP else 1):
+            os.kill(os.getpid(), signum)
+
+    before = signal.getsignal(signum)
     threading.Thread(target=send).start()
-    assert run(code, tmp_path) == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert run(ENDED, tmp_path) == 128 + signal.SIGTERM
+    assert all((tmp_path / f"ended{index}").exists() for index in range(2))
+    assert signal.getsignal(signum) is before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux")
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGHUP])
+def test_workers_end_with_the_launcher_however_it_ends(signum, tmp_path):
+    code = (
+        f"import train_workers as t; t.run({[sys.executable, '-c', PLACE + ENDED, str(tmp_path)]}"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", f"{code}, 2, {str(tmp_path)!r}, 3)"])
+    wait_for(tmp_path / "0", tmp_path / "1")
+    launcher.send_signal(signum)
+    wait_for(tmp_path / "ended0", tmp_path / "ended1")
+    assert launcher.wait(30) == (0 if signum == signal.SIGHUP else -signum)
+
+
+def test_a_signal_between_two_jobs_reaches_the_next_one(tmp_path, monkeypatch):
+    class Job:
+        sent, waits = [], 0
+
+        def __init__(self, *_):
+            if Job.waits:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def send(self, signum):
+            Job.sent.append((Job.waits, signum))
+
+        def wait(self):
+            Job.waits += 1
+            return 75 if Job.waits == 1 else 143
+
+    monkeypatch.setattr(train_workers, "Job", Job)
+    assert train_workers.run([], 2, str(tmp_path), 3) == 143
+    assert Job.sent[-1] == (1, signal.SIGTERM)
+    assert Job.waits == 2
+
+
+@pytest.mark.parametrize("flags", [["--strategy=one"], ["--strategy", "one"], ["-strategy=tpu"]])
+def test_another_strategy_is_refused_in_one_line(flags, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_workers.py", "--workdir=runs/none", *flags])
+    with pytest.raises(SystemExit) as left:
+        train_workers.main()
+    assert left.value.code == 2
+    assert (
+        f"Expected no --strategy, which is multi_worker here. Received: {flags[0]}."
+        in (capsys.readouterr().err.splitlines()[-1])
+    )
 
 
 @pytest.mark.parametrize("flag", ["--workers=0", "--attempts=0", "--workers=two"])

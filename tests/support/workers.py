@@ -13,8 +13,11 @@ import tensorflow as tf
 from support.killed_runs import server
 
 import train_workers
-from tf_iresnet.training import report, strategies, train
+from tf_iresnet.data import DataError
+from tf_iresnet.training import report, train
+from tf_iresnet.training.cli import USAGE_ERROR
 from tf_iresnet.training.interruption import Interrupted
+from tf_iresnet.training.workdir import RunError
 
 
 def work(config, path, strategy, tf_config="", poison=None):
@@ -29,8 +32,8 @@ def work(config, path, strategy, tf_config="", poison=None):
         _poison(*poison)
     try:
         train.train_and_evaluate(config, path, strategy)
-    except (strategies.WorkerLost, Interrupted) as error:
-        sys.exit(error.status)
+    except (RunError, DataError, Interrupted) as error:
+        sys.exit(getattr(error, "status", USAGE_ERROR))
 
 
 def _poison(lost, row):

@@ -47,6 +47,25 @@ def test_the_newer_of_two_is_used_and_writing_replaces_the_older(run, tmp_path):
     assert load(path)[0].epoch == 3
 
 
+def test_the_older_of_two_can_be_used_and_kept(run, tmp_path):
+    path, older, newest = copy(run, tmp_path)
+    checkpoints, model, first = Checkpoints(Workdir(path)), make_model(), older.read_bytes()
+    state, after = checkpoints.load(model), newest.read_bytes()
+    checkpoints.save(model, state, keep_older=True)
+    assert older.read_bytes() == first and newest.read_bytes() != after
+    assert load(path)[0].epoch == 3
+    state = checkpoints.load(model, older=True)
+    assert state.epoch == 2
+    checkpoints.save(model, state)  # which counts as the newest, and replaces the one that did
+    assert older.read_bytes() == first
+    assert load(path)[0].epoch == 2
+    assert checkpoints._newest_first() == [newest, older]
+    older.write_bytes(b"")  # damaged: the whole one is kept
+    after = newest.read_bytes()
+    checkpoints.save(model, state, keep_older=True)
+    assert newest.read_bytes() == after and older.read_bytes() != b""
+
+
 def spoil(content, kind):
     if kind == "empty":
         return b""

@@ -12,7 +12,7 @@ from support.table_run import config_of_table
 
 from tf_iresnet.data import DataError
 from tf_iresnet.models.recipes import mlp_flow
-from tf_iresnet.training import commands, report, train
+from tf_iresnet.training import checkpoints, commands, report, train
 from tf_iresnet.training.checkpoints import Checkpoints
 from tf_iresnet.training.saved_run import SavedRun
 from tf_iresnet.training.scores import read_reference
@@ -340,6 +340,7 @@ def test_a_rollback_returns_to_the_checkpoint_with_half_the_rate(run, tmp_path, 
     times = poison(monkeypatch, [7], [8], [])
     _, state = fitted(run, tmp_path / "run", on_nan="rollback", decay="constant", warmup_steps=0)
     assert (state.stopped, state.rate_factor) == ("all epochs were done", 0.25)
+    assert state.failed_step == -1  # which is behind a validation
     assert times == [0, 6, 6]
     rates = np.array([row["learning_rate"] for row in state.rows])
     np.testing.assert_allclose(rates, rates[0] * np.array([1, 1, 0.25, 0.25]), rtol=1e-6)
@@ -350,5 +351,80 @@ def test_rollbacks_have_an_end(run, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "ROLLBACKS", 2)
     times = poison(monkeypatch, [7])
     _, state = fitted(run, tmp_path / "run", on_nan="rollback")
-    assert times == [0, 6, 6] and len(state.notes) == 3
+    assert times == [0, 6, 3] and len(state.notes) == 3
     assert state.stopped == "the loss or its gradients weren't finite after step 7"
+
+
+def pretend(monkeypatch, *lost):
+    """Replaces training by steps that change nothing and write checkpoints as they do.
+
+    The k-th time it fails at step `lost[k]`, or the last; None for not at all.
+    """
+    times = []
+
+    def steps(model, dataset, options, state, checkpoints, signals):
+        failing = lost[min(len(times), len(lost) - 1)]
+        times.append(state.step)
+        recorder = train.Recorder(state, options, checkpoints)
+        recorder.set_model(model)
+        recorder.on_train_begin()
+        while state.step < options.total_steps:
+            if state.step == failing:
+                raise FloatingPointError("Expected a finite loss.")
+            state.step += 1
+            recorder.on_train_batch_end(0)
+        state.stopped, state.best_weights = "all epochs were done", model.get_weights()
+
+    monkeypatch.setattr(train, "_train", steps)
+    return times
+
+
+ROLLBACK = {"on_nan": "rollback", "epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("lost", "begun"),
+    [
+        ([7, 7, None], [0, 6, 3]),  # no further than before
+        ([7, 8, None], [0, 6, 6]),
+        ([6, None], [0, 3]),  # from the weights of the last checkpoint, which would fail again
+    ],
+)
+def test_a_checkpoint_from_which_training_fails_again_gives_way_to_the_one_before(
+    lost, begun, run, tmp_path, monkeypatch
+):
+    times = pretend(monkeypatch, *lost)
+    _, state = fitted(run, tmp_path / "run", **ROLLBACK, checkpoint_steps=3)
+    assert times == begun
+    assert (state.stopped, state.rate_factor) == ("all epochs were done", 0.5 ** (len(begun) - 1))
+    assert len(state.notes) == len(begun) - 1
+
+
+def test_rollbacks_and_what_follows_keep_the_checkpoint_that_they_went_back_to(
+    run, tmp_path, monkeypatch
+):
+    """Weights that a step has ruined are in the newer checkpoint, and only there."""
+    monkeypatch.setattr(train, "ROLLBACKS", 5)
+    times = pretend(monkeypatch, 1, 1, 2)
+    with pytest.raises(RunError, match="Nothing was validated before"):
+        fitted(run, tmp_path / "run", **ROLLBACK, checkpoint_steps=1)
+    assert times == [0] * 6
+    found = Checkpoints(Workdir(tmp_path / "run"))._newest_first()
+    assert [checkpoints._read_header(path).state["step"] for path in found] == [2, 0]
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(
+    run, tmp_path, monkeypatch, capsys
+):
+    pretend(monkeypatch, None)
+    workdir, told = Workdir(tmp_path / "run"), "There is no checkpoint any more"
+    fitted(run, workdir.path)
+    for path in workdir.checkpoints:
+        path.unlink(missing_ok=True)
+    fitted(run, workdir.path)
+    assert told not in capsys.readouterr().out  # nothing is lost
+    for path in workdir.checkpoints:
+        path.unlink(missing_ok=True)
+    workdir.metrics.touch()
+    fitted(run, workdir.path)
+    assert told in capsys.readouterr().out

@@ -36,6 +36,58 @@ def test_a_second_signal_ends_the_process_at_once(second):
     assert process.stderr == ""
 
 
+def start(code, descriptor):
+    """A process that writes to a descriptor, in which `Signals` is known."""
+    code = f"""
+import os, runpy, signal, sys, time
+Signals = runpy.run_path({str(PATH)!r})["Signals"]
+{code}
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor
+    )
+
+
+def test_a_terminal_that_is_closed_ends_training_after_the_step():
+    """Of its several signals none ends the process, nor does what is printed to it then."""
+    pty = pytest.importorskip("pty")
+    terminal, descriptor = pty.openpty()
+    process = start(
+        """
+with Signals() as signals:
+    print("ready", flush=True)
+    while not signals.received:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGHUP)
+    for stream in (sys.stdout, sys.stderr):
+        print("saved", file=stream, flush=True)
+    sys.exit(128 + signals.received)
+""",
+        descriptor,
+    )
+    os.close(descriptor)
+    assert b"ready" in os.read(terminal, 100)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 129
+
+
+def test_under_nohup_a_terminal_that_is_closed_changes_nothing():
+    process = start(
+        """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with Signals() as signals:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert signals.received == 0
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.received == signal.SIGTERM
+assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+""",
+        subprocess.DEVNULL,
+    )
+    assert process.wait(60) == 0
+
+
 def test_handlers_are_as_before_and_the_status_is_that_of_shells():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Signals() as signals:

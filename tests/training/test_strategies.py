@@ -1,5 +1,7 @@
 """Strategies are made or refused in one line; what workers agree on; batches in parts."""
 
+import contextlib
+import dataclasses
 import json
 import types
 
@@ -9,9 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tf_iresnet import data
+from tf_iresnet.data import DataError
 from tf_iresnet.training import build, replica_batches, strategies
 from tf_iresnet.training.callbacks import Recorder
 from tf_iresnet.training.checkpoints import Checkpoints, RunState
+from tf_iresnet.training.cluster import read_cluster
 from tf_iresnet.training.interruption import Interrupted, Signals
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.strategies import WorkerLost, make_strategy
@@ -40,7 +44,12 @@ def test_an_unknown_strategy_is_refused_before_anything_is_written(name, tmp_pat
     [
         None, "", "a:1,b:1", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}',
         cluster(index=2), cluster(index=-1), cluster("evaluator"), cluster("chief"),
-        cluster("ps", ps=HOSTS), cluster(worker=["a", "b"]),
+        cluster("ps", ps=HOSTS), cluster(worker=["a", "b"]), cluster(index=0.5), cluster(index="0"),
+        cluster("chief", chief=HOSTS), cluster(worker=HOSTS, ps=["c:1"]), cluster(index=True),
+         cluster(worker="a:1"), cluster(worker={"0": "a:1"}),
+        *(cluster(worker=["a:1", bad]) for bad in (
+            "b:", "b:x", "b:0", "b:65536", ":2", "http://b:1", "b:1/", "b :1", "::1:2", 1, "a:1"
+        )),
     ],
 )  # fmt: skip
 def test_workers_need_to_know_each_other(text, monkeypatch):
@@ -50,6 +59,29 @@ def test_workers_need_to_know_each_other(text, monkeypatch):
     with pytest.raises(RunError, match=r"Expected TF_CONFIG .*train_workers\.py") as error:
         make_strategy("multi_worker")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["b", "b-1.example.org", "10.0.0.1", "[::1]"])
+def test_addresses_of_workers_are_those_of_the_chief_and_the_others(host):
+    jobs = {"chief": ["a:1"], "worker": [f"{host}:65535"]}
+    assert read_cluster(cluster("chief", **jobs)) == ["a:1", f"{host}:65535"]
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.UnknownError, tf.errors.DeadlineExceededError, tf.errors.UnavailableError]
+)
+def test_a_server_that_does_not_start_or_others_that_do_not_come_are_worth_another_try(
+    error, monkeypatch, capsys
+):
+    def make():
+        raise error(None, None, "Could not start\ngRPC server")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", make)
+    monkeypatch.setenv("TF_CONFIG", cluster())
+    with pytest.raises(WorkerLost, match=r"workers at a:1, b:1 to start.*not start gRPC") as caught:
+        make_strategy("multi_worker")
+    assert "\n" not in str(caught.value) and caught.value.status == 75
+    assert capsys.readouterr().out == "Waiting for the workers at a:1, b:1 to start.\n"
 
 
 def test_workers_have_to_find_each_other_before_anything_else(monkeypatch):
@@ -96,7 +128,8 @@ def test_mirrored_takes_all_devices_and_one_is_enough(monkeypatch):
     ],
 )
 def test_what_replicas_can_not_do_is_refused(replicas, options, message, monkeypatch, tmp_path):
-    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas)
+    local = types.SimpleNamespace(worker_devices=range(replicas), should_checkpoint=True)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas, extended=local)
     monkeypatch.setattr(strategies, "make_strategy", lambda _: strategy)
     with pytest.raises(RunError, match=message) as error:
         train_and_evaluate({**CONFIG, "training": options}, tmp_path / "run", "mirrored")
@@ -130,6 +163,78 @@ def test_workers_that_see_other_checkpoints_are_refused(others):
     others.append(lambda last, minus_first: [last, -0.0])
     with pytest.raises(RunError, match=r"same checkpoint in runs/a.*steps 0 to 45.*share"):
         strategies.expect_same(None, 45, "runs/a")
+
+
+@pytest.fixture
+def gathered(monkeypatch):
+    """A list of what the others say, of texts that all workers tell each other."""
+    texts = []
+    monkeypatch.setattr(strategies, "over_workers", lambda _: True)
+    monkeypatch.setattr(
+        strategies, "largest", lambda _, *v: [max(map(len, map(str.encode, texts))), *v[1:]]
+    )
+
+    def gather(row):
+        rows = [np.frombuffer(t.encode().ljust(row.shape[1], b"\0"), np.uint8) for t in texts]
+        return np.concatenate([row, *(np.float64(row)[np.newaxis] for row in rows)])
+
+    monkeypatch.setattr(strategies, "_gather", lambda _: gather)
+    return texts
+
+
+def test_texts_of_any_length_are_told_to_all(gathered):
+    gathered[:] = ["", "größer" * 500]
+    assert strategies.everyones(None, "ours") == ["ours", *gathered]
+    assert strategies.everyones(None, "") == ["", *gathered]
+    gathered[:] = [""]
+    assert strategies.everyones(None, "") == ["", ""]
+
+
+def test_workers_of_another_config_are_refused_by_the_names_of_what_differs(gathered):
+    own = {"data": {"path": "a.csv", "test_path": "b.csv"}, "training": {"epochs": 2, "seed": 0}}
+    elsewhere = {"data": {}, "training": own["training"]}
+    gathered[:] = [json.dumps(elsewhere).ljust(500)]
+    strategies.expect_same_config(None, own)
+    gathered += [json.dumps({"data": {}, "training": {"epochs": 1, "seed": 0}})]
+    with pytest.raises(RunError, match=r"Received: training\.epochs: 2 → 1, of the first") as error:
+        strategies.expect_same_config(None, own)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("changed", ["nothing", "validation", "labels"])
+def test_workers_of_other_data_are_refused(changed, gathered, monkeypatch):
+    dataset, options, told = data.load("digits_image"), TrainingOptions(batch_size=8), []
+    other = dataset.labels.map(lambda part: 9 - part)
+    others = {
+        "nothing": dataset,
+        "validation": dataclasses.replace(dataset, validation=dataset.validation[::-1]),
+        "labels": dataclasses.replace(dataset, labels=other),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(strategies, "everyones", lambda _, text: told.append(text) or [text])
+        strategies.expect_same_data(None, others[changed], options)
+    gathered.append(told[-1].ljust(500, "\0"))
+    monkeypatch.setattr(strategies, "failing_together", lambda _: contextlib.nullcontext())
+    if changed == "nothing":
+        return strategies.expect_same_data(None, dataset, options)
+    with pytest.raises(RunError, match="Expected the same data in all workers"):
+        strategies.expect_same_data(None, dataset, options)
+
+
+@pytest.mark.parametrize("error", [RunError, DataError, PermissionError])
+def test_what_ends_one_worker_ends_all_with_its_text(error, gathered):
+    gathered[:] = [""]
+    with strategies.failing_together(None):
+        pass
+    own = (
+        DataError("t.csv", "rows", "none", "Add some.") if error is DataError else error("no\nfile")
+    )
+    with pytest.raises(error), strategies.failing_together(None):
+        raise own
+    gathered[:] = ["t.csv: no such file"]
+    refused = pytest.raises(RunError, match=r"Received: one that can't\. t\.csv: no such file")
+    with refused, strategies.failing_together(None):
+        pass
 
 
 def small_model():

@@ -1,6 +1,7 @@
 """A workdir is entered by its own run only, and no file in it is ever half-written."""
 
 import json
+import os
 
 import pytest
 
@@ -52,7 +53,11 @@ def test_a_start_that_was_killed_before_its_config_was_whole_can_start_again(tmp
 def test_two_runs_at_once_in_one_workdir_are_refused(tmp_path):
     pytest.importorskip("fcntl")
     run = Workdir(tmp_path)
-    with run.claim(CONFIG), pytest.raises(RunError, match="in use now"), run.claim(CONFIG):
+    with (
+        run.claim(CONFIG),
+        pytest.raises(RunError, match=rf"in use now by process {os.getpid()} of .*; wait"),
+        run.claim(CONFIG),
+    ):
         pytest.fail("two runs in one directory")
 
 

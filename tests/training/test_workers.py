@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from support.killed_runs import assert_same, contents, server
+from support.table_run import config_of_table
 from support.workers import Job, jobs, work
 
 import train_workers
@@ -138,6 +139,27 @@ def test_a_signal_to_one_worker_ends_both_after_a_checkpoint_and_the_job_goes_on
     job.processes[1].send_signal(signal.SIGKILL)
     job.processes[0].wait(300)
     assert [process.poll() for process in job.processes] == [75, -signal.SIGKILL]
+    job.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [{"training": {"epochs": 1}}, {"data": {"path": "nowhere"}}])
+def test_workers_of_other_configs_or_without_data_end_before_anything_is_written(changed, tmp_path):
+    config, path = config_of_table(tmp_path), tmp_path / "run"
+
+    class Different(Job):
+        context = server()
+
+        def start(self, command, index, tf_config):
+            other = {name: {**config[name], **changed.get(name, {})} for name in config}
+            command = {**command, "config": other if index else config}
+            return super().start(command, index, tf_config)
+
+    job = Different({"path": str(path), "strategy": "multi_worker"}, 2)
+    for process in job.processes:
+        process.wait(100)
+    assert [process.poll() for process in job.processes] == [2, 2]
+    assert not path.exists()
     job.wait()
 
 

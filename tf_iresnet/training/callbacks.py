@@ -134,7 +134,8 @@ class Recorder(_RunCallback):
         """Writes a checkpoint; then ends the process's training if a signal asked for that."""
         signum = int(self._largest(self.signals.received)[0])
         with self.seconds.spent_on("checkpoint"):
-            self.checkpoints.save(self.model, self.state)
+            # After a rollback the one before it is kept until a validation beyond the failure.
+            self.checkpoints.save(self.model, self.state, keep_older=self.state.failed_step >= 0)
         self._saved(self.state.step)
         if signum:
             done = f"after step {self.state.step} of {self.options.total_steps}"
@@ -182,6 +183,8 @@ class Recorder(_RunCallback):
         state, logs = self.state, {name: float(value) for name, value in (logs or {}).items()}
         state.epoch = epoch + 1
         state.wait += 1
+        if math.isfinite(logs["val_loss"]) and state.step > state.failed_step:
+            state.failed_step = -1
         if better := logs["val_loss"] < state.best:
             state.best, state.wait = logs["val_loss"], 0
         if better or not math.isfinite(state.best):  # the last ones, until any is finite

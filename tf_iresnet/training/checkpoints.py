@@ -44,6 +44,8 @@ class RunState:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     skipped: int = 0  # steps that `on_nan="skip"` left out
     rate_factor: float = 1.0  # of the learning rate, lowered by `on_nan="rollback"`
+    # Whose loss wasn't finite before the last rollback, until a validation beyond it; -1 for none.
+    failed_step: int = -1
     notes: list[str] = dataclasses.field(default_factory=list)  # what the report warns of
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of metrics.csv
     # `model.weights` (averaged, if averaging is on) after `best_epoch`.
@@ -78,9 +80,10 @@ class Checkpoints:
         self._last: pathlib.Path | None = None  # the newest that is whole
         self._written = 0
 
-    def save(self, model: keras.Model, state: RunState) -> None:
+    def save(self, model: keras.Model, state: RunState, keep_older: bool = False) -> None:
         """Writes model, optimizer, running means and `state`, one array after the other.
 
+        With `keep_older` it replaces the one that was loaded or saved last, if the other is whole.
         A worker that doesn't write reads the arrays all the same, since all workers add up those of
         which each has a part.
         """
@@ -90,20 +93,24 @@ class Checkpoints:
             return
         first, second = self.run.checkpoints
         path = second if self._last == first else first
+        if keep_older and self._last is not None and _is_whole(path):
+            path = self._last
         with replacing(path) as partial:
             _write(partial, model, state, self._written + 1)
         self._last, self._written = path, self._written + 1
 
-    def load(self, model: keras.Model) -> RunState:
+    def load(self, model: keras.Model, older: bool = False) -> RunState:
         """Restores a built and compiled model, and returns the state; a new one without a file.
 
-        A damaged newer file is named in a line, and the other one used. Raises RunError if both are
-        damaged, or if the file belongs to another architecture.
+        It takes the newest, or the oldest with `older`. A damaged one is named in a line, and the
+        other one used. Raises RunError if both are damaged, or if the file belongs to another
+        architecture.
         """
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
         damaged: list[str] = []
-        for path in self._newest_first():
+        paths = self._newest_first()
+        for path in reversed(paths) if older else paths:
             try:
                 header = _verify(path)
             except Damaged as error:
@@ -112,7 +119,7 @@ class Checkpoints:
             if damaged:
                 print(f"Damaged: {damaged[0]}. Going on from {path} instead.", flush=True)
             state = _restore(path, header, model)
-            self._last, self._written = path, header.written
+            self._last, self._written = path, max(self._written, header.written)
             return state
         if damaged:
             raise RunError(
@@ -247,6 +254,12 @@ def _verify(path: pathlib.Path) -> Header:
         if _sealed(digest, header) != header.sha256:
             raise Damaged("its checksum is another")
     return header
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    with contextlib.suppress(Damaged):
+        return bool(_verify(path))
+    return False
 
 
 def _restore(path: pathlib.Path, header: Header, model: keras.Model) -> RunState:

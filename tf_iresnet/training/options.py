@@ -55,7 +55,8 @@ class TrainingOptions:
     checkpoint_steps: int | None = None
     # What follows a step whose loss or gradients aren't finite, which is never taken: "stop" ends
     # training and keeps the best weights, "skip" goes on with the next batch and counts, "rollback"
-    # returns to the last checkpoint with half the learning rate, at most ten times.
+    # returns to the last checkpoint, or to the one before if that led to the same failure, with
+    # half the learning rate, at most ten times.
     on_nan: str = "stop"
     evaluation_batch_size: int = 500  # examples per call in validation and evaluation
     evaluation_examples: int = 1000  # test examples whose inverse is checked, at most

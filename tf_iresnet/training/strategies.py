@@ -6,6 +6,7 @@ same steps; what could differ between them, clocks and signals, they agree on.
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -14,12 +15,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_iresnet.data import DataError, Dataset
 from tf_iresnet.data.errors import plain_text
 from tf_iresnet.numerics.replicas import over_workers
+from tf_iresnet.training.build import fingerprint
+from tf_iresnet.training.cluster import read_cluster
 from tf_iresnet.training.options import TrainingOptions
-from tf_iresnet.training.workdir import RunError
+from tf_iresnet.training.workdir import Config, RunError, differences
 
 NAMES = ("one", "mirrored", "multi_worker", "tpu")
+# Fields of `config.data` in which workers may differ: where a host has the data, of which
+# `expect_same_data` makes sure that they are the same.
+LOCAL_FIELDS = ("path", "test_path")
 
 
 class WorkerLost(RunError):
@@ -58,34 +65,23 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    _check_cluster(os.environ.get("TF_CONFIG", ""))
+    addresses = read_cluster(os.environ.get("TF_CONFIG", ""))
+    named = ", ".join(addresses)
+    print(f"Waiting for the workers at {named} to start.", flush=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:  # of its server, or of others that never came
+        found = plain_text(error)[:200]
+        raise WorkerLost(
+            f"Expected the port of this worker to be free, and the workers at {named} to start. "
+            f"Received: {type(error).__name__}, {found}. Start all of them again once nothing else "
+            "uses these ports."
+        ) from error
     except RuntimeError as error:
         raise RunError(
             "Expected strategy='multi_worker' before anything else is done with TensorFlow. "
             f"Received: {error}. Train in a process of its own."
         ) from error
-
-
-def _check_cluster(text: str) -> None:
-    """Raises RunError unless `text` is the TF_CONFIG of a worker."""
-    example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", '
-    example += '"index": 0}}'
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        hosts = cluster[task["type"]]
-        workers = [host for kind in ("chief", "worker") for host in cluster.get(kind, [])]
-        known = task["type"] in ("chief", "worker") and 0 <= task["index"] < len(hosts)
-        if not known or not all(":" in host for host in workers):
-            raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise RunError(
-            f"Expected TF_CONFIG to be set for strategy='multi_worker', such as {example}. "
-            f"Received: TF_CONFIG={text!r}. scripts/train_workers.py sets it for workers of one "
-            "machine."
-        ) from None
 
 
 def _tpu() -> tf.distribute.Strategy:
@@ -142,6 +138,39 @@ def largest(strategy: tf.distribute.Strategy, *values: float) -> list[float]:
     return np.max(found, axis=0).tolist()
 
 
+def everyones(strategy: tf.distribute.Strategy, text: str) -> list[str]:
+    """Returns the text of the worker of each replica, the chief's first; they wait for each other.
+
+    Zero bytes at the end are dropped.
+    """
+    if not over_workers(strategy):
+        return [text]
+    own = text.encode()
+    (length,) = largest(strategy, len(own))
+    row = np.frombuffer(own.ljust(max(1, int(length)), b"\0"), np.uint8)
+    rows = np.asarray(_gather(strategy)(tf.constant([row], tf.float64)))
+    return [other.astype(np.uint8).tobytes().rstrip(b"\0").decode() for other in rows]
+
+
+@contextlib.contextmanager
+def failing_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Waits for all workers after its block, and ends all if it has ended one of them.
+
+    A worker whose block raises RunError, DataError or OSError raises it; the others RunError with
+    its text. In the block they mustn't wait for each other.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except (RunError, DataError, OSError) as error:
+        failure = error
+    failures = everyones(strategy, "" if failure is None else " ".join(str(failure).split()) or "?")
+    if failure is not None:
+        raise failure
+    for text in filter(None, failures):
+        raise RunError(f"Expected all workers to train. Received: one that can't. {text}")
+
+
 @functools.lru_cache(maxsize=1)
 def _gather(strategy: tf.distribute.Strategy) -> Any:
     """A function that gathers rows `[1, n]` of all replicas. Untraced, TensorFlow takes far longer.
@@ -164,6 +193,41 @@ def expect_same(strategy: tf.distribute.Strategy, step: int, workdir: Any) -> No
         raise RunError(
             f"Expected all workers to find the same checkpoint in {workdir}. Received: those of "
             f"steps {-first:g} to {last:g}. The workdir has to be on a file system that they share."
+        )
+
+
+def expect_same_config(strategy: tf.distribute.Strategy, config: Config) -> None:
+    """Waits for all workers. Raises RunError, in all of them, unless they have the same config.
+
+    `LOCAL_FIELDS` of the section `data` may differ.
+    """
+    local = {name: value for name, value in config["data"].items() if name not in LOCAL_FIELDS}
+    first, *others = map(json.loads, everyones(strategy, json.dumps({**config, "data": local})))
+    for other in others:
+        if changed := differences(first, other):
+            named = " and ".join(f"data.{name}" for name in LOCAL_FIELDS)
+            raise RunError(
+                f"Expected the same config in all workers. Received: {'; '.join(changed)}, of the "
+                f"first and of another one. Give all the same flags; only {named} may differ."
+            )
+
+
+def expect_same_data(
+    strategy: tf.distribute.Strategy, dataset: Dataset, options: TrainingOptions
+) -> None:
+    """Waits for all workers. Raises RunError, in all of them, unless they have the same data.
+
+    These are held-out examples, the first training batch and labels; see `build.fingerprint`.
+    """
+    if not over_workers(strategy):
+        return
+    with failing_together(strategy):
+        labels = hashlib.sha256(b"".join(part.tobytes() for part in dataset.labels or ()))
+        own = f"{dataset.training_size} {fingerprint(dataset, options)} {labels.hexdigest()}"
+    if len(set(everyones(strategy, own))) > 1:
+        raise RunError(
+            "Expected the same data in all workers. Received: other values under the name "
+            f"{dataset.name}. Copy the data of one host to the others, or give all the same path."
         )
 
 

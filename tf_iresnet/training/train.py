@@ -57,13 +57,12 @@ def train_and_evaluate(
         RunError: for what the user can correct, such as a wrong config, another run's workdir or a
             full disk.
         tf_iresnet.data.DataError: for bad data, before anything is written.
-        Interrupted: after SIGINT or SIGTERM, to any of the workers, and a checkpoint.
+        Interrupted: after SIGINT, SIGTERM or SIGHUP, to any of the workers, and a checkpoint.
         WorkerLost: for another worker that has ended.
     """
     config = resolve(config)
     if isinstance(strategy, str):
         strategy = strategies.make_strategy(strategy)
-    strategies.check_strategy(strategy, TrainingOptions(**config["training"]))
     run = Workdir(workdir, writes=strategies.is_chief(strategy))
     with strategies.one_of_many(strategy):
         return _train_and_evaluate(config, run, strategy)
@@ -72,22 +71,30 @@ def train_and_evaluate(
 def _train_and_evaluate(
     config: dict[str, Any], run: Workdir, strategy: tf.distribute.Strategy
 ) -> dict[str, Any]:
-    if run.writes:
-        restore_config(run)
-    figures = run.finished(config) if run.writes else None
+    strategies.expect_same_config(strategy, config)
+    strategies.check_strategy(strategy, TrainingOptions(**config["training"]))
+    with strategies.failing_together(strategy):
+        if run.writes:
+            restore_config(run)
+        figures = run.finished(config) if run.writes else None
     (finished,) = strategies.largest(strategy, figures is not None)
     if finished:
         return figures or run.read_figures()
-    # What is None is filled in below; a large table isn't read for a misspelt field.
-    build.check_model({k: v for k, v in config["model"].items() if v is not None})
-    dataset = build.make_dataset(config)  # a bad table is found out before anything is written
+    with strategies.failing_together(strategy):
+        # What is None is filled in below; a large table isn't read for a misspelt field.
+        build.check_model({k: v for k, v in config["model"].items() if v is not None})
+        dataset = build.make_dataset(config)  # a bad table is found out before anything is written
     if described := dataset.describe():
         print(*described, sep="\n", flush=True)
     filled = fill_in(config, dataset)
     options = TrainingOptions(**filled["training"])
+    strategies.expect_same_data(strategy, dataset, options)
     with strategy.scope():
         model = build.make_model(filled, dataset)
-    with run.claim(config), reproducible_sums():
+    with contextlib.ExitStack() as stack:
+        with strategies.failing_together(strategy):
+            stack.enter_context(run.claim(config))
+        stack.enter_context(reproducible_sums())
         state = fit(model, dataset, options, run)
         model.optimizer, model.compiled = None, False  # whoever loads it compiles it as they like
         if run.writes:
@@ -143,9 +150,11 @@ def fit(
     validation was finite. A classifier learns from the labels, a conditional density from the
     conditions.
     Raises RunError for an unusable checkpoint, changed data, or a loss that is never finite;
-    Interrupted after SIGINT or SIGTERM and a checkpoint.
+    Interrupted after SIGINT, SIGTERM or SIGHUP and a checkpoint.
     """
     checkpoints = Checkpoints(run)
+    lost = not any(path.exists() for path in run.checkpoints)
+    lost &= any(path.exists() for path in (run.metrics, run.tensorboard, run.manifest))
     state = _load(checkpoints, model)
     digest = build.fingerprint(dataset, options)
     if state.data not in ("", digest):
@@ -158,7 +167,7 @@ def fit(
     if state.step and not state.stopped:
         epoch = f"epoch {state.epoch + 1} of {options.epochs}"
         print(f"Going on after step {state.step} of {options.total_steps}, in {epoch}.", flush=True)
-    if not state.step and run.manifest.exists():
+    if lost:
         print("There is no checkpoint any more: training from the start.", flush=True)
     if not state.step and options.keep_start and not state.best_weights:
         _validate_start(model, dataset, options, state)
@@ -176,10 +185,12 @@ def fit(
     return state
 
 
-def _load(checkpoints: Checkpoints, model: InvertibleModel) -> RunState:
-    """Restores the last checkpoint in all workers, which wait for each other here."""
-    state = checkpoints.load(model)
-    strategies.expect_same(model.distribute_strategy, state.step, checkpoints.run.path)
+def _load(checkpoints: Checkpoints, model: InvertibleModel, older: bool = False) -> RunState:
+    """Restores a checkpoint in all workers, which wait for each other here."""
+    strategy = model.distribute_strategy
+    with strategies.failing_together(strategy):
+        state = checkpoints.load(model, older)
+    strategies.expect_same(strategy, state.step, checkpoints.run.path)
     return state
 
 
@@ -244,12 +255,18 @@ def _after_explosion(
 ) -> RunState:
     """Returns to the last checkpoint, to train on with a lower rate or not at all.
 
-    Raises RunError if nothing has been trained that could be kept.
+    To the one before if training from the last one would fail again: at once, where its weights and
+    the next batch are those that have just failed; or because a rollback got no further than the
+    failure before it. Raises RunError if nothing has been trained that could be kept.
     """
-    state = _load(checkpoints, model)
-    state.elapsed = lost.elapsed
-    if options.on_nan == "rollback" and state.rate_factor > 0.5**ROLLBACKS:
-        state.rate_factor /= 2
+    state, older = _load(checkpoints, model), False
+    again = options.on_nan == "rollback" and lost.rate_factor > 0.5**ROLLBACKS
+    if again and lost.step <= max(state.step, state.failed_step):
+        state, older = _load(checkpoints, model, older=True), True
+    state.elapsed, state.capped = lost.elapsed, lost.capped
+    state.notes, state.rate_factor = [*lost.notes], lost.rate_factor
+    if again:
+        state.rate_factor, state.failed_step = state.rate_factor / 2, lost.step
         text += f" Going on after step {state.step}, with {state.rate_factor:g} of the rate."
     elif state.best_weights:
         state.stopped = f"the loss or its gradients weren't finite after step {lost.step}"
@@ -260,5 +277,6 @@ def _after_explosion(
         )
     state.notes.append(text)
     print(text, flush=True)
-    checkpoints.save(model, state)
+    write_metrics(checkpoints.run, state)
+    checkpoints.save(model, state, keep_older=not older)
     return state

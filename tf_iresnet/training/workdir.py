@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -81,14 +82,18 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / LOCK).touch()
         # The system releases the lock however the process ends.
-        with open(self.path / LOCK) as file:
+        with open(self.path / LOCK, "r+", errors="replace") as file:
             try:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 expected = "Expected no other process to train in this workdir."
-                found = f"workdir={self.path}, in use now; wait for it or stop it."
+                owner = file.read(100).strip() or "another process"
+                found = f"workdir={self.path}, in use now by {owner}; wait for it or stop it."
                 raise RunError(f"{expected} Received: {found}") from None
+            with contextlib.suppress(OSError):  # of a full disk: only a name, for the line above
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"process {os.getpid()} of {socket.gethostname()}".encode())
             self._check(config)
             if not self.config.exists():
                 self.write_config(config)
