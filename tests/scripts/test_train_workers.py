@@ -107,7 +107,8 @@ def test_workers_end_with_the_launcher_however_it_ends(signum, tmp_path):
     code = (
         f"import train_workers as t; t.run({[sys.executable, '-c', PLACE + ENDED, str(tmp_path)]}"
     )
-    launcher = subprocess.Popen([sys.executable, "-c", f"{code}, 2, {str(tmp_path)!r}, 3)"])
+    command = [sys.executable, "-c", f"{code}, 2, {str(tmp_path)!r}, 3)"]
+    launcher = subprocess.Popen(command, cwd=pathlib.Path(train_workers.__file__).parent)
     wait_for(tmp_path / "0", tmp_path / "1")
     launcher.send_signal(signum)
     wait_for(tmp_path / "ended0", tmp_path / "ended1")
