@@ -11,6 +11,9 @@ With --enforce, a copy is written in which the kernels of blocks that aren't cer
 down until they are; the exit status is that of the copy.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 from absl import flags
 
 import tensorflow_quietly  # noqa: F401

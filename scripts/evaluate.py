@@ -13,6 +13,9 @@ standard error of that, the share of training rows that are at most as likely, a
 stand out: those whose cell alone, by what similar training rows hold there, makes it unlikely.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 from absl import flags
 
 import tensorflow_quietly  # noqa: F401

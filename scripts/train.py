@@ -11,6 +11,9 @@ field of a config can be set: --config.training.epochs=10. --strategy=mirrored t
 multi_worker on several hosts, tpu on a TPU: docs/scale.md.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 import os
 import pathlib
 

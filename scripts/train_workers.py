@@ -8,6 +8,9 @@ with it, and all are started again from the last checkpoint, until they have die
 without a new one. Any other exit status of a worker ends the others and is passed on.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 import argparse
 import json
 import os

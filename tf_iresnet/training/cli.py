@@ -1,5 +1,6 @@
 """The command line that the scripts share: a user's mistake ends in one line, not a traceback."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ def run(main: Callable[[], int | None]) -> None:
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             return _complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before):  # isn't ignored: what runs from here on may have to clean up
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main() or 0
         except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
@@ -31,6 +35,9 @@ def run(main: Callable[[], int | None]) -> None:
         except KeyboardInterrupt as error:
             print(str(error) or "\nInterrupted.", file=sys.stderr)
             return getattr(error, "status", INTERRUPTED)
+        finally:
+            if callable(before):
+                signal.signal(signal.SIGINT, before)
 
     app.run(guarded, flags_parser=_parse)
 
