@@ -1,9 +1,11 @@
 """Random splits into training, validation and test rows; the same seed gives the same split."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
+
+SplitSeed: TypeAlias = Annotated[int, range(2**32)]
 
 
 class Split(NamedTuple):
@@ -29,6 +31,8 @@ def random_parts(rows: int, sizes: Sequence[int], seed: int = 0) -> list[np.ndar
     a smaller first part is contained in a larger one. That generator's stream is frozen for good
     (NEP 19), unlike that of `numpy.random.Generator`.
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"Expected the seed of a split from 0 to {2**32 - 1}. Received: {seed}.")
     order = np.random.RandomState(seed).permutation(rows)
     return np.split(order, np.cumsum(sizes, dtype=int))
 

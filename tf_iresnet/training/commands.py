@@ -255,7 +255,7 @@ def write_samples(
         for form, x in zip(forms, flat.T, strict=False):
             if form.kind == "continuous":
                 continue  # with the digits that float32 has
-            frame[form.name] = x.astype(np.int64) if form.whole else x
+            frame[form.name] = x.astype(np.int64) if form.whole and np.isfinite(x).all() else x
         frame = pd.concat([pd.DataFrame(before), frame], axis=1)
         for name, column in texts.items():
             frame[name] = column

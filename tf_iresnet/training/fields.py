@@ -14,7 +14,8 @@ from typing import Any
 from tf_iresnet.data import DataError
 from tf_iresnet.training.workdir import RunError
 
-_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
+INT32 = range(-(2**31), 2**31)  # of whole numbers without bounds of their own; all become tensors
+_WORDS = {float: "a finite number", str: "a text", bool: "True or False"}
 
 
 def check_names(place: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -34,7 +35,8 @@ def check_fields(
 ) -> None:
     """Checks a section of a config against annotated parameters of `functions`, but for `without`.
 
-    Raises RunError for a field that none of them takes, or a value of another type than theirs.
+    An annotation `Annotated[int, range(…)]` bounds a whole number. Raises RunError for a field that
+    none of them takes, or a value of another type than theirs or beyond their bounds.
     """
     parameters = {
         name: parameter
@@ -46,8 +48,33 @@ def check_fields(
     for name, value in values.items():
         hint = parameters[name].annotation
         if not _suits(value, hint):
-            expected = f"Expected config.{section}.{name} to be {_words(hint)}."
+            expected = f"Expected config.{section}.{name} to be {_words(hint, value)}."
             raise RunError(f"{expected} Received: {name}={value!r}.")
+
+
+def check_effects(
+    section: str,
+    values: Mapping[str, Any],
+    function: Callable[..., Any],
+    needs: Mapping[str, tuple[str, Sequence[Any]]],
+) -> None:
+    """Raises RunError for a value that has no effect, unless it is the default of `function`.
+
+    Args:
+        needs: name of a field → another one, and the values of that with which it has an effect.
+    """
+    parameters = inspect.signature(function).parameters
+    default = {name: parameter.default for name, parameter in parameters.items()}
+    for name, (other, effective) in needs.items():
+        value, found = values.get(name, default[name]), values.get(other, default[other])
+        if value in (None, default[name]) or found in effective:
+            continue
+        known = " or ".join(f"config.{section}.{other}={choice}" for choice in effective)
+        raise RunError(
+            f"Expected {known} with config.{section}.{name}, which has no effect otherwise. "
+            f"Received: {other}={found!r}, {name}={value!r}. Leave {name} out"
+            f"{'' if default[name] in (None, ()) else f', or at {default[name]!r}'}."
+        )
 
 
 @contextlib.contextmanager
@@ -70,11 +97,15 @@ def _suits(value: Any, hint: Any) -> bool:
         return any(_suits(value, argument) for argument in arguments)
     if origin is typing.Literal:
         return isinstance(value, str) and value in arguments
+    if origin is typing.Annotated:
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return whole and int(value) in arguments[1]
     if hint in (None, types.NoneType):
         return value is None
-    if hint in (int, float):
-        kind = numbers.Integral if hint is int else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return _suits(value, typing.Annotated[int, INT32])
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and _finite(value)
     if hint in (str, bool):
         return isinstance(value, hint)
     if origin is Mapping:
@@ -87,11 +118,23 @@ def _suits(value: Any, hint: Any) -> bool:
     return True
 
 
-def _words(hint: Any) -> str:
-    """What a value of a type is called."""
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _words(hint: Any, value: Any = None) -> str:
+    """What a value of a type is called; its bounds as well if that `value` may be beyond them."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is int:
+        far = isinstance(value, numbers.Integral) and value not in INT32
+        return f"a whole number{_bounds(INT32) if far else ''}"
+    if origin is typing.Annotated:
+        return f"a whole number{_bounds(arguments[1])}"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(argument) for argument in arguments))
+        return " or ".join(dict.fromkeys(_words(argument, value) for argument in arguments))
     if origin is typing.Literal:
         return f"one of {', '.join(arguments)}"
     if origin is not None and issubclass(origin, Sequence):
@@ -101,3 +144,7 @@ def _words(hint: Any) -> str:
     if origin is not None and issubclass(origin, os.PathLike):
         return _WORDS[str]
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)).replace("NoneType", "None"))
+
+
+def _bounds(bounds: range) -> str:
+    return f" from {bounds.start} to {bounds.stop - 1}"
