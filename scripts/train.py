@@ -7,8 +7,9 @@
 The same command again resumes a run, however it was interrupted, prints the figures of one that is
 finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT) and SIGTERM end training
 after the step, with a checkpoint and exit status 130 or 143; a second one ends it at once. Every
-field of a config can be set: --config.training.epochs=10. --strategy=mirrored trains on all GPUs,
-multi_worker on several hosts, tpu on a TPU: docs/scale.md.
+field of a config can be set, and those that may be None to that: --config.training.epochs=10,
+--config.training.max_minutes=None. --strategy=mirrored trains on all GPUs, multi_worker on several
+hosts, tpu on a TPU: docs/scale.md.
 """
 
 import early_interrupt  # noqa: F401

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tf_iresnet.data import DataError
 
 AGAIN = "Rerun the training command, which makes it again."
+AWAY = "Move it away."
 _CHUNK = 2**20  # bytes read at a time
 PARTIAL = ".partial."  # how the name of a file begins that is still being written
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,6 +33,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             advice = f"Free space on the disk of {folder}, then run the same command again."
         elif error.errno in _FORBIDDEN:
             advice = f"Make {folder} writable, or choose another place."
+        elif error.errno == errno.EISDIR:
+            advice = f"{AWAY} Then run the same command again."
         reason = error.strerror or str(error)
         raise RunError(f"Expected to write {path}. Received: {reason}. {advice}") from error
 
@@ -88,6 +91,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     """Replaces the file `path` by `content`; a reader sees the old or the new one, whole."""
     with replacing(path) as partial, open(partial, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def missing(path: pathlib.Path) -> str:
+    """Returns what is in the place of a file, in words."""
+    if path.is_dir():
+        return "a directory of that name"
+    return "another kind of file" if path.exists() else "a file which isn't there"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
