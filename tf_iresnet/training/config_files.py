@@ -6,6 +6,7 @@ import pathlib
 import re
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -60,7 +61,7 @@ def set_none(fields: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> N
     """Sets fields `section.field` of the config among parsed flags to None."""
     for path in fields:
         *sections, name = path.split(".")
-        holder = values["config"].value
+        holder: Any = values["config"].value
         for section in sections:
             holder = holder[section]
         holder[name] = None

@@ -72,8 +72,12 @@ weights: epoch {best_epoch} of {epochs}{as_it_began}
 """
 
 # Figures that are None of a model whose log-densities, samples or inverses aren't finite.
-_OF_THE_MODEL = ("negative_log_likelihood", "cross_entropy", "reconstruction_error")
-_OF_THE_MODEL += ("sample_reconstruction_error",)
+_OF_THE_MODEL = (
+    "negative_log_likelihood",
+    "cross_entropy",
+    "reconstruction_error",
+    "sample_reconstruction_error",
+)
 
 
 def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
