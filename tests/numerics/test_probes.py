@@ -66,5 +66,5 @@ def test_a_seed_of_weights_below_zero_is_named(make):
 def test_a_temperature_is_finite(temperature):
     flow = ResidualFlow([Rescale(2.0)])
     flow.build((None, 2))
-    with pytest.raises(ValueError, match="temperature to be finite, 0 or more"):
+    with pytest.raises(ValueError, match="a finite temperature ≥ 0"):
         flow.sample(3, temperature=temperature)

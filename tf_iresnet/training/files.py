@@ -94,10 +94,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 
 
 def missing(path: pathlib.Path) -> str:
-    """Returns what is in the place of a file, in words."""
+    """Returns why there is no file at a path, in words."""
     if path.is_dir():
-        return "a directory of that name"
-    return "another kind of file" if path.exists() else "a file which isn't there"
+        return "which is a directory"
+    return "which is no ordinary file" if path.exists() else "which isn't there"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

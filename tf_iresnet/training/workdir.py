@@ -144,9 +144,11 @@ class Workdir:
             return path
         found = sha256(path) if path.is_file() else None
         if found != known:
-            state = "a file whose checksum is another: damaged" if found else missing(path)
+            state = "whose checksum is another: damaged" if found else missing(path)
             advice = f"{AWAY} {AGAIN}" if path.is_dir() else AGAIN
-            raise RunError(f"Expected {path} as training left it. Received: {state}. {advice}")
+            raise RunError(
+                f"Expected {path} as training left it. Received: a file {state}. {advice}"
+            )
         return path
 
     def _sums(self) -> dict[str, str]:
