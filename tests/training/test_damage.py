@@ -133,11 +133,11 @@ def test_a_finished_run_notices_any_damage(name, run, copy, capsys):
 def test_a_directory_in_the_place_of_a_file_is_called_one(name, run, copy, capsys):
     (copy.path / name).unlink()
     (copy.path / name).mkdir()
-    with pytest.raises(RunError, match=f"{name}.*which is a directory.*ove it away"):
+    with pytest.raises(RunError, match=f"{name}.* a directory.*ove it away"):
         commands.certify(workdir=str(copy.path), data="test")
     with pytest.raises(RunError, match=f"to write .*{name}.*directory.*Move it away"):
         train_and_evaluate(run[1], copy.path)
-    assert "which is a directory" in capsys.readouterr().out
+    assert "Received: a directory. Move it away." in capsys.readouterr().out
 
 
 def test_no_output_replaces_a_file_unasked(copy, tmp_path, run):

@@ -144,11 +144,9 @@ class Workdir:
             return path
         found = sha256(path) if path.is_file() else None
         if found != known:
-            state = "whose checksum is another: damaged" if found else missing(path)
-            advice = f"{AWAY} {AGAIN}" if path.is_dir() else AGAIN
-            raise RunError(
-                f"Expected {path} as training left it. Received: a file {state}. {advice}"
-            )
+            state = f"a file {'whose checksum is another: damaged' if found else missing(path)}"
+            state, advice = ("a directory", f"{AWAY} {AGAIN}") if path.is_dir() else (state, AGAIN)
+            raise RunError(f"Expected {path} as training left it. Received: {state}. {advice}")
         return path
 
     def _sums(self) -> dict[str, str]:
