@@ -118,7 +118,9 @@ def test_any_field_can_be_none_on_the_command_line(parse, field):
         found = config.training[field]
         assert found == value or found == (value,)
     assert parse("good.py", "--config.training.epochs=None").training.learning_rate == 0.1
-    assert parse("good.py", f"--config.training.{field}=3", f"--config.training.{field}=None")
+    (pathlib.Path.cwd() / "flags").write_text(f"--config.training.{field}=None\n")
+    for flag in ((f"--config.training.{field}", "None"), ("--flagfile=flags",)):
+        assert parse("good.py", *flag).training[field] is None
 
 
 def test_none_where_nothing_is_no_choice_is_refused_by_name(parse):

@@ -46,6 +46,10 @@ def split_none(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     ml_collections parses a value by the type of the one in the file, and knows no None of a number.
     A later value of the same field counts.
     """
+    argv = [argv[0], *flags.FLAGS.read_flags_from_files(list(argv[1:]), force_gnu=False)]
+    for place in range(len(argv) - 1, 0, -1):  # "--field None" is "--field=None"
+        if argv[place] == "None" and re.fullmatch(r"--?config\.[^=]+", argv[place - 1]):
+            argv[place - 1 : place + 1] = [f"{argv[place - 1]}=None"]
     fields = [re.fullmatch(r"--?config\.([^=]+)=(.*)", flag, re.DOTALL) for flag in argv]
     last = {found[1]: found[2] for found in fields if found}
     emptied = [name for name, value in last.items() if value == "None"]
