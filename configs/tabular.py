@@ -70,7 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
     # A pass over the rows, in 20 to 200 steps, unless it is given.
     config.training.steps_per_epoch = ml_collections.config_dict.placeholder(int)
     config.training.epochs = 60
-    config.training.max_minutes = 5.0
+    config.training.max_minutes = 5.0  # --config.training.max_minutes=None: no limit
     config.training.patience = 10
     config.training.learning_rate = 2e-3
     config.training.warmup_steps = 100

@@ -21,6 +21,9 @@ that of a plain residual network in Keras. Suites of our own methods write table
 prints where the time of our training step goes and runs nothing else.
 """
 
+import early_interrupt
+
+# isort: split
 import functools
 import importlib
 import json
@@ -80,7 +83,10 @@ def serve(side: str, workload: Workload) -> None:
             for _ in range(request.get("times", 1)):
                 getattr(model, request["do"])()
             answer = 1e3 * (time.perf_counter() - start) / request.get("times", 1)
-        print(json.dumps(answer), flush=True)
+        try:
+            print(json.dumps(answer), flush=True)
+        except BrokenPipeError:  # whoever asked has been interrupted
+            os._exit(early_interrupt.STATUS)
 
 
 class Worker:
@@ -89,7 +95,11 @@ class Worker:
     def __init__(self, side: str, workload: str):
         command = [sys.executable, __file__, f"--worker={side}", f"--workload={workload}"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C ends this process, and the worker with its input
         )
 
     def __call__(self, do: str, **request: object) -> float:

@@ -11,6 +11,9 @@ With --enforce, a copy is written in which the kernels of blocks that aren't cer
 down until they are; the exit status is that of the copy.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 from absl import flags
 
 import tensorflow_quietly  # noqa: F401
@@ -29,7 +32,10 @@ DATA = cli.define_optional(
 )
 OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write the copy to.")
 EXAMPLES = flags.DEFINE_integer(
-    "examples", 200, "On how many examples, at most, to measure with --data.", lower_bound=1
+    "examples",
+    None,
+    "On how many examples, at most, to measure with --data; 200 if not given.",
+    lower_bound=1,
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 

@@ -24,6 +24,9 @@ and shows samples beside the training images nearest to them. The same command a
 it was interrupted, and prints a finished table at once.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 import importlib
 import inspect
 

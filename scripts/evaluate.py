@@ -13,6 +13,9 @@ standard error of that, the share of training rows that are at most as likely, a
 stand out: those whose cell alone, by what similar training rows hold there, makes it unlikely.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 from absl import flags
 
 import tensorflow_quietly  # noqa: F401
@@ -21,7 +24,10 @@ from tf_iresnet.training import cli
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a finished run.")
 MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --workdir.")
 SPLIT = flags.DEFINE_enum(
-    "split", "test", ["test", "validation"], "Which part of the run's data to measure on."
+    "split",
+    None,
+    ["test", "validation"],
+    "Which part of the run's data to measure on; the test part if not given.",
 )
 DATA = flags.DEFINE_string(
     "data", None, "Another table with the same columns to measure on, all rows of it."
@@ -32,7 +38,9 @@ OUTPUT = flags.DEFINE_string(
 SCORES = flags.DEFINE_string(
     "scores", None, "The .csv file to write the scores of each row of --data to."
 )
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output and --scores if they exist.")
+OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace --output, its picture and --scores if they exist."
+)
 EXAMPLES = flags.DEFINE_integer(
     "examples", 1000, "On how many examples, at most, to check the inverse.", lower_bound=1
 )

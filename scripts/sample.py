@@ -13,6 +13,9 @@ samples are more probable, but vary less than those of the flow's density. Of a 
 columns given others, --num samples are drawn for each row of the table --given.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 from absl import flags
 
 import tensorflow_quietly  # noqa: F401

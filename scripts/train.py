@@ -8,10 +8,14 @@ The same command again resumes a run, however it was interrupted, prints the fig
 finished, and makes again what is damaged of it or gone. Ctrl-C (SIGINT), SIGTERM and a terminal
 that is closed (SIGHUP) end training after the step, with a checkpoint and exit status 130, 143 or
 129; a second Ctrl-C or SIGTERM ends it at once, and under nohup SIGHUP has no effect. Every field
-of a config can be set: --config.training.epochs=10. --strategy=mirrored trains on all GPUs,
-multi_worker on several hosts, tpu on a TPU: docs/scale.md.
+of a config can be set, and those that may be None to that: --config.training.epochs=10,
+--config.training.max_minutes=None. --strategy=mirrored trains on all GPUs, multi_worker on several
+hosts, tpu on a TPU: docs/scale.md.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 import os
 import pathlib
 

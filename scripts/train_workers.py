@@ -9,6 +9,9 @@ and all are started again from the last checkpoint, until they have died `--atte
 a new one. Any other exit status of a worker ends the others and is passed on.
 """
 
+import early_interrupt  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import ctypes

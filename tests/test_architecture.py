@@ -57,7 +57,7 @@ UNITS = {
     "package": Unit("certify layers models numerics", "keras", lazy="bijectors data training"),
     "scripts": Unit(
         "package bijectors certify comparisons data layers models numerics scripts training",
-        "tensorflow keras numpy absl ml_collections tensorflow_quietly",
+        "tensorflow keras numpy absl ml_collections tensorflow_quietly early_interrupt",
     ),
     "configs": Unit("", "ml_collections"),
     # What a user may write: the public face alone.

@@ -38,7 +38,7 @@ def test_no_option_takes_an_object(name, option):
         ("image_folder", "validation", None, "a finite number"),
         ("image_folder", "validation", float("nan"), "a finite number"),
         ("image_folder", "validation", 10**400, "a finite number"),
-        ("image_folder", "split_seed", 1.5, "a whole number"),
+        ("image_folder", "split_seed", 1.5, "a whole number from 0 to 4294967295"),
         ("image_folder", "path", None, "a text"),
         ("image_arrays", "levels", "x", "a whole number"),
         ("table", "columns", 5, "a text, a list or None"),
@@ -82,6 +82,8 @@ def test_a_seed_that_no_split_has_is_named(door, seed, tmp_path):
     else:
         path, options = tmp_path / "my.parquet", {"stream": True}
         pd.DataFrame({"a": np.arange(99) ** 0.5}).to_parquet(path)
-    message = rf"split_seed to be 0 to 4294967295\. Received: split_seed={seed}\."
+    message = (
+        rf"split_seed to be a whole number from 0 to 4294967295\. Received: split_seed={seed}\."
+    )
     with pytest.raises(ValueError, match=message):
         data.load("table", path=path, split_seed=seed, **options)

@@ -179,6 +179,16 @@ def save(tmp_path, **columns):
     return tmp_path / "table.npy"
 
 
+def test_a_sample_without_an_inverse_has_no_cells():
+    """It is NaN, as of a category or of one of a few values."""
+    category = ColumnForm.of_categories("x", ("a", "b"))
+    few = ColumnForm("x", step=1.0, levels=(0.0, 5.0, 7.0))
+    for form in (category, few):
+        values = form.decode([1.0, np.nan])
+        assert np.isfinite(values[0]) and np.isnan(values[1])
+    assert category.texts_of(np.array([1.0, np.nan])).tolist() == ["b", ""]
+
+
 def test_rows_with_errors_are_left_out_of_all_parts_and_counted(tmp_path):
     bad = RNG.normal(size=200)
     bad[RNG.permutation(200)[:1]] = 1e6

@@ -194,6 +194,23 @@ def test_missing_cells_are_refused_by_file_and_row_or_left_out(tmp_path, monkeyp
     assert dataset.training_size + sum(map(len, dataset_parts(dataset))) == ROWS - 1
 
 
+def test_what_streams_can_not_do_is_not_advised(tmp_path):
+    """Neither filling cells in nor the order of time."""
+    days = pa.array(np.datetime64("2024-01-01") + np.arange(200) % 50)
+    values = np.random.default_rng(0).normal(size=(2, 200))
+    for name, x in (
+        ("whole", values[0]),
+        ("gaps", np.where(np.arange(200) == 70, np.nan, values[0])),
+    ):
+        (tmp_path / name).mkdir()
+        table = pa.table({"day": days, "x": pa.array(x, from_pandas=True), "y": values[1]})
+        pq.write_table(table, tmp_path / name / "a.parquet")
+    with pytest.raises(data.DataError, match=r"no missing cells.*missing=drop, or leave out"):
+        data.load("table", path=tmp_path / "gaps")
+    (said,) = [n for n in data.load("table", path=tmp_path / "whole").describe() if "'day'" in n]
+    assert "dates or times; it is taken as days" in said and "split_order" not in said
+
+
 def test_rows_with_errors_are_left_out_everywhere(tmp_path, monkeypatch):
     weight = WEIGHT.copy()
     weight[RNG.permutation(ROWS)[:60]] = -999.0

@@ -22,6 +22,15 @@ def test_errors_are_named_in_one_line_and_those_that_users_can_mend_are_raised()
     assert len(attempts.warnings) == 2
 
 
+def test_of_a_model_that_is_not_finite_that_is_said():
+    attempts = Attempts()
+    attempts.model_is_finite = False
+    with attempts("the picture"):
+        raise IndexError("index -1 is out of bounds for axis 0 with size 0")
+    (said,) = attempts.warnings
+    assert said.endswith("log-densities, samples or inverses of the model aren't finite.")
+
+
 def test_numbers_that_json_does_not_know_are_none_and_named():
     figures = {"a": 1.0, "b": float(np.nan), "c": {"d": -np.inf, "e": "text"}, "f": None, "g": 3}
     attempts = Attempts()

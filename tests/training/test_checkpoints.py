@@ -178,3 +178,13 @@ def test_a_config_that_is_damaged_or_gone_is_restored_from_the_checkpoint(tmp_pa
         restore_config(run)
         assert run.read_config() == config
     assert capsys.readouterr().out.count("restored from the checkpoint") == 5
+
+
+def test_a_config_is_not_called_restored_before_it_is(tmp_path, capsys):
+    run, model = Workdir(tmp_path), make_model()
+    model.optimizer.build(model.trainable_variables)
+    Checkpoints(run).save(model, RunState(config={"training": {"epochs": 3}}))
+    run.config.mkdir()
+    with pytest.raises(RunError, match=r"to write .*config.json.*directory.*Move it away\. Then"):
+        restore_config(run)
+    assert "restored" not in capsys.readouterr().out

@@ -1,10 +1,12 @@
 """A user's mistake is one line on standard error and exit status 2, whatever data it is about."""
 
+import re
 import subprocess
 import sys
 
 import pytest
-from absl import flags
+import tensorflow as tf
+from absl import app, flags
 
 from tf_iresnet.training import cli
 
@@ -31,6 +33,45 @@ def test_data_that_cannot_be_used_is_one_line(tmp_path):
         f"Check the path; relative ones start in {tmp_path}."
     )
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--temperature=nan", "Expected --temperature to be a finite number. Received: --temperat"),
+        ("--temperature=inf", "Expected --temperature to be a finite number. Received: --temperat"),
+        ("--num=99999999999999999999", "Expected --num to be 2147483647 at most. Received: --num="),
+    ],
+)
+def test_a_number_that_no_tensor_holds_is_one_line(flag, text, monkeypatch, capsys):
+    values = flags.FlagValues()
+    flags.DEFINE_float("temperature", 1.0, "", lower_bound=0.0, flag_values=values)
+    flags.DEFINE_integer("num", 1, "", lower_bound=1, flag_values=values)
+    monkeypatch.setattr(cli.flags, "FLAGS", values)
+    with pytest.raises(SystemExit, match="2"):
+        cli._parse(["sample.py", flag])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sample.py: {text}")
+    cli._parse(["sample.py", "--temperature=0", "--num=2147483647"])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(36, "File name too long", "x" * 300), r"x{200}… \(300 characters\) \(File name"),
+        (MemoryError("Unable to allocate 8. TiB"), r"enough memory.*8. TiB.*--batch_size"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM\nwhere"), r"enough memory.*: OOM\. "),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(error, text, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    statuses = []
+    monkeypatch.setattr(app, "run", lambda main, flags_parser: statuses.append(main(["look.py"])))
+    cli.run(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert statuses == [2] and re.search(text, line)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def test_a_file_that_fails_is_named_with_the_line(parse, config, text):
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
-        ("--config.training.epochs=abc", "--config.training.epochs=abc: invalid literal"),
+        ("--config.training.epochs=abc", "config.training.epochs to be a whole number, or None"),
+        ("--config.training.epochs=abc", "Received: epochs='abc'."),
         ("--config.modl.activation=elu", 'Did you mean "model" instead of "modl"?'),
         ("--config.training.epochs.x=3", "--config.training.epochs.x=3"),
         ("--config.training=3", "--config.training=3"),
@@ -96,7 +97,7 @@ def test_a_flag_that_cannot_be_taken_is_named(parse, flag, text):
         ("--config.trainin=3", r"in config. Received: trainin \(did you mean training\?"),
         (
             "--config.training.seed=a",
-            "config.training.seed to be a whole number. Received: seed='a",
+            "config.training.seed to be a whole number from 0 to 2147483647. Received: seed='a",
         ),
     ],
 )
@@ -104,6 +105,29 @@ def test_a_field_that_is_not_in_the_file_is_taken_or_the_nearest_is_named(parse,
     assert parse("good.py", "--config.training.batch_size=7").training.batch_size == 7
     with pytest.raises(RunError, match=text):
         resolve(parse("good.py", flag))
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "epochs", "max_minutes", "decay_epochs"])
+def test_any_field_can_be_none_on_the_command_line(parse, field):
+    """Also those whose value in the file is a number; the last flag counts."""
+    for name, last, value in (("good", "None", None), ("listed", "3", 3)):
+        (pathlib.Path.cwd() / "listed.py").write_text(CONFIG.replace("0.1", "(1,)"))
+        config = parse(
+            f"{name}.py", f"--config.training.{field}=None", f"--config.training.{field}={last}"
+        )
+        found = config.training[field]
+        assert found == value or found == (value,)
+    assert parse("good.py", "--config.training.epochs=None").training.learning_rate == 0.1
+    (pathlib.Path.cwd() / "flags").write_text(f"--config.training.{field}=None\n")
+    for flag in ((f"--config.training.{field}", "None"), ("--flagfile=flags",)):
+        assert parse("good.py", *flag).training[field] is None
+
+
+def test_none_where_nothing_is_no_choice_is_refused_by_name(parse):
+    config = parse("good.py", "--config.training.epochs=None")
+    with pytest.raises(RunError, match=r"epochs to be a whole number from 1 .* epochs=None\.$"):
+        resolve(config)
+    assert resolve(parse("good.py", "--config.training.patience=None"))["training"]["epochs"] == 1
 
 
 @pytest.mark.parametrize("name", ["none", "number"])

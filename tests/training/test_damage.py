@@ -129,6 +129,45 @@ def test_a_finished_run_notices_any_damage(name, run, copy, capsys):
     assert name in said and ("made again" in said or name == "config.json")
 
 
+@pytest.mark.parametrize("name", ["model.keras", "dataset.json"])
+def test_a_directory_in_the_place_of_a_file_is_called_one(name, run, copy, capsys):
+    (copy.path / name).unlink()
+    (copy.path / name).mkdir()
+    with pytest.raises(RunError, match=f"{name}.* a directory.*ove it away"):
+        commands.certify(workdir=str(copy.path), data="test")
+    with pytest.raises(RunError, match=f"to write .*{name}.*directory.*Move it away"):
+        train_and_evaluate(run[1], copy.path)
+    assert "Received: a directory. Move it away." in capsys.readouterr().out
+
+
+def test_no_output_replaces_a_file_unasked(copy, tmp_path, run):
+    """Of all that a command writes, what the user hasn't named included."""
+    where, table = {"workdir": str(copy.path)}, str(run[0].parent / "my.csv")
+    calls = {
+        "s.csv": lambda output: commands.sample(output, num=3, **where),
+        "c.keras": lambda output: commands.certify(enforce=True, output=output, **where),
+        "e.json": lambda output: commands.evaluate(output=output, **where),
+        "t.json": lambda output: commands.evaluate(output=output, table=table, **where),
+        "t.csv": lambda output: commands.evaluate(scores=output, table=table, **where),
+    }
+    for name, call in {**calls, "t.png": calls["t.json"]}.items():
+        path = tmp_path / name
+        path.write_text("mine")
+        with pytest.raises(RunError, match=f"{name}, which exists; add --overwrite"):
+            call(str(tmp_path / name.replace("png", "json")))
+        assert path.read_text() == "mine"
+        path.unlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_flags_without_effect_are_refused(run, copy):
+    table = str(run[0].parent / "my.csv")
+    with pytest.raises(RunError, match="Received: split=validation, data="):
+        commands.evaluate(workdir=str(copy.path), table=table, split="validation")
+    with pytest.raises(RunError, match=r"Expected --data with --examples.*examples=5"):
+        commands.certify(workdir=str(copy.path), examples=5)
+
+
 def test_mutated_models_are_refused_in_one_line(tmp_path):
     flow, path, random = (
         mlp_flow(2, 1, (4,), seed=0),
@@ -310,7 +349,9 @@ def test_a_loss_that_explodes_ends_training_with_the_best_so_far(
     assert named in state.notes[0] and "kernel" in state.notes[0]
     assert named in capsys.readouterr().out
     poison(monkeypatch, [1])
-    with pytest.raises(RunError, match=r"in step 1: .*Lower config\.training\.learning_rate"):
+    with pytest.raises(
+        RunError, match=r"in step 1: .*Lower config\.training\.learning_rate.*another --wo"
+    ):
         fitted(run, tmp_path / "early")
 
 

@@ -1,7 +1,7 @@
 """A field of a config is what the signature of its reader says, or is refused by its name."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import tensorflow as tf
@@ -18,6 +18,7 @@ def reader(
     base: str | Mapping[str, Any] = "normal",
     mirrored: bool = False,
     anything: Any = None,
+    seed: Annotated[int, range(2**32)] = 0,
 ) -> None:
     """Has every kind of parameter."""
 
@@ -39,6 +40,10 @@ def test_values_of_their_types_are_taken(fields):
         ("path", None, "to be a text."),
         ("count", 1.5, "to be a whole number."),
         ("count", True, "to be a whole number."),
+        ("count", 2**31, "to be a whole number from -2147483648 to 2147483647."),
+        ("seed", -1, "to be a whole number from 0 to 4294967295."),
+        ("seed", True, "to be a whole number from 0 to 4294967295."),
+        ("rate", 10**400, "to be a finite number or None."),
         ("rate", "x", "to be a finite number or None."),
         ("rate", float("nan"), "to be a finite number or None."),
         ("units", 64, "to be a list, each entry a whole number."),

@@ -56,6 +56,13 @@ def test_data_and_model_share_window_and_colour_scale():
     assert one.get_extent() == two.get_extent()
 
 
+@pytest.mark.parametrize("panel", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
+def test_a_density_of_nothing_is_drawn_beside_others(panel):
+    """Of a model whose samples are NaN, say."""
+    for panels in ({"a": panel}, {"a": panel, "b": np.ones((4, 4))}):
+        assert plots.png(plots.densities(panels, np.array([0, 1, 0, 1]), ("x", "y")))
+
+
 def test_histogram_is_a_density_on_the_cells_of_the_grid():
     cells = plots.grid(EXTENT, 50)
     density = plots.histogram(POINTS, EXTENT, 50).ravel()

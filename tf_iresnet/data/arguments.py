@@ -9,7 +9,8 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
+INT32 = range(-(2**31), 2**31)  # of whole numbers without bounds of their own; all become tensors
+_WORDS = {float: "a finite number", str: "a text", bool: "True or False"}
 
 
 def parameters_of(
@@ -32,6 +33,8 @@ def check_types(
 ) -> None:
     """Raises an `error` for a value of another type than its parameter's annotation says.
 
+    An annotation `Annotated[int, range(…)]` bounds a whole number.
+
     Args:
         values: by name, each the name of a parameter.
         place: what stands before names in the message, such as "config.data.".
@@ -40,7 +43,9 @@ def check_types(
         hint = parameters[name].annotation
         if not _suits(value, hint):
             received = " ".join(f"{name}={value!r}".split())
-            raise error(f"Expected {place}{name} to be {_words(hint)}. Received: {received}.")
+            raise error(
+                f"Expected {place}{name} to be {_words(hint, value)}. Received: {received}."
+            )
 
 
 def _suits(value: Any, hint: Any) -> bool:
@@ -49,11 +54,15 @@ def _suits(value: Any, hint: Any) -> bool:
         return any(_suits(value, argument) for argument in arguments)
     if origin is typing.Literal:
         return isinstance(value, str) and value in arguments
+    if origin is typing.Annotated:
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return whole and int(value) in arguments[1]
     if hint in (None, types.NoneType):
         return value is None
-    if hint in (int, float):
-        kind = numbers.Integral if hint is int else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool) and _is_finite(value)
+    if hint is int:
+        return _suits(value, typing.Annotated[int, INT32])
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
     if hint in (str, bool):
         return isinstance(value, hint)
     if origin is Mapping:
@@ -78,17 +87,23 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Collection) and not others
 
 
-def _words(hint: Any) -> str:
-    """What a value of a type is called."""
+def _words(hint: Any, value: Any) -> str:
+    """What values of a type are called; with their bounds if this `value` may be beyond them."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return f"a whole number from {arguments[1].start} to {arguments[1].stop - 1}"
+    if hint is int:
+        far = isinstance(value, numbers.Integral) and value not in INT32
+        return _words(typing.Annotated[int, INT32], value) if far else "a whole number"
     if origin in (typing.Union, types.UnionType):
-        choices = list(dict.fromkeys(_words(argument) for argument in arguments))
+        choices = list(dict.fromkeys(_words(argument, value) for argument in arguments))
         joined = ", ".join(choices[:-1]).replace(" or ", ", ")
         return " or ".join(filter(None, [joined, choices[-1]]))
     if origin is typing.Literal:
         return f"one of {', '.join(arguments)}"
     if origin is not None and issubclass(origin, Sequence):
-        return "a list" if arguments[0] is Any else f"a list, each entry {_words(arguments[0])}"
+        entry = arguments[0]
+        return "a list" if entry is Any else f"a list, each entry {_words(entry, None)}"
     if origin is Mapping:
         return "a dictionary"
     if origin is not None and issubclass(origin, os.PathLike):

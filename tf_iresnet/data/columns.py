@@ -78,7 +78,8 @@ class ColumnForm:
         """The values `[n]`, float64, whose cells the points are in; none is beyond a bound."""
         x = np.asarray(encoded, np.float64)
         if self.levels:
-            return np.asarray(self.levels)[np.rint(x).clip(0, len(self.levels) - 1).astype(int)]
+            known = np.where(np.isnan(x), 0, np.rint(x).clip(0, len(self.levels) - 1))
+            return np.where(np.isnan(x), np.nan, np.asarray(self.levels)[known.astype(int)])
         starts = self.encode(self.atoms)
         place = np.searchsorted(starts, x, side="right")  # 0 below the first atom
         in_atom = x < np.append(-np.inf, starts + self.atom_width)[place]
@@ -142,8 +143,8 @@ class ColumnForm:
         return inside & (True if high is None else values <= high)
 
     def texts_of(self, values: np.ndarray) -> np.ndarray:
-        """The texts of categories `[n]`."""
-        return np.asarray(self.texts, object)[values.astype(int)]
+        """The texts of categories `[n]`; an empty one for NaN."""
+        return np.asarray([*self.texts, ""], object)[np.nan_to_num(values, nan=-1).astype(int)]
 
     def describe(self) -> str:
         """What is known of the column, in a line."""

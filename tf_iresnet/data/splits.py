@@ -1,9 +1,11 @@
 """Random splits into training, validation and test rows; the same seed gives the same split."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
+
+SplitSeed: TypeAlias = Annotated[int, range(2**32)]
 
 
 class Split(NamedTuple):
@@ -29,6 +31,7 @@ def random_parts(rows: int, sizes: Sequence[int], seed: int = 0) -> list[np.ndar
     a smaller first part is contained in a larger one. That generator's stream is frozen for good
     (NEP 19), unlike that of `numpy.random.Generator`.
     """
+    check_seed(seed)
     order = np.random.RandomState(seed).permutation(rows)
     return np.split(order, np.cumsum(sizes, dtype=int))
 
@@ -53,7 +56,6 @@ def random_split(
     Raises:
         ValueError: for a seed or fractions that are out of range, or leave nothing to train on.
     """
-    check_seed(seed)
     sizes = _sizes(rows, validation, test, fewest)
     if groups is None:
         held_out, tested, train = random_parts(rows, sizes, seed)
@@ -86,7 +88,7 @@ def check_seed(seed: int) -> None:
     """Raises a ValueError for a seed that no split has."""
     if not 0 <= seed < 2**32:
         raise ValueError(
-            f"Expected split_seed to be 0 to {2**32 - 1}. Received: split_seed={seed}."
+            f"Expected split_seed to be a whole number from 0 to {2**32 - 1}. Received: split_seed={seed}."
         )
 
 

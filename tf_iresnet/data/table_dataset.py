@@ -13,7 +13,7 @@ from tf_iresnet.data.columns import ColumnForm, usual_rows
 from tf_iresnet.data.conditions import fit_condition
 from tf_iresnet.data.dataset import Dataset, finite_dataset
 from tf_iresnet.data.errors import TableError
-from tf_iresnet.data.splits import Split
+from tf_iresnet.data.splits import Split, SplitSeed
 from tf_iresnet.data.table_stream import Encoder, is_streamed, table_stream
 from tf_iresnet.data.tables import Table, check_options, load_table
 from tf_iresnet.data.tables.options import Names, Options, flag
@@ -37,7 +37,7 @@ def load_table_dataset(
     key: str | None = None,
     validation: float = 0.1,
     test: float = 0.1,
-    split_seed: int = 0,
+    split_seed: SplitSeed = 0,
     steps: str = "auto",
     outliers: str = "leave_out",
     *,

@@ -227,8 +227,10 @@ class ResidualFlow(InvertibleModel):
         return self._decode(z, condition)
 
     def _latents(self, num: Any, seed: Seed, temperature: Any, *of_rows: Any) -> tf.Tensor:
-        if not (tf.is_tensor(temperature) or temperature >= 0):
-            raise ValueError(f"Expected temperature ≥ 0. Received: temperature={temperature}")
+        if not (tf.is_tensor(temperature) or 0 <= temperature < math.inf):
+            raise ValueError(
+                f"Expected a finite temperature ≥ 0. Received: temperature={temperature}"
+            )
         if seed is None:
             seed = tf.cast(self._sampling_seeds.next(), tf.int32)
         options = {"num": tf.convert_to_tensor(uncached(num), tf.int32), "seed": as_seed(seed)}

@@ -1,6 +1,5 @@
 """Image flows and image classifiers: published architectures by name, and changes to them."""
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from tf_iresnet.models.classifier import IResNetClassifier
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.hybrid import HybridFlow
 from tf_iresnet.models.image_layers import ImageLayers
+from tf_iresnet.numerics.probes import chosen_seed
 
 
 def image_flow(
@@ -47,7 +47,7 @@ def image_flow(
             architecture without a log-determinant: padded channels, no coefficient.
     """
     chosen = get(architecture, **changes)
-    seed = random.randrange(2**31) if seed is None else seed
+    seed = chosen_seed(seed)
     builder = ImageLayers(chosen, seed, log_det, tolerance, memory, dtype)
     layer = _flat(image_shape, preprocessing, builder)
     base = chosen.base if base is None else base
@@ -79,7 +79,7 @@ def image_hybrid(
         ValueError: see `image_flow` and `HybridFlow`; for a `base`.
     """
     chosen = _without_base("HybridFlow", architecture, changes)
-    seed = random.randrange(2**31) if seed is None else seed
+    seed = chosen_seed(seed)
     builder = ImageLayers(chosen, seed, log_det, tolerance, memory, dtype)
     layer = _flat(image_shape, preprocessing, builder)
     hybrid = HybridFlow(layer, num_classes, density_weight, seed % 2**31, dtype=dtype)
@@ -116,7 +116,7 @@ def image_classifier(
                 f"Expected an architecture whose features are images, with {name}={off}. "
                 f"Received: {name}={value} ({architecture!r}). Pass {name}={off}."
             )
-    seed = random.randrange(2**31) if seed is None else seed
+    seed = chosen_seed(seed)
     stages = ImageLayers(chosen, seed, "auto", tolerance, memory, dtype).stages(tuple(image_shape))
     layers = [*preprocessing, *(layer for stage in stages for layer in stage)]
     network = InvertibleSequential(layers, dtype=dtype)

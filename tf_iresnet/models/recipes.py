@@ -1,6 +1,5 @@
 """Whole flows by name, built and ready to use."""
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from tf_iresnet.layers.residual import BranchBlock, ResidualBlock
 from tf_iresnet.layers.spectral import SpectralDense
 from tf_iresnet.layers.triangular import TriangularBlock
 from tf_iresnet.models.flow import ResidualFlow
+from tf_iresnet.numerics.probes import chosen_seed
 
 
 def mlp_flow(
@@ -101,7 +101,7 @@ def mlp_flow(
         )
         found = f"{initial_gain=}, {block=}, {branch=}, {normalization=}"
         raise ValueError(f"Expected {expected}. Received: {found}")
-    seed = random.randrange(2**31) if seed is None else seed
+    seed = chosen_seed(seed)
     states = np.random.SeedSequence(seed).generate_state(2 * len(hidden_units) + 2)
     seeds = (int(state // 2) for state in states)
     common: dict[str, Any] = {"condition_size": condition_size, "dtype": dtype}

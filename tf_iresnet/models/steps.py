@@ -56,6 +56,7 @@ class SteppingModel(Tracked, keras.Model):
 
     def __init__(self, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        as_seed(seed)  # raises for one beyond int32
         self.seed = seed
         self._means = [keras.metrics.Mean(name=name) for name in self.metric_names]
 

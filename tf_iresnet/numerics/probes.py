@@ -5,8 +5,10 @@ the smaller variance (Hutchinson 1990); the i-ResNet paper (arXiv 1811.00995) us
 """
 
 import math
+import random
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_iresnet.numerics.tracing import uncached
@@ -25,12 +27,30 @@ def as_seed(seed: Any) -> tf.Tensor:
     """
     if seed is None:
         return tf.constant([0, 0], tf.int32)
+    _expect_int32(seed)
     seed = tf.convert_to_tensor(uncached(seed))
     if seed.dtype.is_floating or seed.shape not in ((), (2,), (3,)):
         error = TypeError if seed.dtype.is_floating else ValueError
         raise error(f"Expected seed to be an int or an int32 tensor [2]. Received: seed={seed}")
     seed = tf.cast(seed, tf.int32)
     return seed if seed.shape.rank else tf.stack([tf.zeros([], tf.int32), seed])
+
+
+def _expect_int32(seed: Any) -> None:
+    """Raises a ValueError for numbers beyond int32, which would be cut to those of other seeds."""
+    entries = np.ravel(seed) if isinstance(seed, np.ndarray) else seed
+    entries = entries if isinstance(seed, (list, tuple, np.ndarray)) else [seed]
+    if any(isinstance(n, (int, np.integer)) and not -(2**31) <= n < 2**31 for n in entries):
+        raise ValueError(f"Expected seed to be from -2147483648 to 2147483647. Received: {seed=}")
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed of initial weights, from 0 on: a random one for None."""
+    if seed is None:
+        return random.randrange(2**31)
+    if seed < 0:
+        raise ValueError(f"Expected seed to be 0 or more, or None for any. Received: {seed=}.")
+    return seed
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:

@@ -14,10 +14,16 @@ class Attempts:
     """The warnings of a report: `with attempts("the picture"): …` notes any error in the block.
 
     Those that the user can correct, and errors of files, are raised all the same.
+
+    Attributes:
+        warnings: so far.
+        model_is_finite: whether the errors are told in their own words. What another library says
+            of NaN explains nothing.
     """
 
     def __init__(self, warnings: list[str] | None = None):
         self.warnings = list(warnings or [])
+        self.model_is_finite = True
 
     @contextlib.contextmanager
     def __call__(self, what: str) -> Iterator[None]:
@@ -27,6 +33,8 @@ class Attempts:
             raise
         except Exception as error:
             text = f"{type(error).__name__}: {plain_text(error)}"
+            if not self.model_is_finite:
+                text = "log-densities, samples or inverses of the model aren't finite"
             self.warnings.append(f"Without {what}, which could not be made: {text[:300]}.")
 
     def finite(self, figures: Mapping[str, Any]) -> dict[str, Any]:

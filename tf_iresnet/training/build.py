@@ -17,7 +17,7 @@ from tf_iresnet.models.architectures import Architecture
 from tf_iresnet.models.images import image_classifier, image_flow, image_hybrid
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.models.recipes import mlp_flow
-from tf_iresnet.training.fields import check_fields, naming
+from tf_iresnet.training.fields import check_effects, check_fields, naming
 from tf_iresnet.training.fitted_base import fit_base, mixture_score
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import Config, RunError
@@ -28,6 +28,8 @@ _Policy = Literal[
     "float32", "float64", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16"
 ]  # of dtypes; Keras has others, of whole numbers
 _Named = str | Mapping[str, Any]  # a name, or {"name": …, arguments}
+# The other field, and its values, without which a field of a table has no effect.
+_TABLE_NEEDS = {"test": ("test_path", (None,)), "split_seed": ("split_order", (None,))}
 _WHITENED_ROWS = 100_000  # more change no covariance
 
 
@@ -50,6 +52,8 @@ def make_dataset(config: Config) -> data.Dataset:
         raise RunError(f"Expected a {what} to train on: add --config.data.path={path}.")
     if name in data.DATASETS:
         check_fields("data", options, data.DATASETS[name])
+        if name == "table":
+            check_effects("data", options, data.DATASETS[name], _TABLE_NEEDS)
     with naming("data"):
         return data.load(name, **options)
 

@@ -29,6 +29,9 @@ from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.strategies import largest
 from tf_iresnet.training.workdir import RunError, Workdir, write_atomically
 
+# A workdir goes on with its config alone.
+LOWER_RATE = "Lower config.training.learning_rate, or mend the data, and choose another --workdir."
+
 
 def progress(step: int, elapsed: float, options: TrainingOptions) -> float:
     """Returns the fraction of a run, in [0, 1], that is done after `step` steps, `elapsed` seconds.
@@ -213,7 +216,7 @@ class Recorder(_RunCallback):
             if not math.isfinite(state.best):
                 raise RunError(
                     f"Expected a finite loss. Received: loss={loss} in epoch {state.epoch}, before "
-                    "a finite validation. Lower config.training.learning_rate, or look at the data."
+                    f"a finite validation. {LOWER_RATE}"
                 )
             state.stopped = f"the loss was {loss} in epoch {state.epoch}"
         elif state.epoch >= self.options.epochs:

@@ -157,8 +157,8 @@ def restore_config(run: Workdir) -> None:
     except RunError as error:
         state = Checkpoints(run).read_state()
         if state is not None and state.config:
-            print(f"{run.config} is restored from the checkpoint.", flush=True)
             run.write_config(state.config)
+            print(f"{run.config} is restored from the checkpoint.", flush=True)
         elif run.config.exists():
             raise RunError(
                 f"Expected JSON in {run.config}, or a checkpoint to restore it from. Received: "

@@ -1,17 +1,22 @@
 """The command line that the scripts share: a user's mistake ends in one line, not a traceback."""
 
+import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tensorflow as tf
 from absl import app, flags
 
 from tf_iresnet.data import DataError
+from tf_iresnet.data.arguments import INT32
 from tf_iresnet.training import config_files
 from tf_iresnet.training.workdir import RunError
 
 USAGE_ERROR = 2  # exit status of a command line that can't be carried out
 INTERRUPTED = 130
+SHOWN = 200  # characters of a path, or of another library's text, at most
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -23,25 +28,71 @@ def run(main: Callable[[], int | None]) -> None:
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             return _complain(argv, f"Expected only flags. Received: {' '.join(argv[1:])}.")
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before):  # isn't ignored: what runs from here on may have to clean up
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main() or 0
-        except (RunError, DataError, OSError) as error:  # OSError: a full disk, no permission
+        except (RunError, DataError) as error:
             _complain(argv, error)
             return getattr(error, "status", USAGE_ERROR)
+        except OSError as error:  # such as no permission
+            return _complain(argv, _of_file(error))
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            return _complain(argv, _of_memory(error))
         except KeyboardInterrupt as error:
             print(str(error) or "\nInterrupted.", file=sys.stderr)
             return getattr(error, "status", INTERRUPTED)
+        finally:
+            if callable(before):
+                signal.signal(signal.SIGINT, before)
 
     app.run(guarded, flags_parser=_parse)
 
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
+        kept, emptied = config_files.split_none(argv)
+        rest = flags.FLAGS(kept)
         config_files.check_readable(flags.FLAGS)
+        config_files.set_none(emptied, flags.FLAGS)
+        _check_numbers(flags.FLAGS)
         return rest
     except Exception as error:  # in the flags, or any at all in the config file that they name
         sys.exit(_complain(argv, config_files.explain(error, argv) or error))
+
+
+def _check_numbers(values: flags.FlagValues) -> None:
+    """Raises RunError for a number among parsed flags that no tensor holds.
+
+    A bound of absl's lets NaN through. Fields of a config are checked by what reads them.
+    """
+    for name in values:
+        value = values[name].value
+        if "." in name or isinstance(value, bool):
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RunError(f"Expected --{name} to be a finite number. Received: --{name}={value}.")
+        if isinstance(value, int) and value not in INT32:
+            most = INT32.stop - 1
+            raise RunError(f"Expected --{name} to be {most} at most. Received: --{name}={value}.")
+
+
+def _of_file(error: OSError) -> str:
+    """What is wrong with a file or directory, in a sentence of bounded length."""
+    if error.filename is None:
+        return str(error)
+    name = str(error.filename)
+    name = name if len(name) <= SHOWN else f"{name[:SHOWN]}… ({len(name)} characters)"
+    return f"Expected a path that can be used. Received: {name} ({error.strerror}). Choose another."
+
+
+def _of_memory(error: Exception) -> str:
+    found = str(error).partition("\n")[0][:SHOWN] or "more than there is"
+    return (
+        f"Expected enough memory. Received: {found}. Lower the batch size (--batch_size, "
+        "--config.training.batch_size), or the number of samples or examples."
+    )
 
 
 def _complain(argv: Sequence[str], error: Any) -> int:

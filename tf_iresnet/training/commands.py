@@ -28,11 +28,13 @@ from tf_iresnet.training.scores import (
 )
 from tf_iresnet.training.workdir import RunError, write_atomically
 
+MEASURED = 200  # examples of a certificate with data, at most
+
 
 def evaluate(
     workdir: str | None = None,
     model: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     table: str | None = None,
     output: str | None = None,
     overwrite: bool = False,
@@ -42,11 +44,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures a trained model, prints the figures, writes them as JSON and returns them.
 
-    They are those of `evaluation.evaluate` on a `split` ("test" or "validation") of the run's data
-    or on all rows of another `table`. `output` is evaluation.json in the workdir by default. For a
-    table there is also the `scores.shift` from the run's held-out rows, with its figure beside the
-    JSON, and in the file `scores`, a .csv, the `scores.write_scores` of each row.
+    They are those of `evaluation.evaluate` on a `split` of the run's data, "test" (for None) or
+    "validation", or on all rows of another `table`. `output` is evaluation.json in the workdir by
+    default. For a table there is also the `scores.shift` from the run's held-out rows, with its
+    figure beside the JSON, and in the file `scores`, a .csv, the `scores.write_scores` of each row.
     """
+    if table is not None and split is not None:
+        expected = "Expected --split of the run's data, or --data=new.csv, a table of no parts."
+        raise RunError(f"{expected} Received: split={split}, data={table}.")
     if output is not None:
         check_output(pathlib.Path(output), overwrite, (".json",))
     if scores is not None:
@@ -61,11 +66,15 @@ def evaluate(
     reference = None
     if scores or (table and saved.run.reference.exists()):
         reference = read_reference(saved.run.check(saved.run.reference))
+        if output is not None:
+            check_output(_picture(path), overwrite, (".png",), "the picture beside --output")
     options: dict[str, Any] = {"batch_size": batch_size, "examples": examples}
     figures: dict[str, Any] = {"model": str(saved.path), "levels": meta["levels"]}
     if table is None:
         dataset, certificate = saved.dataset(), make_certificate(trained)
-        figures |= evaluation.evaluate_split(trained, dataset, split, certificate, **options)
+        figures |= evaluation.evaluate_split(
+            trained, dataset, split or "test", certificate, **options
+        )
     else:
         figures |= {"data": str(table), "split": "table"}
         rows, certificate = saved.rows(table), make_certificate(trained)
@@ -104,7 +113,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Writes the scores and the figure of new rows, prints how they differ from held-out rows."""
     figures = shift(density.value, reference)
-    picture = path.with_suffix(".png")
+    picture = _picture(path)
     write_atomically(picture, plots.png(shift_figure(density.value, reference)))
     mean, error, distance, chance = figures.values()
     plus_minus = "" if error is None else f" ± {error:.2g}"
@@ -119,6 +128,11 @@ def _compare(
         )  # fmt: skip
         print(f"Scores of {len(rows.points)} rows in {scores}.")
     return figures
+
+
+def _picture(path: pathlib.Path) -> pathlib.Path:
+    """The picture of new rows, beside their figures."""
+    return path.with_suffix(".png")
 
 
 def sample(
@@ -167,26 +181,29 @@ def certify(
     output: str | None = None,
     overwrite: bool = False,
     data: str | None = None,
-    examples: int = 200,
+    examples: int | None = None,
 ) -> int:
     """Prints the certificate of a model's inverse; any Keras model with spectral layers will do.
 
     With `enforce`, writes a copy whose blocks are all certified to `output`. With `data` ("test" or
     "validation" of the run's, or the path of a table), also measures the branches there, on so many
-    `examples` at most. Returns the exit status: 0 if every block (of the copy, with `enforce`) is
-    certified invertible, else 1.
+    `examples` at most, 200 for None. Returns the exit status: 0 if every block (of the copy, with
+    `enforce`) is certified invertible, else 1.
     """
     if enforce != (output is not None):
         expected = "Expected --enforce and --output=copy.keras together or neither."
         raise RunError(f"{expected} Received: enforce={enforce}, output={output}.")
     if output is not None:
         check_output(pathlib.Path(output), overwrite, (".keras",))
+    if examples is not None and data is None:
+        expected = "Expected --data with --examples, on which to measure."
+        raise RunError(f"{expected} Received: examples={examples}.")
     saved = SavedRun(workdir, model)
     measured: Any = (None, None)
     if data is not None:
         of_run = data in ("test", "validation")
         rows = saved.split(data) if of_run else saved.rows(data)
-        measured = rows.select(slice(examples))
+        measured = rows.select(slice(examples or MEASURED))
     try:
         certificate = make_certificate(saved.model, *measured)
         print(certificate)
@@ -213,7 +230,8 @@ def check_output(
         expected = f"Expected {flag} in a directory that exists."
         raise RunError(f"{expected} Received: {path}; make {path.parent}.")
     if path.exists() and not overwrite:
-        raise RunError(f"Expected a new file. Received: {path}, which exists; add --overwrite.")
+        expected = f"Expected a new file for {flag}."
+        raise RunError(f"{expected} Received: {path}, which exists; add --overwrite.")
 
 
 def write_samples(
@@ -255,7 +273,7 @@ def write_samples(
         for form, x in zip(forms, flat.T, strict=False):
             if form.kind == "continuous":
                 continue  # with the digits that float32 has
-            frame[form.name] = x.astype(np.int64) if form.whole else x
+            frame[form.name] = x.astype(np.int64) if form.whole and np.isfinite(x).all() else x
         frame = pd.concat([pd.DataFrame(before), frame], axis=1)
         for name, column in texts.items():
             frame[name] = column

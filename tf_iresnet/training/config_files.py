@@ -3,12 +3,17 @@
 import ast
 import os
 import pathlib
+import re
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 from tabulate import tabulate
+
+# What absl calls the type of a flag.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "True or False"}
 
 
 def define_config(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
@@ -33,6 +38,37 @@ def check_readable(values: flags.FlagValues = flags.FLAGS) -> None:
     """
     if "config" in values:
         getattr(values["config"].value, "to_dict", None)
+
+
+def split_none(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns a command line without its `--config.section.field=None`, and these fields.
+
+    ml_collections parses a value by the type of the one in the file, and knows no None of a number.
+    A later value of the same field counts.
+    """
+    argv = [argv[0], *flags.FLAGS.read_flags_from_files(list(argv[1:]), force_gnu=False)]
+    for place in range(len(argv) - 1, 0, -1):  # "--field None" is "--field=None"
+        if argv[place] == "None" and re.fullmatch(r"--?config\.[^=]+", argv[place - 1]):
+            argv[place - 1 : place + 1] = [f"{argv[place - 1]}=None"]
+    fields = [re.fullmatch(r"--?config\.([^=]+)=(.*)", flag, re.DOTALL) for flag in argv]
+    last = {found[1]: found[2] for found in fields if found}
+    emptied = [name for name, value in last.items() if value == "None"]
+    kept = [
+        flag
+        for flag, found in zip(argv, fields, strict=True)
+        if not found or (found[2] != "None" and found[1] not in emptied)
+    ]
+    return kept, emptied
+
+
+def set_none(fields: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+    """Sets fields `section.field` of the config among parsed flags to None."""
+    for path in fields:
+        *sections, name = path.split(".")
+        holder: Any = values["config"].value
+        for section in sections:
+            holder = holder[section]
+        holder[name] = None
 
 
 def list_configs(folder: pathlib.Path) -> str:
@@ -73,6 +109,11 @@ def explain(error: BaseException, argv: Sequence[str]) -> str | None:
             return f"Expected a readable config file. Received: --config={path} ({cause})."
     if str(error).startswith(f"flag --config={given[-1]}:"):
         return f"{path}: {_text(_causes(error)[-1])}."
+    wrong = re.match(r"flag --(config\.([^=]+))=(.*?): ", str(error), re.DOTALL)
+    kind = _KINDS.get(flags.FLAGS[wrong[1]].parser.flag_type()) if wrong else None
+    if wrong and kind:
+        expected = f"Expected {wrong[1]} to be {kind}, or None where nothing is a choice."
+        return f"{expected} Received: {wrong[2].rpartition('.')[2]}={wrong[3]!r}."
     if isinstance(error, (KeyError, AttributeError)):
         fields = ", ".join(flag for flag in argv if "config." in flag.partition("=")[0])
         expected = f"Expected flags --config.section.field=value of sections in {path}."

@@ -28,11 +28,36 @@ def check_fields(
 ) -> None:
     """Checks a section of a config against annotated parameters of `functions`, but for `without`.
 
-    Raises RunError for a field that none of them takes, or a value of another type than theirs.
+    Raises RunError for a field that none of them takes, or a value of another type than theirs or
+    beyond their bounds.
     """
     parameters = parameters_of(*functions, without=without)
     check_names(f"config.{section}", list(values), list(parameters))
     check_types(values, parameters, f"config.{section}.", RunError)
+
+
+def check_effects(
+    section: str,
+    values: Mapping[str, Any],
+    function: Callable[..., Any],
+    needs: Mapping[str, tuple[str, Sequence[Any]]],
+) -> None:
+    """Raises RunError for a value that has no effect, unless it is the default of `function`.
+
+    Args:
+        needs: name of a field → another one, and the values of that with which it has an effect.
+    """
+    default = {name: p.default for name, p in parameters_of(function).items()}
+    for name, (other, effective) in needs.items():
+        value, found = values.get(name, default[name]), values.get(other, default[other])
+        if value in (None, default[name]) or found in effective:
+            continue
+        known = " or ".join(f"config.{section}.{other}={choice}" for choice in effective)
+        raise RunError(
+            f"Expected {known} with config.{section}.{name}, which has no effect otherwise. "
+            f"Received: {other}={found!r}, {name}={value!r}. Leave {name} out"
+            f"{'' if default[name] in (None, ()) else f', or at {default[name]!r}'}."
+        )
 
 
 @contextlib.contextmanager

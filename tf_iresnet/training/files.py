@@ -11,6 +11,7 @@ from tf_iresnet.data import DataError
 from tf_iresnet.data.errors import plain_text
 
 AGAIN = "Rerun the training command, which makes it again."
+AWAY = "Move it away."
 _CHUNK = 2**20  # bytes read at a time
 PARTIAL = ".partial."  # how the name of a file begins that is still being written
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,6 +34,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             advice = f"Free space on the disk of {folder}, then run the same command again."
         elif error.errno in _FORBIDDEN:
             advice = f"Make {folder} writable, or choose another place."
+        elif error.errno == errno.EISDIR:
+            advice = f"{AWAY} Then run the same command again."
         reason = error.strerror or str(error)
         raise RunError(f"Expected to write {path}. Received: {reason}. {advice}") from error
 
@@ -89,6 +92,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     """Replaces the file `path` by `content`; a reader sees the old or the new one, whole."""
     with replacing(path) as partial, open(partial, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def missing(path: pathlib.Path) -> str:
+    """Returns why there is no file at a path, in words."""
+    if path.is_dir():
+        return "which is a directory"
+    return "which is no ordinary file" if path.exists() else "which isn't there"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

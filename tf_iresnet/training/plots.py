@@ -52,7 +52,8 @@ def densities(panels: Mapping[str, np.ndarray], extent: np.ndarray, axes: Sequen
     """Draws square maps of densities, per unit of area, on one scale; `axes` are two names."""
     figure, plots = _panels(panels, 3.4, 3.7, extra=0.9, sharex=True, sharey=True)
     # A histogram's noise and a sharp mode's peak would leave the rest in the dark.
-    top = max(float(np.quantile(panel[panel > 0], 0.995)) for panel in panels.values())
+    shown = [panel[np.isfinite(panel) & (panel > 0)] for panel in panels.values()]
+    top = max((float(np.quantile(values, 0.995)) for values in shown if values.size), default=1.0)
     scale: dict[str, Any] = {"cmap": "magma", "vmin": 0, "vmax": top}
     for plot, panel in zip(plots, panels.values(), strict=True):
         image = plot.imshow(panel, origin="lower", extent=tuple(extent), **scale)

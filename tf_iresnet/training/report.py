@@ -71,6 +71,14 @@ weights: epoch {best_epoch} of {epochs}{as_it_began}
     the best validation; training ended because {stopped}
 """
 
+# Figures that are None of a model whose log-densities, samples or inverses aren't finite.
+_OF_THE_MODEL = (
+    "negative_log_likelihood",
+    "cross_entropy",
+    "reconstruction_error",
+    "sample_reconstruction_error",
+)
+
 
 def rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Returns name, value with its unit and explanation of the `_ROWS` whose figures are known."""
@@ -123,6 +131,7 @@ def write_report(
         "reproducible": not state.capped,
     }
     attempts.warnings += figures.pop("warnings", [])
+    attempts.model_is_finite = all(figures.get(name, 0.0) is not None for name in _OF_THE_MODEL)
     pictures, table = [], None
     if table_fit.is_table(model, dataset):
         if compared:

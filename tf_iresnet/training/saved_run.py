@@ -17,7 +17,7 @@ from tf_iresnet.data.table_dataset import FORMAT
 from tf_iresnet.models.flow import ResidualFlow
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, sampling
-from tf_iresnet.training.files import AGAIN, reading, replacing
+from tf_iresnet.training.files import AGAIN, missing, reading, replacing
 from tf_iresnet.training.options import TrainingOptions
 from tf_iresnet.training.workdir import RunError, Workdir
 
@@ -50,7 +50,7 @@ class SavedRun:
         self.path = path = self.run.model if workdir else pathlib.Path(str(model))
         if not path.is_file():
             advice = "rerun its training command" if workdir else "check the path"
-            found = f"{path}, which isn't there; {advice}"
+            found = f"{path}, {missing(path)}; {'move it away and ' * path.is_dir()}{advice}"
             raise RunError(f"Expected a trained model. Received: {found}.")
         for needed in (self.run.config, path):
             if needed.exists():

@@ -15,7 +15,13 @@ from tf_iresnet import data
 from tf_iresnet.models.invertible import InvertibleModel
 from tf_iresnet.training import build, replica_batches, strategies
 from tf_iresnet.training.by_rows import fill_in
-from tf_iresnet.training.callbacks import ProgressBar, Recorder, Schedule, write_metrics
+from tf_iresnet.training.callbacks import (
+    LOWER_RATE,
+    ProgressBar,
+    Recorder,
+    Schedule,
+    write_metrics,
+)
 from tf_iresnet.training.checkpoints import Checkpoints, RunState, restore_config
 from tf_iresnet.training.events import EpochEvents, Seconds, writing_events
 from tf_iresnet.training.fields import check_names
@@ -271,10 +277,7 @@ def _after_explosion(
     elif state.best_weights:
         state.stopped = f"the loss or its gradients weren't finite after step {lost.step}"
     else:
-        raise RunError(
-            f"{text} Nothing was validated before. Lower config.training.learning_rate, or look at "
-            "the data."
-        )
+        raise RunError(f"{text} Nothing was validated before. {LOWER_RATE}")
     state.notes.append(text)
     print(text, flush=True)
     write_metrics(checkpoints.run, state)

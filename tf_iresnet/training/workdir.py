@@ -13,7 +13,16 @@ try:
 except ImportError:  # Windows: a second process on one workdir goes unnoticed there
     fcntl = None  # type: ignore[assignment]
 
-from tf_iresnet.training.files import AGAIN, PARTIAL, RunError, sha256, write_atomically, writing
+from tf_iresnet.training.files import (
+    AGAIN,
+    AWAY,
+    PARTIAL,
+    RunError,
+    missing,
+    sha256,
+    write_atomically,
+    writing,
+)
 
 LOCK = ".lock"
 Config = Mapping[str, Any]  # plain: nested mappings, lists, strings, numbers
@@ -140,10 +149,9 @@ class Workdir:
             return path
         found = sha256(path) if path.is_file() else None
         if found != known:
-            state = "which isn't there" if found is None else "whose checksum is another: damaged"
-            raise RunError(
-                f"Expected {path} as training left it. Received: a file {state}. {AGAIN}"
-            )
+            state = f"a file {'whose checksum is another: damaged' if found else missing(path)}"
+            state, advice = ("a directory", f"{AWAY} {AGAIN}") if path.is_dir() else (state, AGAIN)
+            raise RunError(f"Expected {path} as training left it. Received: {state}. {advice}")
         return path
 
     def _sums(self) -> dict[str, str]:

@@ -184,6 +184,7 @@ TABLES = {
 OPTIONS = [
     ("gaps.csv", {"missing": "drop"}, 2, [[2.5, 2.25, 4.5]], ["3 rows of 5 with missing cells"]),
     ("gaps.csv", {"exclude": "a,b"}, 5, [[2.5]], []),
+    ("gaps.csv", {"missing": "drop", "exclude": "a"}, 4, None, ["1 row of 5 .* cells is left out"]),
     ("gaps.csv", {"missing": "impute"}, 5, None, [r"drawn from the same column \('a' 2, 'b' 1\)"]),
     ("sentinel.csv", {"na_values": "-999", "missing": "drop"}, 6, [[1.5, 20.5]], ["2 rows of 8"]),
     ("bad_cells.csv", {"columns": ["c"]}, 6, [[3]], []),

@@ -9,7 +9,7 @@ from tf_iresnet.data.dataset import Dataset
 from tf_iresnet.data.errors import DataError
 from tf_iresnet.data.images.arrays import PARTS, ImageArrays, read_image_arrays
 from tf_iresnet.data.images.image_dataset import frame_in_colour, image_dataset
-from tf_iresnet.data.splits import Split, random_split
+from tf_iresnet.data.splits import Split, SplitSeed, random_split
 
 _FEWEST, _FEWEST_TRAINING = 2, 6
 _HELD_OUT = 0.1  # of the training images
@@ -20,7 +20,7 @@ def load_image_arrays(
     padded: bool = False,
     validation: float | None = None,
     test: float | None = None,
-    split_seed: int = 0,
+    split_seed: SplitSeed = 0,
     levels: int = 256,
     flip: bool = False,
     pad_crop: int = 0,

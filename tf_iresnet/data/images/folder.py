@@ -11,6 +11,7 @@ from tf_iresnet.data.errors import DataError
 from tf_iresnet.data.folders import FolderFiles
 from tf_iresnet.data.images.decoding import CONVERT
 from tf_iresnet.data.images.encoded import check_options, encoded_dataset
+from tf_iresnet.data.splits import SplitSeed
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 OTHER_IMAGES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
@@ -22,7 +23,7 @@ def load_image_folder(
     channels: int | None = None,
     validation: float = 0.1,
     test: float = 0.1,
-    split_seed: int = 0,
+    split_seed: SplitSeed = 0,
     flip: bool = False,
     pad_crop: int = 0,
     stream: bool | None = None,

@@ -13,6 +13,7 @@ from tf_iresnet.data.errors import DataError, plain_text
 from tf_iresnet.data.folders import FolderFiles
 from tf_iresnet.data.images.encoded import check_options, encoded_dataset
 from tf_iresnet.data.images.headers import JPEG, PNG
+from tf_iresnet.data.splits import SplitSeed
 
 _HEAD, _AROUND = 12, 16  # bytes of a record before its content, and around it
 # Endings of what stands beside TFRecord files, whose own endings differ too much to be told by.
@@ -32,7 +33,7 @@ def load_image_records(
     label: str | None = None,
     validation: float = 0.1,
     test: float = 0.1,
-    split_seed: int = 0,
+    split_seed: SplitSeed = 0,
     flip: bool = False,
     pad_crop: int = 0,
     stream: bool | None = None,

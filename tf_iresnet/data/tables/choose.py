@@ -41,9 +41,11 @@ def choose(file: pathlib.Path, raw: RawTable, options: Options) -> Table:
         dropped = np.zeros(raw.rows, bool)
         for column in gaps:
             dropped |= column.missing()
+        count = int((keep & dropped).sum())
+        are = "is" if count == 1 else "are"
         raw.notes.append(
-            f"{plural(int((keep & dropped).sum()), 'row')} of {int(keep.sum()):,} with missing "
-            f"cells are left out ({listed(gaps)})."
+            f"{plural(count, 'row')} of {int(keep.sum()):,} with missing cells {are} left out "
+            f"({listed(gaps)})."
         )
         keep &= ~dropped
         if not keep.any():
@@ -123,9 +125,10 @@ def _reason(column: Column, keep: np.ndarray, positions: np.ndarray | None) -> s
         ambiguous = ""
         if len(column.dates) > 1:
             ambiguous = f" (as {column.dates[0]}, though {column.dates[1]} reads them as well)"
-        splits = f"to split by time, type {flag('split_order', [column.name])}"
+        splits = f" to split by time, type {flag('split_order', [column.name])};"
+        splits = splits if positions is None else ""  # a table read in blocks isn't in order
         days = "as days since 1970 if it is named in --config.data.columns=…"
-        return f"dates or times{ambiguous}; {splits}; it is taken {days}"
+        return f"dates or times{ambiguous};{splits} it is taken {days}"
     rows = int(keep.sum())
     if column.is_category():
         labels = len(column.labels)
@@ -172,7 +175,7 @@ def _refuse_gaps(
     ) + f", one of those missing in {listed(blamed)}"
     names = [column.name for column in blamed if column is not split_column]
     advice = f"Leave the {plural(int(missing.sum()), 'row')} out with --config.data.missing=drop"
-    if not impute:
+    if not impute and not options.sampled:  # a table that is read in blocks can't be filled in
         advice += ", fill the cells in with --config.data.missing=impute"
     if names:
         advice += f", or leave out columns with {flag('exclude', names)}"
