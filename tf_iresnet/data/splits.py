@@ -87,9 +87,8 @@ def _sizes(rows: int, validation: float, test: float, fewest: int) -> list[int]:
 def check_seed(seed: int) -> None:
     """Raises a ValueError for a seed that no split has."""
     if not 0 <= seed < 2**32:
-        raise ValueError(
-            f"Expected split_seed to be a whole number from 0 to {2**32 - 1}. Received: split_seed={seed}."
-        )
+        expected = f"Expected split_seed to be a whole number from 0 to {2**32 - 1}."
+        raise ValueError(f"{expected} Received: split_seed={seed}.")
 
 
 def check_fractions(validation: float, test: float) -> None:
