@@ -30,11 +30,6 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import IO
 
-# What is passed on for a signal. A second one would end the workers at once, so that the several
-# SIGHUP of a terminal that is closed are passed on as one.
-PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as of `nohup`
-    PASSED_ON[signal.SIGHUP] = signal.SIGTERM
 LOST = 75  # exit status of a worker whose peer has ended: `strategies.WorkerLost`
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 PATIENCE = 60.0  # seconds for the other workers, once one has ended as it was asked to
@@ -126,19 +121,32 @@ class Job:
                 return
 
 
+def signals_to_pass_on() -> dict[int, int]:
+    """Returns what the workers get for each signal.
+
+    A second one would end them at once, so that the several SIGHUP of a terminal that is closed are
+    passed on as one; under `nohup`, which ignores them, as none.
+    """
+    passed: dict[int, int] = {number: number for number in (signal.SIGINT, signal.SIGTERM)}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        passed[signal.SIGHUP] = signal.SIGTERM
+    return passed
+
+
 def run(command: Sequence[str], workers: int, workdir: str, attempts: int) -> int:
     """Runs a command in so many workers, again after a death, and returns its exit status."""
     received: list[int] = []
     job: Job | None = None
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
-        passed = PASSED_ON[signal.Signals(signum)]
+        passed = passed_on[signum]
         if passed == signum or not received:
             received.append(passed)
             if job is not None:
                 job.send(passed)
 
-    before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
+    passed_on = signals_to_pass_on()
+    before = {number: signal.signal(number, pass_on) for number in passed_on}
     deaths = 0
     try:
         while True:

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 
 import pytest
 from support.offline import refuse_the_network
@@ -114,3 +115,15 @@ def run_in_mode():
         return tf.function(function, jit_compile=mode == "xla", autograph=False)
 
     return wrap
+
+
+@pytest.fixture
+def usual_signals():
+    """Python's own handlers: a process under `nohup`, or behind `&`, begins with others."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if hasattr(signal, "SIGHUP"):
+        usual[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -11,6 +11,8 @@ from support.scripts import ROOT
 
 from tf_iresnet.training import cli
 
+pytestmark = pytest.mark.usefixtures("usual_signals")
+
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 OTHERS = ("early_interrupt.py", "tensorflow_quietly.py")  # modules of the scripts
 

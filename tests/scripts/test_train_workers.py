@@ -13,6 +13,8 @@ import pytest
 
 import train_workers
 
+pytestmark = pytest.mark.usefixtures("usual_signals")
+
 # Each worker writes its number and how many there are to a file named after both.
 PLACE = """
 import json, os, pathlib, signal, sys, time

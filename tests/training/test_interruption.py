@@ -12,6 +12,8 @@ import pytest
 from tf_iresnet.training import interruption
 from tf_iresnet.training.interruption import Interrupted, Signals
 
+pytestmark = pytest.mark.usefixtures("usual_signals")
+
 PATH = pathlib.Path(interruption.__file__)
 CODE = f"""
 import os, runpy, signal
