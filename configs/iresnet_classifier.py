@@ -6,16 +6,20 @@
         --workdir=runs/iresnet_classifier
 
 What follows the colon is the data set, mnist, cifar10 (if nothing follows) or cifar100, then the
-number of residual blocks and "unconstrained", if wanted: "mnist-54-unconstrained".
+number of residual blocks and "unconstrained", if wanted: "cifar10-54-unconstrained".
 
-- Blocks: 21 as in the authors' script (on mnist 8, for two CPU cores), or "-54", those of the
-  paper's table 2, which is about as deep and wide as ResNet-164.
+- Blocks: on cifar10 and cifar100 21 as in the authors' script, or "-54", those of the paper's table
+  2, which is about as deep and wide as ResNet-164; on mnist 8, for two CPU cores, or "-21", those
+  of the paper.
 - --config.model.coefficient=0.5 and the like are that table's columns; "-unconstrained" is the same
   network without a bound, an ordinary one: nothing certifies that it has an inverse.
 
-Published for 54 blocks at c = 0.9: 6.78 % of errors on CIFAR10 and 24.58 % on CIFAR100 (8.71 % and
-29.45 % at 0.5); without the constraint 6.69 % and 23.97 %, ResNet-164 5.50 % and 24.30 %. None of
-them was trained here. --config.data.path=mnist.npz names a copy of MNIST of your own.
+"mnist" took 34 CPU minutes for 20 epochs: 0.44 % of test errors at c = 0.9, where the features of
+all 10,000 test images were decoded to 0.0034 grey levels, and 0.40 % without the constraint, one
+seed each (docs/mnist.md; published at c = 0.9, 21 blocks: 0.40 %). Published for 54 blocks at
+c = 0.9: 6.78 % of errors on CIFAR10 and 24.58 % on CIFAR100 (8.71 % and 29.45 % at 0.5); without
+the constraint 6.69 % and 23.97 %, ResNet-164 5.50 % and 24.30 %. These were not trained here.
+--config.data.path=mnist.npz names a copy of MNIST of your own.
 """
 
 import ml_collections
@@ -23,7 +27,7 @@ import ml_collections
 # Data → architectures by number of blocks.
 OF_CIFAR = {"21": "iresnet-classifier-cifar10", "54": "iresnet164-classifier-cifar10"}
 ARCHITECTURES = {
-    "mnist": {"8": "iresnet-classifier-mnist", "54": "iresnet164-classifier-mnist"},
+    "mnist": {"8": "iresnet-classifier-mnist", "21": "iresnet21-classifier-mnist"},
     "cifar10": OF_CIFAR,
     "cifar100": OF_CIFAR,
 }

@@ -39,7 +39,7 @@ PICTURES = {
 # Published experiments, and the data sets that they are for.
 PUBLISHED = {
     "iresnet": ("mnist", "mnist28", "cifar10"),
-    "iresnet_classifier": ("cifar10", "cifar10-54", "cifar100", "cifar100-54", "mnist-54"),
+    "iresnet_classifier": ("cifar10", "cifar10-54", "cifar100", "cifar100-54", "mnist-21"),
     "resflow": ("mnist", "mnist-small", "cifar10", "imagenet32", "imagenet64", "celeba256"),
     "idensenet": ("cifar10", "imagenet32"),
 }
@@ -190,7 +190,7 @@ def test_published_experiments_fit_together(name, data):
         assert training.decay_epochs == (60, 120, 160)
 
 
-@pytest.mark.parametrize("data", ["mnist", "mnist-54", "cifar10"])
+@pytest.mark.parametrize("data", ["mnist", "mnist-21", "cifar10"])
 def test_without_its_constraint_a_classifier_is_otherwise_the_same(data):
     bounded, free = (load("iresnet_classifier", f"{data}{end}") for end in ("", "-unconstrained"))
     assert bounded.model.coefficient == 0.9 and free.model.coefficient is None

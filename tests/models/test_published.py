@@ -25,7 +25,7 @@ from tf_iresnet.models.images import image_classifier
 SHAPES = {
     "iresnet-mnist": (32, 32, 3),
     "iresnet-classifier-mnist": (28, 28, 1),
-    "iresnet164-classifier-mnist": (28, 28, 1),
+    "iresnet21-classifier-mnist": (28, 28, 1),
     "resflow-mnist": (28, 28, 1),
     "resflow-imagenet64": (64, 64, 3),
     "resflow-celeba256": (256, 256, 3),

@@ -98,7 +98,7 @@ ARCHITECTURES = {
     "iresnet-cifar10": _IRESNET,
     "iresnet-classifier-cifar10": _IRESNET_CLASSIFIER,
     "iresnet164-classifier-cifar10": _IRESNET164_CLASSIFIER,
-    "iresnet164-classifier-mnist": dataclasses.replace(_IRESNET164_CLASSIFIER, pad_channels=15),
+    "iresnet21-classifier-mnist": dataclasses.replace(_IRESNET_CLASSIFIER, pad_channels=15),
     "iresnet-classifier-mnist": _SMALL_CLASSIFIER,
     "resflow-mnist": Architecture(),
     "resflow-cifar10": Architecture(),
