@@ -35,6 +35,18 @@ def test_data_that_cannot_be_used_is_one_line(tmp_path):
     assert "Traceback" not in process.stderr
 
 
+def test_a_flag_that_has_to_be_given_says_what_it_is(monkeypatch, capsys):
+    values = flags.FlagValues()
+    flags.DEFINE_string("output", None, "The file to write.", flag_values=values)
+    flags.mark_flag_as_required("output", values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    with pytest.raises(SystemExit) as left:
+        cli._parse(["look.py"])
+    assert left.value.code == 2
+    told = "look.py: Expected --output: The file to write. Received: none.\n"
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize(
     ("flag", "text"),
     [

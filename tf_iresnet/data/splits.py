@@ -5,7 +5,8 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 
-SplitSeed: TypeAlias = Annotated[int, range(2**32)]
+_SEEDS = range(2**32)
+SplitSeed: TypeAlias = Annotated[int, _SEEDS]
 
 
 class Split(NamedTuple):
@@ -86,8 +87,8 @@ def _sizes(rows: int, validation: float, test: float, fewest: int) -> list[int]:
 
 def check_seed(seed: int) -> None:
     """Raises a ValueError for a seed that no split has."""
-    if not 0 <= seed < 2**32:
-        expected = f"Expected split_seed to be a whole number from 0 to {2**32 - 1}."
+    if seed not in _SEEDS:
+        expected = f"Expected split_seed to be a whole number from 0 to {_SEEDS.stop - 1}."
         raise ValueError(f"{expected} Received: split_seed={seed}.")
 
 

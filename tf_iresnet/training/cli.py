@@ -1,6 +1,7 @@
 """The command line that the scripts share: a user's mistake ends in one line, not a traceback."""
 
 import math
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -59,7 +60,14 @@ def _parse(argv: list[str]) -> list[str]:
         _check_numbers(flags.FLAGS)
         return rest
     except Exception as error:  # in the flags, or any at all in the config file that they name
-        sys.exit(_complain(argv, config_files.explain(error, argv) or error))
+        known = config_files.explain(error, argv) or _of_required(error)
+        sys.exit(_complain(argv, known or error))
+
+
+def _of_required(error: Exception) -> str | None:
+    """What a flag is that has to be given and isn't, in place of absl's words; None for others."""
+    found = re.fullmatch(r"flag --(\w+)=None: .* must have a value other than None\.", str(error))
+    return found and f"Expected --{found[1]}: {flags.FLAGS[found[1]].help} Received: none."
 
 
 def _check_numbers(values: flags.FlagValues) -> None:

@@ -34,7 +34,7 @@ class EpochEvents(keras.callbacks.TensorBoard):
     """Figures of each epoch for TensorBoard, and nothing of its steps.
 
     Keras offers a summary of each step to TensorFlow even where nobody writes it, and TensorFlow
-    keeps a kilobyte of each: a tenth of a gigabyte in 10⁵ steps.
+    keeps the numbers in it: see `numerics.tracing.uncached`.
     """
 
     def __init__(self, folder: pathlib.Path):
